@@ -1,0 +1,1 @@
+"""The whole service in the foreground: supervisor, embedded Redis, and the processes that `topclip up` runs."""

@@ -1,0 +1,144 @@
+"""Settings: the only place that reads the environment and `.env`. Frozen, validated once, all faults reported together.
+
+Every setting is `TOPCLIP_<NAME>` but `REDIS_URL`, which keeps the name that scripts know. A secret may come from a file:
+`TOPCLIP_API_KEYS_FILE=/run/secrets/keys` stands for `TOPCLIP_API_KEYS`, `REDIS_URL_FILE` for `REDIS_URL`.
+An unknown `TOPCLIP_*` variable is an error, since it is nearly always a misspelt one.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from topclip.errors import ConfigError
+
+PREFIX = "TOPCLIP_"
+UNPREFIXED = {"redis_url": "REDIS_URL"}
+SECRETS = ("redis_url", "api_keys", "secret_key")
+
+
+class Settings(BaseModel):
+    """What an operator can set. Each field's description is its documentation in docs/configuration.md."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    redis_url: str = Field("redis://localhost:6379/0", repr=False, description="Redis: broker and result backend.")
+    key_prefix: str = Field("topclip:", pattern=r"^[\w-]+:$", description="Prefix of every Redis key and channel.")
+    host: str = Field("127.0.0.1", description="Address that the web server listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port of the web server; 0 picks a free one.")
+    flower_port: int = Field(5555, ge=0, le=65535, description="Port of Flower; 0 picks a free one.")
+    data_dir: Path = Field(Path("var"), description="Folder of everything that TopClip keeps.")
+    media_root: Path | None = Field(None, description="Folder from which server-side sources may be named; unset: none.")
+    store: str = Field("", description="Artifact store: a folder. Empty: `store` inside the data folder.")
+    retention_days: float = Field(7.0, gt=0, le=3650, description="Days until a job, its results and files expire.")
+    lease_s: float = Field(30.0, ge=2, le=3600, description="Seconds after which a dead worker's task is taken over.")
+    concurrency: int = Field(0, ge=0, le=256, description="Tasks at once in one worker; 0: one for each core.")
+    web_threads: int = Field(256, ge=8, le=4096, description="Threads of the web process.")
+    max_streams: int = Field(192, ge=1, le=4096, description="Long-lived answers (SSE, `?wait=`) held at once.")
+    max_upload_mb: int = Field(20_480, ge=1, description="Largest upload in MiB.")
+    max_duration_s: float = Field(43_200.0, gt=0, description="Longest source in seconds.")
+    max_pixels: int = Field(8192 * 4320, ge=4096, description="Largest picture of a source, width times height.")
+    max_queued_jobs: int = Field(10_000, ge=1, description="Jobs that may wait or run at once.")
+    api_keys: tuple[str, ...] = Field((), repr=False, description="Comma-separated API keys; needed off loopback.")
+    secret_key: str = Field("", repr=False, description="Secret of Flower's cookies; empty: a random one each start.")
+    ffmpeg: str = Field("", description="ffmpeg binary; empty: the one of the imageio-ffmpeg wheel.")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="How much the processes log.")
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        return tuple(k.strip() for k in value.split(",") if k.strip()) if isinstance(value, str) else value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_scheme(cls, value: str) -> str:
+        scheme = urlsplit(value.split(";")[0]).scheme
+        if scheme not in ("redis", "rediss", "sentinel", "redis+socket"):
+            raise ValueError(
+                f"scheme {scheme!r} is not one of redis, rediss, sentinel, redis+socket (Celery has no Redis Cluster)"
+            )
+        return value
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, *, dotenv: Path | None = None, **over: Any) -> Self:
+        """Read the settings.
+
+        environ: the variables, `os.environ` by default. dotenv: a `.env` file, which the environment overrides.
+        over: values that override both, such as those of the command line; `None` means not given.
+        Raises: ConfigError listing every fault at once.
+        """
+        env = {k: v for k, v in dotenv_values(dotenv or Path(".env")).items() if v is not None}
+        env.update(os.environ if environ is None else environ)
+        values, faults = _collect(env)
+        values.update({k: v for k, v in over.items() if v is not None})
+        try:
+            settings = cls(**values)
+        except ValidationError as err:
+            faults += [f"{variable(str(e['loc'][0]))}: {e['msg']}" for e in err.errors()]
+        if faults:
+            raise ConfigError("settings are wrong: " + "; ".join(faults), {"faults": faults})
+        return settings
+
+    def to_env(self) -> dict[str, str]:
+        """The variables that give a child process these settings; paths are made absolute."""
+        env = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, Path):
+                value = value.absolute()
+            if value not in (None, "", ()):
+                env[variable(name)] = ",".join(value) if isinstance(value, tuple) else str(value)
+        return env
+
+    @property
+    def retention_s(self) -> int:
+        """Seconds until a job and all that belongs to it expires."""
+        return int(self.retention_days * 86_400)
+
+    @property
+    def masked_redis_url(self) -> str:
+        """The Redis URL without its password, fit for logs and `/health`."""
+        return ";".join(mask_url(u) for u in self.redis_url.split(";"))
+
+    @property
+    def store_dir(self) -> Path:
+        """Folder of the artifact store."""
+        return Path(self.store) if self.store else self.data_dir / "store"
+
+
+def variable(field: str) -> str:
+    """Name of the environment variable of a settings field."""
+    return UNPREFIXED.get(field, PREFIX + field.upper())
+
+
+def mask_url(url: str) -> str:
+    """Replace a URL's password by `***`."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    netloc = f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"
+    return urlunsplit(parts._replace(netloc=netloc))
+
+
+def _collect(env: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """Values by field name, and faults: unknown names, and secret files that cannot be read."""
+    by_variable = {variable(name): name for name in Settings.model_fields}
+    secret_files = {variable(name) + "_FILE": name for name in SECRETS}
+    values: dict[str, Any] = {}
+    faults = []
+    for key, text in env.items():
+        if name := by_variable.get(key):
+            if text != "":
+                values[name] = text
+        elif name := secret_files.get(key):
+            try:
+                values.setdefault(name, Path(text).read_text().strip())
+            except OSError as err:
+                faults.append(f"{key}: cannot read {text}: {err.strerror}")
+        elif key.startswith(PREFIX):
+            faults.append(f"{key}: no such setting")
+    return values, faults

@@ -1,0 +1,218 @@
+"""The error tree. Two questions decide everything: whose fault is it, and would a retry help?
+
+Every class answers both by its place in the tree and by `retryable`, and bears a stable `code` that the API, the
+metrics and the logs use. Must not import anything of ours.
+
+The constructor is fixed to `(message, detail=None)` and hands both on to `Exception`: Celery re-creates an exception from
+its `args` when it reads it back from the result backend, and any other signature comes back as a different class.
+`detail` is JSON: `field` names the option or file at fault, `hint` says what to do about it.
+"""
+
+from typing import Any, ClassVar
+
+Detail = dict[str, Any]
+
+
+class TopClipError(Exception):
+    """Root of all errors that TopClip raises on purpose."""
+
+    code: ClassVar[str] = "INTERNAL"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, detail: Detail | None = None) -> None:
+        super().__init__(message, detail)
+        self.message = message
+        self.detail: Detail = detail or {}
+
+    def __str__(self) -> str:
+        return self.message
+
+    @property
+    def hint(self) -> str | None:
+        """What the reader can do about it, where we know."""
+        hint = self.detail.get("hint")
+        return hint if isinstance(hint, str) else None
+
+
+class ConfigError(TopClipError):
+    """The operator's fault: a setting is wrong and the process refuses to start."""
+
+    code = "CONFIG"
+
+
+# --- the client's fault ---------------------------------------------------------------------------------------
+
+
+class RequestError(TopClipError):
+    """The client asked for something that cannot be done as asked."""
+
+    code = "BAD_REQUEST"
+
+
+class InvalidRequest(RequestError):
+    """An option or a body is wrong; `detail["field"]` names it, `detail["errors"]` lists all of them."""
+
+    code = "INVALID_REQUEST"
+
+
+class SourceNotFound(RequestError):
+    """The named source does not exist or lies outside the media root."""
+
+    code = "SOURCE_NOT_FOUND"
+
+
+class SourceTooLarge(RequestError):
+    """The source is larger, longer or has more pixels than this server takes."""
+
+    code = "SOURCE_TOO_LARGE"
+
+
+class UnsupportedMedia(RequestError):
+    """The source is not media that FFmpeg can read, or has no picture."""
+
+    code = "UNSUPPORTED_MEDIA"
+
+
+class UnknownJob(RequestError):
+    """Redis itself says that it knows no such job."""
+
+    code = "UNKNOWN_JOB"
+
+
+class JobExpired(RequestError):
+    """The job existed; its retention has passed or it was deleted."""
+
+    code = "JOB_EXPIRED"
+
+
+class JobConflict(RequestError):
+    """The job's state does not allow what was asked, such as cancelling a finished job."""
+
+    code = "JOB_CONFLICT"
+
+
+class NotReady(RequestError):
+    """The job exists but has not made the asked thing (a plan, a manifest, a clip) yet."""
+
+    code = "NOT_READY"
+
+
+# --- the source's fault ---------------------------------------------------------------------------------------
+
+
+class MediaError(TopClipError):
+    """The media itself is at fault. `detail` may hold `exit_code`, `stderr_tail`, `argv`, `start_s`, `end_s`."""
+
+    code = "MEDIA"
+
+
+class ProbeError(MediaError):
+    """The container cannot be read."""
+
+    code = "PROBE_FAILED"
+
+
+class DecodeError(MediaError):
+    """A stream cannot be decoded."""
+
+    code = "DECODE_FAILED"
+
+
+class NoHighlights(MediaError):
+    """The source holds nothing that satisfies the options, such as being shorter than `min_length`."""
+
+    code = "NO_HIGHLIGHTS"
+
+
+class EncodeError(MediaError):
+    """ffmpeg could not make the clip."""
+
+    code = "ENCODE_FAILED"
+
+
+class CheckFailed(MediaError):
+    """A rendered clip did not pass its checks, also after one repair."""
+
+    code = "CHECK_FAILED"
+
+
+class Killed(MediaError):
+    """A task's process was killed (for memory, or by hand) more often than is tried."""
+
+    code = "KILLED"
+
+
+# --- the surroundings' fault ----------------------------------------------------------------------------------
+
+
+class StorageError(TopClipError):
+    """The artifact store failed."""
+
+    code = "STORAGE"
+
+
+class ArtifactMissing(StorageError):
+    """An artifact that should be in the store is not."""
+
+    code = "ARTIFACT_MISSING"
+
+
+class StorageUnavailable(StorageError):
+    """The store cannot be reached now."""
+
+    code = "STORAGE_UNAVAILABLE"
+    retryable = True
+
+
+class StorageFull(StorageError):
+    """No room is left in the store."""
+
+    code = "STORAGE_FULL"
+
+
+class QueueUnavailable(TopClipError):
+    """Redis, broker or result backend, cannot be reached now. `detail["retry_after_s"]` says when to try again."""
+
+    code = "QUEUE_UNAVAILABLE"
+    retryable = True
+
+
+class ServerBusy(TopClipError):
+    """A bound of this server is reached (long-lived connections, probes under way); try again soon."""
+
+    code = "SERVER_BUSY"
+    retryable = True
+
+
+class ServerUnreachable(TopClipError):
+    """The command cannot reach the web server."""
+
+    code = "SERVER_UNREACHABLE"
+    retryable = True
+
+
+# --- nobody's fault -------------------------------------------------------------------------------------------
+
+
+class JobStopped(TopClipError):
+    """Somebody or something ended the job; the running task must stop and publish nothing."""
+
+    code = "STOPPED"
+
+
+class JobCancelled(JobStopped):
+    """The client cancelled the job."""
+
+    code = "CANCELLED"
+
+
+class JobSuperseded(JobStopped):
+    """A newer attempt of the job runs: this run's epoch is old or its lease is lost."""
+
+    code = "SUPERSEDED"
+
+
+class JobTimedOut(JobStopped):
+    """A task ran longer than it may."""
+
+    code = "TIMED_OUT"

@@ -1,0 +1,61 @@
+"""What analysis yields: chunks of work, and whole-source signals and shots."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from topclip.model.base import Model
+
+FloatArray = NDArray[np.float32]
+PtsArray = NDArray[np.int64]
+
+
+class Chunk(Model):
+    """A range [start_s, end_s) of the source given to one analyse task. The grid depends on the source alone."""
+
+    index: int
+    start_s: float
+    end_s: float
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of media in the chunk."""
+        return self.end_s - self.start_s
+
+
+class Shot(Model):
+    """Frames [start_frame, end_frame) between two cuts; times count from the source's first frame."""
+
+    start_frame: int
+    end_frame: int
+    start_s: float
+    end_s: float
+
+
+class Cut(Model):
+    """A shot boundary: the first frame of the new shot."""
+
+    frame: int
+    time_s: float
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One analyser's values over a whole source.
+
+    values: float32, shape (n,); value k covers [k * hop_s, (k + 1) * hop_s) seconds. Not a number where unknown.
+    """
+
+    name: str
+    hop_s: float
+    values: FloatArray
+
+
+class ChunkResult(Model):
+    """The outcome of analysing one chunk: where its artifact lies."""
+
+    index: int
+    key: str
+    n_frames: int = Field(description="Video frames owned by the chunk.")

@@ -1,0 +1,22 @@
+"""What every model shares. Must hold no behaviour beyond JSON."""
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+JsonDict = dict[str, Any]
+
+
+class Model(BaseModel):
+    """A frozen value that refuses unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def to_dict(self) -> JsonDict:
+        """The value as JSON types."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_dict(cls, value: JsonDict) -> Self:
+        """The value back from JSON types."""
+        return cls.model_validate(value)

@@ -1,0 +1,112 @@
+"""Highlights chosen, clips to be made, and clips made."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from topclip.model.base import JsonDict, Model
+from topclip.model.request import Aspect, Fit, Quality
+
+
+class SignalPart(Model):
+    """One signal's share in a highlight's score: contribution = weight * percentile."""
+
+    name: str
+    value: float | None = Field(description="Mean of the signal over the range, in its own unit.")
+    percentile: float = Field(ge=0, le=1, description="Mean percentile within the source, 0-1.")
+    weight: float = Field(ge=0, le=1)
+    contribution: float
+
+
+class Highlight(Model):
+    """A scored range [start_s, end_s) of the source, exact to the frame."""
+
+    n: int
+    start_s: float
+    end_s: float
+    score: float
+    signals: tuple[SignalPart, ...]
+    start_pts: int
+    end_pts: int = Field(description="pts of the first frame after the range.")
+    frames: int
+    start_edge: str = Field(description="What the start was snapped to: cut, quiet, source, none or asked.")
+    end_edge: str
+
+
+class NearMiss(Model):
+    """A scored range that was not chosen, and why."""
+
+    n: int
+    start_s: float
+    end_s: float
+    score: float
+    signals: tuple[SignalPart, ...]
+    reason: str
+
+
+class Plan(Model):
+    """What was chosen and why: same signals and options, same plan, byte for byte."""
+
+    source: JsonDict = Field(description="Facts of the source that the plan rests on: sha256, duration_s, name.")
+    options: JsonDict
+    version: str = Field(description="Version of analysis and selection.")
+    highlights: tuple[Highlight, ...]
+    near_misses: tuple[NearMiss, ...]
+
+
+class ClipSpec(Model):
+    """A clip to be made; all that determines its bytes."""
+
+    n: int
+    start_s: float
+    end_s: float
+    start_pts: int
+    end_pts: int
+    frames: int
+    aspect: Aspect
+    fit: Fit
+    quality: Quality
+    loudness: float = Field(description="Target, LUFS.")
+    source_loudness: float | None = Field(description="Measured integrated loudness of the range, LUFS; null if silent.")
+
+
+class Check(Model):
+    """One check of a rendered clip."""
+
+    name: str
+    ok: bool
+    found: Any = None
+    wanted: Any = None
+
+
+class RenderedClip(Model):
+    """A clip that was made and passed its checks."""
+
+    outcome: Literal["ok"] = "ok"
+    n: int
+    start_s: float
+    end_s: float
+    key: str
+    thumbnail_key: str
+    frames: int
+    width: int
+    height: int
+    duration_s: float
+    size_bytes: int
+    sha256: str
+    checks: tuple[Check, ...]
+
+
+class FailedClip(Model):
+    """A clip that could not be made, as a value: a failing header task would take its whole chord down."""
+
+    outcome: Literal["failed"] = "failed"
+    n: int
+    start_s: float
+    end_s: float
+    code: str
+    message: str
+    hint: str | None = None
+
+
+RenderResult = RenderedClip | FailedClip

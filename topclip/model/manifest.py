@@ -1,0 +1,45 @@
+"""The manifest: the final list of what a job made."""
+
+from pydantic import Field
+
+from topclip.model.base import JsonDict, Model
+from topclip.model.clip import Check
+
+
+class ManifestClip(Model):
+    """One clip of the manifest; `file` and `thumbnail` are relative to the manifest."""
+
+    n: int
+    file: str
+    thumbnail: str
+    start_s: float
+    end_s: float
+    frames: int
+    width: int
+    height: int
+    duration_s: float
+    size_bytes: int
+    sha256: str
+    checks: tuple[Check, ...]
+
+
+class ManifestFailure(Model):
+    """A clip that was planned and could not be made."""
+
+    n: int
+    start_s: float
+    end_s: float
+    code: str
+    message: str
+    hint: str | None = None
+
+
+class Manifest(Model):
+    """What a job made, from what, and by which version."""
+
+    version: str
+    source: JsonDict
+    options: JsonDict
+    plan: str = Field(description="The plan's file, relative to the manifest.")
+    clips: tuple[ManifestClip, ...]
+    failed: tuple[ManifestFailure, ...] = ()

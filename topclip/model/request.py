@@ -1,0 +1,110 @@
+"""What the client asked for. Option names are those of the command line with underscores."""
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from topclip.model.base import Model
+
+
+class Mode(StrEnum):
+    """What a job makes: the best clips, given ranges, or only the plan."""
+
+    HIGHLIGHTS = "highlights"
+    RANGES = "ranges"
+    PLAN = "plan"
+
+
+class Aspect(StrEnum):
+    """Shape of the clips, width to height."""
+
+    VERTICAL = "9:16"
+    SQUARE = "1:1"
+    PORTRAIT = "4:5"
+    WIDE = "16:9"
+    SOURCE = "source"
+
+
+class Fit(StrEnum):
+    """How a picture of another shape is fitted into the clip's: cut, over a blurred copy, or between bars."""
+
+    CROP = "crop"
+    BLUR = "blur"
+    PAD = "pad"
+
+
+class Quality(StrEnum):
+    """Encoding effort: draft is quickest, high is smallest for what it keeps."""
+
+    DRAFT = "draft"
+    STANDARD = "standard"
+    HIGH = "high"
+
+
+class Weights(Model):
+    """How much each signal counts in a highlight's score; they are normalised to a sum of one."""
+
+    loudness: float = Field(1.0, ge=0, le=100)
+    motion: float = Field(0.6, ge=0, le=100)
+    cuts: float = Field(0.3, ge=0, le=100)
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> Self:
+        if self.loudness + self.motion + self.cuts <= 0:
+            raise ValueError("at least one weight must be above 0")
+        return self
+
+
+Range = Annotated[tuple[float, float], Field(description="[start_s, end_s]")]
+
+
+class ClipOptions(Model):
+    """The options of a job."""
+
+    mode: Mode = Mode.HIGHLIGHTS
+    count: int = Field(5, ge=1, le=50, description="Clips wanted at most.")
+    min_length: float = Field(15.0, ge=1, le=600, description="Shortest clip, seconds.")
+    max_length: float = Field(60.0, ge=1, le=3600, description="Longest clip, seconds.")
+    aspect: Aspect = Aspect.SOURCE
+    fit: Fit = Fit.CROP
+    loudness: float = Field(-14.0, ge=-40, le=-5, description="Integrated loudness of a clip, LUFS.")
+    quality: Quality = Quality.STANDARD
+    weights: Weights = Weights()
+    ranges: tuple[Range, ...] = Field((), max_length=50, description="Mode `ranges`: the clips' ranges in seconds.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.max_length < self.min_length:
+            raise ValueError(f"max_length {self.max_length:g} is below min_length {self.min_length:g}")
+        if (self.mode is Mode.RANGES) != bool(self.ranges):
+            raise ValueError("ranges are needed with mode 'ranges', and only there")
+        if any(not 0 <= start < end for start, end in self.ranges):
+            raise ValueError("each of ranges is [start_s, end_s] with 0 <= start_s < end_s")
+        return self
+
+
+class Upload(Model):
+    """A source that was uploaded: it lies in the store."""
+
+    kind: Literal["upload"] = "upload"
+    key: str = Field(description="Key in the artifact store.")
+    name: str = Field(description="File name as the client gave it, for people only.")
+
+
+class MediaPath(Model):
+    """A source inside the media root, read where it lies."""
+
+    kind: Literal["path"] = "path"
+    path: str = Field(description="Absolute path of the file.")
+    name: str
+
+
+SourceRef = Annotated[Upload | MediaPath, Field(discriminator="kind")]
+
+
+class ClipRequest(Model):
+    """One client submission."""
+
+    source: SourceRef
+    options: ClipOptions = ClipOptions()

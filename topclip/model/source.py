@@ -1,0 +1,57 @@
+"""What probe found in a source."""
+
+from fractions import Fraction
+
+from pydantic import Field
+
+from topclip.model.base import Model
+
+
+class VideoStream(Model):
+    """The video stream that clips are made of."""
+
+    index: int = Field(description="Index in the container.")
+    codec: str
+    width: int = Field(description="Coded width in pixels, before rotation and pixel aspect.")
+    height: int
+    rotation: int = Field(0, description="Degrees clockwise that a player turns the picture: 0, 90, 180, 270.")
+    sample_aspect: str = Field("1/1", description="Shape of a pixel, width to height, as a fraction.")
+    display_width: int = Field(description="Width as shown: after rotation and pixel aspect.")
+    display_height: int
+    fps: str = Field(description="Average frame rate as a fraction, such as 30000/1001.")
+    time_base: str = Field(description="Unit of pts as a fraction of a second.")
+    start_pts: int = Field(description="pts of the first frame; times in a source count from it.")
+    pixel_format: str
+    bit_depth: int = 8
+
+    @property
+    def rate(self) -> Fraction:
+        """Average frame rate."""
+        return Fraction(self.fps)
+
+    @property
+    def tick(self) -> Fraction:
+        """Seconds of one pts unit."""
+        return Fraction(self.time_base)
+
+
+class AudioStream(Model):
+    """The audio stream that clips are made of."""
+
+    index: int
+    codec: str
+    sample_rate_hz: int
+    channels: int
+
+
+class SourceInfo(Model):
+    """A source as probe found it. `sha256` names its content: analysis is cached under it."""
+
+    sha256: str
+    size_bytes: int
+    container: str
+    duration_s: float = Field(description="Seconds of picture from the first frame.")
+    video: VideoStream
+    audio: AudioStream | None
+    n_streams: int
+    name: str = Field("", description="File name for people.")

@@ -1,0 +1,27 @@
+"""What a stage is given beside its values."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from topclip.storage.base import ArtifactStore
+
+Report = Callable[[float, float], None]
+"""report(done_s, total_s): called often (each frame or progress line is fine, it limits itself); raises JobStopped when
+the job was cancelled or superseded, upon which the stage stops its ffmpeg, removes what is half-made, and lets it pass."""
+
+
+def no_report(done_s: float, total_s: float) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """Surroundings of one run of a stage."""
+
+    job_id: str
+    store: ArtifactStore
+    ffmpeg: str
+    max_duration_s: float
+    max_pixels: int
+    threads: int = 1
+    report: Report = no_report

@@ -1,0 +1,1 @@
+"""The artifact store: where tasks leave files and values for one another."""

@@ -1,0 +1,86 @@
+"""The artifact store's interface and the names of its keys. Keys are relative, with `/` between their parts."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+
+class ArtifactStore(Protocol):
+    """Put-if-absent storage of files by key. Nothing is ever seen half-written.
+
+    Raises: ArtifactMissing, StorageFull, StorageUnavailable.
+    """
+
+    def put_bytes(self, key: str, content: bytes) -> bool:
+        """Create an object; False, and nothing changed, if the key is taken."""
+
+    def put_file(self, key: str, path: Path) -> bool:
+        """Create an object from a local file, which is consumed; False, and the file gone, if the key is taken."""
+
+    def get_bytes(self, key: str) -> bytes:
+        """The object's content."""
+
+    def exists(self, key: str) -> bool:
+        """Whether the object is there."""
+
+    def size(self, key: str) -> int:
+        """The object's bytes."""
+
+    def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The object's bytes [start, end), in blocks."""
+
+    def local_path(self, key: str) -> AbstractContextManager[Path]:
+        """A local file with the object's content, to be read only, for as long as the context lasts."""
+
+    def list(self, prefix: str) -> list[str]:
+        """All keys below a folder, sorted."""
+
+    def delete(self, prefix: str) -> None:
+        """Remove an object, or all objects below a folder; no error if there are none."""
+
+    def staging(self) -> Path:
+        """A local folder on the store's own disk in which files can be made before they are put."""
+
+    def free_bytes(self) -> int | None:
+        """Room left, None where it cannot be told."""
+
+
+def job_folder(job_id: str) -> str:
+    """Folder of everything that belongs to one job and goes with it."""
+    return f"jobs/{job_id}"
+
+
+def record_key(job_id: str) -> str:
+    """The job's record: enough to start it again if Redis lost its data."""
+    return f"jobs/{job_id}/job.json"
+
+
+def upload_key(job_id: str, suffix: str) -> str:
+    """An uploaded source; suffix is that of the client's file name if it is harmless, else empty."""
+    return f"jobs/{job_id}/source{suffix}"
+
+
+def info_key(job_id: str) -> str:
+    """The job's SourceInfo."""
+    return f"jobs/{job_id}/source.json"
+
+
+def chunk_key(sha256: str, version: str, index: int) -> str:
+    """The analysis of one chunk, shared by all jobs on the same content."""
+    return f"analysis/{sha256}/{version}/chunk-{index:04d}.npz"
+
+
+def plan_key(job_id: str, digest: str) -> str:
+    """The plan made by one set of options."""
+    return f"jobs/{job_id}/plan-{digest}.json"
+
+
+def clip_key(job_id: str, n: int, digest: str, suffix: str) -> str:
+    """A clip (`.mp4`), its thumbnail (`.jpg`) or its RenderedClip (`.json`), named by the hash of its spec."""
+    return f"jobs/{job_id}/clips/{n}-{digest}{suffix}"
+
+
+def manifest_key(job_id: str, digest: str) -> str:
+    """The manifest of one outcome."""
+    return f"jobs/{job_id}/manifest-{digest}.json"

@@ -1,0 +1,1 @@
+"""Celery: moves values between stages, decides nothing about media."""

@@ -1,0 +1,1 @@
+"""One file a stage: decode arguments, call the stage of that name, hand on."""
