@@ -1,0 +1,112 @@
+"""The options of a clip job as command line flags: one decorator for every command that takes them.
+
+Flags and fields of ClipOptions bear the same names; what was not given keeps the model's default, so that a default
+is written down once. A bad value is a usage error (exit code 2) that names the flag.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import click
+from pydantic import ValidationError
+
+from topclip.model.request import Aspect, ClipOptions, Fit, Mode, Quality, Weights
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FIELDS = tuple(name for name in ClipOptions.model_fields if name not in ("weights", "ranges"))
+
+
+class Weight(click.ParamType):
+    """NAME=VALUE, such as `motion=0.5`."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        """The pair of name and number."""
+        name, _, number = str(value).partition("=")
+        if name not in Weights.model_fields:
+            self.fail(f"no signal {name!r}; there are {', '.join(Weights.model_fields)}", param, ctx)
+        try:
+            return name, float(number)
+        except ValueError:
+            self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
+
+
+class TimeSpan(click.ParamType):
+    """START-END, each in seconds or as [H:]MM:SS."""
+
+    name = "START-END"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        """The pair of seconds."""
+        start, _, end = str(value).partition("-")
+        try:
+            return seconds(start), seconds(end)
+        except ValueError:
+            self.fail(f"{value!r} is not START-END in seconds or [H:]MM:SS", param, ctx)
+
+
+def seconds(text: str) -> float:
+    """Seconds of `12.5`, `1:02.5` or `1:00:02`. Raises: ValueError."""
+    total = 0.0
+    for part in text.split(":"):
+        total = total * 60 + float(part)
+    return total
+
+
+def _choice(kind: type[Aspect] | type[Fit] | type[Quality] | type[Mode]) -> click.Choice[str]:
+    return click.Choice([item.value for item in kind])
+
+
+FLAGS = (
+    click.option("--count", type=int, help="Clips wanted at most."),
+    click.option("--min-length", type=float, metavar="S", help="Shortest clip, seconds."),
+    click.option("--max-length", type=float, metavar="S", help="Longest clip, seconds."),
+    click.option("--aspect", type=_choice(Aspect), help="Shape of the clips."),
+    click.option("--fit", type=_choice(Fit), help="How a picture of another shape is fitted in."),
+    click.option("--loudness", type=float, metavar="LUFS", help="Integrated loudness of a clip."),
+    click.option("--quality", type=_choice(Quality), help="Encoding effort."),
+    click.option("--mode", type=_choice(Mode), help="The best moments, given ranges, or the plan alone."),
+    click.option("--weight", "weights", type=Weight(), multiple=True, help="Weight of a signal; may be repeated."),
+    click.option("--range", "ranges", type=TimeSpan(), multiple=True, help="A range to clip; may be repeated."),
+)
+
+
+def clip_options(command: Callable[..., R]) -> Callable[..., R]:
+    """Add the flags to a command, which receives them as one argument `options: ClipOptions`."""
+
+    @functools.wraps(command)
+    def with_options(*args: Any, **kwargs: Any) -> R:
+        given = {name: kwargs.pop(name) for name in (*FIELDS, "weights", "ranges")}
+        return command(*args, options=build_options(given), **kwargs)
+
+    for flag in reversed(FLAGS):
+        with_options = flag(with_options)
+    return with_options
+
+
+def build_options(given: dict[str, Any]) -> ClipOptions:
+    """Options from flags; None and empty are "not given". `--range` alone means mode `ranges`.
+
+    Raises: click.UsageError naming each bad flag.
+    """
+    values = {name: value for name, value in given.items() if value not in (None, ())}
+    if "weights" in values:
+        values["weights"] = dict(values["weights"])
+    if "ranges" in values:
+        values.setdefault("mode", Mode.RANGES)
+    try:
+        return ClipOptions.model_validate(values)
+    except ValidationError as err:
+        raise click.UsageError("; ".join(_fault(e) for e in err.errors())) from err
+
+
+def _fault(error: Any) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return str(message)
+    flag = {"weights": "weight", "ranges": "range"}.get(error["loc"][0], str(error["loc"][0]))
+    return f"--{flag.replace('_', '-')}: {message}"
