@@ -19,7 +19,7 @@ R = TypeVar("R")
 FIELDS = tuple(name for name in ClipOptions.model_fields if name not in ("weights", "ranges"))
 
 
-class Weight(click.ParamType):
+class Weight(click.ParamType[tuple[str, float]]):
     """NAME=VALUE, such as `motion=0.5`."""
 
     name = "NAME=VALUE"
@@ -35,7 +35,7 @@ class Weight(click.ParamType):
             self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
 
 
-class TimeSpan(click.ParamType):
+class TimeSpan(click.ParamType[tuple[float, float]]):
     """START-END, each in seconds or as [H:]MM:SS."""
 
     name = "START-END"
