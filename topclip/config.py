@@ -27,6 +27,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     redis_url: str = Field("redis://localhost:6379/0", repr=False, description="Redis: broker and result backend.")
+    redis_master: str = Field("mymaster", description="Name of the master that Sentinel is asked for.")
     key_prefix: str = Field("topclip:", pattern=r"^[\w-]+:$", description="Prefix of every Redis key and channel.")
     host: str = Field("127.0.0.1", description="Address that the web server listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port of the web server; 0 picks a free one.")
@@ -93,6 +94,10 @@ class Settings(BaseModel):
             if value not in (None, "", ()):
                 env[variable(name)] = ",".join(value) if isinstance(value, tuple) else str(value)
         return env
+
+    def child_env(self, **extra: str) -> dict[str, str]:
+        """The whole environment of a child process: this process's own, these settings over it, then `extra`."""
+        return {**os.environ, **self.to_env(), **extra}
 
     @property
     def retention_s(self) -> int:

@@ -1,0 +1,24 @@
+"""Names in Redis, without the prefix that every key and channel bears.
+
+job:<id>          hash: the job's record (request, created_at, expires_at, epoch, revision, state, stage, cancel, ...)
+job:<id>:parts    hash: what is outstanding, part -> published | leased | done
+job:<id>:kills    hash: how often a part's process was killed without a commit in between
+celery-task-meta-<task id>   Celery's result of a task; the job's own under the job's id
+jobs, expiry      sorted sets of job ids by creation and by expiry
+state:<STATE>     sorted sets of job ids by creation
+gone:<id>         a tombstone: the job existed and expired or was deleted
+workers           sorted set: node names by their last heartbeat; worker:<node> hash: what it says of itself
+job-events        channel: {id, epoch, revision[, deleted]} at every change of a job
+unacked, unacked_index, unacked_lease   deliveries not yet acknowledged: message, time of last renewal, lease value
+"""
+
+EVENTS = "job-events"
+UNACKED = "unacked"
+UNACKED_INDEX = "unacked_index"
+UNACKED_LEASE = "unacked_lease"
+LEADER = "reconciler-leader"
+
+
+def meta(task_id: str) -> str:
+    """Key of a Celery result."""
+    return f"celery-task-meta-{task_id}"

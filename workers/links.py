@@ -1,0 +1,109 @@
+"""How processes reach Redis: plain clients and Celery applications, in two profiles.
+
+A worker rides out an outage of an hour; the web answers within a second whatever Redis does.
+Source of the figures: measured with Redis refusing and frozen, Celery and kombu 5.7, redis-py 8.1 (docs/adr/0004).
+"""
+
+import ssl
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from celery import Celery
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from topclip.config import Settings
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Patience of one kind of process, in seconds."""
+
+    connect_timeout_s: float
+    timeout_s: float
+    patient: bool
+
+
+WEB = Profile(connect_timeout_s=0.25, timeout_s=0.4, patient=False)
+WORKER = Profile(connect_timeout_s=3.0, timeout_s=10.0, patient=True)
+KEEPER = Profile(connect_timeout_s=1.0, timeout_s=2.0, patient=False)
+
+
+def redis_client(settings: Settings, profile: Profile) -> Redis:
+    """A plain client with text replies. It never retries by itself: whoever calls knows what a failure means."""
+    options: dict[str, Any] = {
+        "socket_connect_timeout": profile.connect_timeout_s,
+        "socket_timeout": profile.timeout_s,
+        "socket_keepalive": True,
+        "decode_responses": True,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    url = settings.redis_url
+    if url.startswith("sentinel://"):
+        nodes = [urlsplit(u) for u in url.split(";")]
+        hosts = [(n.hostname or "localhost", n.port or 26379) for n in nodes]
+        db = int(nodes[0].path.strip("/") or 0)
+        sentinel = Sentinel(hosts, **options)
+        master: Redis = sentinel.master_for(settings.redis_master, db=db, password=nodes[0].password, **options)
+        return master
+    if url.startswith("redis+socket://"):
+        url = "unix://" + url.removeprefix("redis+socket://").replace("virtual_host=", "db=")
+        options.pop("socket_keepalive")
+    return Redis.from_url(url, **options)
+
+
+def make_app(settings: Settings, profile: Profile, name: str = "topclip") -> Celery:
+    """A Celery application. It knows tasks by name only until somebody imports them."""
+    app = Celery(name, set_as_current=profile.patient)
+    app.config_from_object("celeryconfig", force=True)
+    app.conf.update(connection_settings(settings, profile))
+    return app
+
+
+def connection_settings(settings: Settings, profile: Profile) -> dict[str, Any]:
+    """The Celery settings that depend on where Redis is and on how long the process may wait for it."""
+    backend = "SentinelBackend" if settings.redis_url.startswith("sentinel://") else "Backend"
+    transport = {
+        "visibility_timeout": settings.lease_s,  # the lease: LeasedQoS renews it
+        "unacked_restore_interval": 1,  # a sweep each second; the defaults make it one in 100 s
+        "unacked_restore_throttle": 1,
+        "global_keyprefix": settings.key_prefix,
+        "socket_timeout": profile.timeout_s,
+        "socket_connect_timeout": profile.connect_timeout_s,
+        "socket_keepalive": not settings.redis_url.startswith("redis+socket"),
+        "retry_on_timeout": False,
+        "health_check_interval": 10,
+        "queue_order_strategy": "round_robin",
+        "priority_steps": [0],
+        "master_name": settings.redis_master,
+    }
+    conf: dict[str, Any] = {
+        "broker_url": settings.redis_url,
+        "result_backend": f"workers.backend.{backend}+{settings.redis_url}",
+        "result_expires": settings.retention_s,
+        "redis_socket_timeout": profile.timeout_s,
+        "redis_socket_connect_timeout": profile.connect_timeout_s,
+        "redis_socket_keepalive": True,
+        "redis_backend_health_check_interval": 10,
+        "broker_transport_options": transport,
+        "result_backend_transport_options": {
+            "global_keyprefix": settings.key_prefix,
+            "master_name": settings.redis_master,
+        },
+    }
+    if settings.redis_url.startswith("rediss://"):
+        conf["broker_use_ssl"] = conf["redis_backend_use_ssl"] = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    if not profile.patient:
+        quick = {"max_retries": 0, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
+        transport |= {**quick, "connect_retries_timeout": profile.timeout_s}
+        conf |= {
+            "task_publish_retry": False,
+            "broker_connection_timeout": profile.connect_timeout_s,
+            "result_backend_always_retry": False,
+            "task_send_sent_event": True,
+        }
+        conf["result_backend_transport_options"]["retry_policy"] = {**quick, "interval_step": 0}
+    return conf

@@ -1,0 +1,33 @@
+"""Names of queues and tasks, and of the values that ride in a message's headers. The web reaches tasks by these alone."""
+
+PROBE = "topclip.probe"
+ANALYSE = "topclip.analyse"
+SELECT = "topclip.select"
+RENDER = "topclip.render"
+FINALISE = "topclip.finalise"
+
+CONTROL_QUEUE = "control"
+ANALYSE_QUEUE = "analyse"
+RENDER_QUEUE = "render"
+QUEUES = (CONTROL_QUEUE, ANALYSE_QUEUE, RENDER_QUEUE)
+
+QUEUE_OF = {
+    PROBE: CONTROL_QUEUE,
+    ANALYSE: ANALYSE_QUEUE,
+    SELECT: CONTROL_QUEUE,
+    RENDER: RENDER_QUEUE,
+    FINALISE: CONTROL_QUEUE,
+}
+
+HEADER = "topclip"
+"""Message header: {"job": id, "epoch": n, "part": name}, plus "lease": [tag, value] once delivered."""
+
+
+def part_name(stage: str, n: int | None = None) -> str:
+    """A part of a job's work, such as `probe` or `analyse/3`: the field of the outstanding hash."""
+    return stage if n is None else f"{stage}/{n}"
+
+
+def task_id(job_id: str, epoch: int, part: str) -> str:
+    """Celery id of a chunk's or clip's task; tasks that carry the job forward bear the job's own id."""
+    return f"{job_id}.{epoch}.{part}"

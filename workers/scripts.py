@@ -1,0 +1,195 @@
+"""What must happen to a job in one step in Redis, as Lua. Every script gets prefix, job id and its own arguments.
+
+Redis runs a script alone, so that a check (is this attempt current? is the job cancelled?) and the write that depends on
+it cannot be torn apart by another worker. Keys are built inside the scripts: Redis Cluster, which would forbid that,
+is not supported by Celery either.
+
+A verdict is one of OK, GONE (no such job), OLD (a newer epoch runs), LOST (the delivery belongs to another run),
+CANCELLED (the flag is set), DONE (the job has ended).
+"""
+
+from typing import Any, Final
+
+from redis import Redis
+
+PRELUDE = """
+local P, id = ARGV[1], ARGV[2]
+local rec, parts = P..'job:'..id, P..'job:'..id..':parts'
+local TERMINAL = {SUCCEEDED=1, PARTIAL=1, FAILED=1, CANCELLED=1}
+local function get(field) return redis.call('HGET', rec, field) end
+local function now() local t = redis.call('TIME'); return string.format('%d.%06d', t[1], t[2]) end
+local function keep(key) redis.call('EXPIREAT', key, get('expires_at')) end
+local function announce()
+  redis.call('HSET', rec, 'changed_at', now())
+  local revision = redis.call('HINCRBY', rec, 'revision', 1)
+  redis.call('PUBLISH', P..'job-events', cjson.encode({id=id, epoch=tonumber(get('epoch')), revision=revision}))
+end
+local function move(state)
+  local old = get('state')
+  if old == state then return end
+  if old then redis.call('ZREM', P..'state:'..old, id) end
+  redis.call('ZADD', P..'state:'..state, get('created_at'), id)
+  redis.call('HSET', rec, 'state', state)
+  if TERMINAL[state] then redis.call('HSET', rec, 'finished_at', now()) end
+end
+local function write(task, encoded)
+  local key = P..'celery-task-meta-'..task
+  redis.call('SET', key, encoded); keep(key)
+  redis.call('PUBLISH', key, encoded)
+end
+local function part(name, state) redis.call('HSET', parts, name, state); keep(parts) end
+local function missing()
+  if redis.call('EXISTS', P..'gone:'..id) == 1 or redis.call('ZSCORE', P..'expiry', id) then return 'EXPIRED' end
+  return 'UNKNOWN'
+end
+local function verdict(epoch, tag, lease)
+  local current = get('epoch')
+  if not current then return 'GONE' end
+  if tonumber(epoch) < tonumber(current) then return 'OLD' end
+  if lease ~= '' and redis.call('HGET', P..'unacked_lease', tag) ~= lease then return 'LOST' end
+  if TERMINAL[get('state')] then return 'DONE' end
+  if get('cancel') == '1' then return 'CANCELLED' end
+  return 'OK'
+end
+local function settle(revoked)
+  if get('cancel') ~= '1' or TERMINAL[get('state')] then return false end
+  for _, state in ipairs(redis.call('HVALS', parts)) do if state ~= 'done' then return false end end
+  write(id, revoked); move('CANCELLED'); announce()
+  return true
+end
+"""
+
+BODIES: Final = {
+    # request, created_at, expires_at, name, meta, part, bound -> OK | EXISTS | FULL
+    "submit": """
+if redis.call('EXISTS', rec) == 1 then return 'EXISTS' end
+local live = 0
+for _, s in ipairs({'QUEUED', 'RUNNING', 'CANCELLING'}) do live = live + redis.call('ZCARD', P..'state:'..s) end
+if live >= tonumber(ARGV[9]) then return 'FULL' end
+redis.call('HSET', rec, 'request', ARGV[3], 'created_at', ARGV[4], 'expires_at', ARGV[5], 'name', ARGV[6], 'epoch', 1,
+  'revision', 0, 'cancel', 0)
+keep(rec)
+redis.call('ZADD', P..'jobs', ARGV[4], id); redis.call('ZADD', P..'expiry', ARGV[5], id)
+move('QUEUED'); write(id, ARGV[7]); part(ARGV[8], 'published'); announce()
+return 'OK'
+""",
+    # -> nothing: takes back a submission that could not be published
+    "withdraw": """
+for _, key in ipairs({rec, parts, P..'celery-task-meta-'..id}) do redis.call('DEL', key) end
+for _, key in ipairs({'jobs', 'expiry', 'state:QUEUED'}) do redis.call('ZREM', P..key, id) end
+""",
+    # epoch, tag, lease, part, stage or '', revoked -> verdict: a task starts
+    "start": """
+local v = verdict(ARGV[3], ARGV[4], ARGV[5])
+if v == 'CANCELLED' then part(ARGV[6], 'done'); settle(ARGV[8]) end
+if v ~= 'OK' then return v end
+part(ARGV[6], 'leased')
+if get('state') == 'QUEUED' then move('RUNNING'); redis.call('HSET', rec, 'started_at', now()) end
+if ARGV[7] ~= '' then redis.call('HSET', rec, 'stage', ARGV[7]) end
+announce()
+return v
+""",
+    # epoch, tag, lease, task id, meta or '' -> verdict: a running task asks whether to go on, and says how far it is
+    "pulse": """
+local v = verdict(ARGV[3], ARGV[4], ARGV[5])
+if v == 'OK' and ARGV[7] ~= '' then write(ARGV[6], ARGV[7]); announce() end
+return v
+""",
+    # epoch, tag, lease, stage, meta, part... -> verdict: the job goes on to a stage of many parts
+    "advance": """
+local v = verdict(ARGV[3], ARGV[4], ARGV[5])
+if v ~= 'OK' then return v end
+redis.call('HSET', rec, 'stage', ARGV[6]); write(id, ARGV[7])
+for i = 8, #ARGV do part(ARGV[i], 'published') end
+announce()
+return v
+""",
+    # epoch, task id, meta, job state or '' -> verdict: a result is stored; job state is given where the task bears the job's id
+    "store": """
+local v = verdict(ARGV[3], '', '')
+if v == 'CANCELLED' and ARGV[6] == '' then v = 'OK' end
+if v ~= 'OK' then return v end
+write(ARGV[4], ARGV[5])
+if ARGV[6] ~= '' then move(ARGV[6]) end
+announce()
+return v
+""",
+    # epoch, part, state, revoked -> verdict: a part ends, or goes back to its queue
+    "finish": """
+local v = verdict(ARGV[3], '', '')
+if v == 'GONE' or v == 'OLD' then return v end
+part(ARGV[4], ARGV[5]); redis.call('HDEL', rec..':kills', ARGV[4])
+settle(ARGV[6])
+return v
+""",
+    # epoch, part -> times that the part's process was killed
+    "killed": """
+if verdict(ARGV[3], '', '') ~= 'OK' then return 0 end
+local n = redis.call('HINCRBY', rec..':kills', ARGV[4], 1); keep(rec..':kills')
+part(ARGV[4], 'published')
+return n
+""",
+    # epoch -> whether this epoch is the job's
+    "current": "return verdict(ARGV[3], '', '')",
+    # revoked -> QUEUED (was; now cancelled) | RUNNING (flag set) | TERMINAL | EXPIRED | UNKNOWN
+    "cancel": """
+local state = get('state')
+if not state then return missing() end
+if TERMINAL[state] then return 'TERMINAL' end
+redis.call('HSET', rec, 'cancel', 1)
+if state == 'QUEUED' then write(id, ARGV[3]); move('CANCELLED'); announce(); return 'QUEUED' end
+move('CANCELLING'); announce(); settle(ARGV[3])
+return 'RUNNING'
+""",
+    # epoch seen, part, revoked -> new epoch, or 0 if there is nothing to start again
+    "redrive": """
+if tonumber(get('epoch') or 0) ~= tonumber(ARGV[3]) or TERMINAL[get('state')] then return 0 end
+redis.call('DEL', parts)
+if settle(ARGV[5]) then return 0 end
+local epoch = redis.call('HINCRBY', rec, 'epoch', 1)
+part(ARGV[4], 'published'); announce()
+return epoch
+""",
+    # tombstone seconds, force -> OK | BUSY | EXPIRED | UNKNOWN: all of a job goes, a tombstone stays
+    "forget": """
+local state = get('state')
+if not state and ARGV[4] ~= '1' then return missing() end
+if state and not TERMINAL[state] and ARGV[4] ~= '1' then return 'BUSY' end
+local epoch, revision = tonumber(get('epoch') or 0), tonumber(get('revision') or 0) + 1
+for _, key in ipairs({rec, parts, rec..':kills', P..'celery-task-meta-'..id}) do redis.call('DEL', key) end
+redis.call('ZREM', P..'jobs', id); redis.call('ZREM', P..'expiry', id)
+for _, s in ipairs({'QUEUED', 'RUNNING', 'CANCELLING', 'SUCCEEDED', 'PARTIAL', 'FAILED', 'CANCELLED'}) do
+  redis.call('ZREM', P..'state:'..s, id)
+end
+redis.call('SET', P..'gone:'..id, 1, 'EX', ARGV[3])
+redis.call('PUBLISH', P..'job-events', cjson.encode({id=id, epoch=epoch, revision=revision, deleted=true}))
+return 'OK'
+""",
+    # -> {record as a flat list, the job's result, results of its parts, jobs ahead} or EXPIRED | UNKNOWN
+    "read": """
+local record = redis.call('HGETALL', rec)
+if #record == 0 then return missing() end
+local meta = redis.call('GET', P..'celery-task-meta-'..id) or ''
+local found, state, ahead = {}, get('state'), -1
+if meta ~= '' and not TERMINAL[state] then
+  local ok, doc = pcall(cjson.decode, meta)
+  if ok and type(doc.result) == 'table' and doc.result.tasks then
+    for i, task in ipairs(doc.result.tasks) do found[i] = redis.call('GET', P..'celery-task-meta-'..task) or '' end
+  end
+end
+if state == 'QUEUED' then ahead = redis.call('ZRANK', P..'state:QUEUED', id) or -1 end
+return {record, meta, found, ahead}
+""",
+}
+
+
+class Scripts:
+    """The scripts over one Redis connection pool. Raises what redis-py raises."""
+
+    def __init__(self, client: Redis, prefix: str) -> None:
+        self._prefix = prefix
+        self._scripts = {name: client.register_script(PRELUDE + body) for name, body in BODIES.items()}
+
+    def __call__(self, name: str, job_id: str, *args: Any, client: Any = None) -> Any:
+        """Run one script; `client` may be a pipeline."""
+        return self._scripts[name](keys=[], args=[self._prefix, job_id, *args], client=client)
