@@ -1,1 +1,3 @@
-"""The whole service in the foreground: supervisor, embedded Redis, and the processes that `topclip up` runs."""
+"""The whole of TopClip on one machine: what `topclip up` starts, keeps alive and stops, and what `topclip doctor`
+checks.
+"""
