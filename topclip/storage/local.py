@@ -1,0 +1,169 @@
+"""The artifact store in a folder: obstore's LocalStore for objects, hard links for files that were made in place.
+
+Must know nothing of jobs or media. A file that was made in `staging()` is published without copying a byte: a hard
+link fails if the name is taken, which a rename does not.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import LocalStore as ObjectFolder
+
+from topclip.errors import ArtifactMissing, StorageError, StorageFull, StorageUnavailable
+
+BLOCK_BYTES = 1 << 20
+STAGING = ".staging"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class LocalStore:
+    """An ArtifactStore in a folder, which may be a network share; made if it is missing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        with _translated(str(root)):
+            (self.root / STAGING).mkdir(parents=True, exist_ok=True)
+            self._objects = ObjectFolder(self.root)
+
+    def put_bytes(self, key: str, content: bytes) -> bool:
+        """See ArtifactStore."""
+        with _translated(key):
+            try:
+                self._objects.put(key, content, mode="create")
+            except AlreadyExistsError:
+                return False
+        return True
+
+    def put_file(self, key: str, path: Path) -> bool:
+        """See ArtifactStore. A file in `staging()` is linked; one from another disk is copied there first."""
+        target = self._path(key)
+        with _translated(key):
+            source = path if self._is_here(path) else self._copied_here(path)
+            try:
+                _sync(source)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                return _link(source, target)
+            finally:
+                source.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+
+    def get_bytes(self, key: str) -> bytes:
+        """See ArtifactStore."""
+        with _translated(key):
+            return bytes(self._objects.get(key).bytes())
+
+    def exists(self, key: str) -> bool:
+        """See ArtifactStore."""
+        with _translated(key):
+            return self._path(key).is_file()
+
+    def size(self, key: str) -> int:
+        """See ArtifactStore."""
+        with _translated(key):
+            return self._objects.head(key)["size"]
+
+    def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """See ArtifactStore. A range beyond the object's end is cut to what there is."""
+        with _translated(key), self._path(key).open("rb") as file:
+            file.seek(start)
+            left = None if end is None else max(0, end - start)
+            while block := file.read(BLOCK_BYTES if left is None else min(BLOCK_BYTES, left)):
+                yield block
+                left = None if left is None else left - len(block)
+
+    @contextlib.contextmanager
+    def local_path(self, key: str) -> Iterator[Path]:
+        """See ArtifactStore. Here it is the object itself."""
+        path = self._path(key)
+        if not path.is_file():
+            raise ArtifactMissing(f"no artifact {key}", {"key": key})
+        yield path
+
+    def list(self, prefix: str) -> list[str]:
+        """See ArtifactStore."""
+        with _translated(prefix):
+            keys = [item["path"] for batch in self._objects.list(prefix or None) for item in batch]
+        return sorted(key for key in keys if not key.startswith(STAGING + "/"))
+
+    def delete(self, prefix: str) -> None:
+        """See ArtifactStore. A folder that a late writer fills again meanwhile is left to the next clean-up."""
+        path = self._path(prefix)
+        with _translated(prefix):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    def staging(self) -> Path:
+        """See ArtifactStore."""
+        folder = self.root / STAGING
+        with _translated(STAGING):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def free_bytes(self) -> int | None:
+        """See ArtifactStore."""
+        with _translated(""):
+            return shutil.disk_usage(self.root).free
+
+    def _path(self, key: str) -> Path:
+        parts = key.split("/")
+        if not key or any(part in ("", ".", "..") for part in parts):
+            raise StorageError(f"{key!r} is no artifact key", {"key": key})
+        return self.root.joinpath(*parts)
+
+    def _is_here(self, path: Path) -> bool:
+        return path.stat().st_dev == self.root.stat().st_dev
+
+    def _copied_here(self, path: Path) -> Path:
+        copy = self.staging() / f"copy-{os.getpid()}-{os.urandom(6).hex()}"
+        try:
+            shutil.copyfile(path, copy)
+        except OSError:
+            copy.unlink(missing_ok=True)
+            raise
+        return copy
+
+
+def _sync(path: Path) -> None:
+    """Push the content to disk before its name appears: after a power cut a name must not lead to an empty file."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _link(source: Path, target: Path) -> bool:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _translated(key: str) -> Iterator[None]:
+    """Errors of the file system and of obstore become ours."""
+    try:
+        yield
+    except FileNotFoundError as err:
+        raise ArtifactMissing(f"no artifact {key}", {"key": key}) from err
+    except OSError as err:
+        raise _storage_error(key, err.errno, err.strerror or str(err)) from err
+    except ValueError as err:
+        raise StorageError(f"{key!r} is no artifact key", {"key": key}) from err
+    except BaseError as err:
+        text = str(err).splitlines()[0]
+        raise _storage_error(key, next((n for n in FULL if f"os error {n})" in text), None), text) from err
+
+
+def _storage_error(key: str, number: int | None, text: str) -> StorageError:
+    detail = {"key": key}
+    if number in FULL:
+        return StorageFull(
+            f"no room left in the store for {key}", {**detail, "hint": "free some disk space, then try again"}
+        )
+    return StorageUnavailable(f"the store failed at {key}: {text}", detail)
