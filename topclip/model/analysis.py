@@ -59,3 +59,20 @@ class ChunkResult(Model):
     index: int
     key: str
     n_frames: int = Field(description="Video frames owned by the chunk.")
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All that is known of a source before choosing.
+
+    frame_pts: int64, shape (n,), strictly rising, one for each frame. end_pts: where the last frame's time ends.
+    level_db: RMS level, dBFS, at LEVEL_HOP_S; empty without audio. loudness_lufs: momentary, at its signal's hop; empty
+    without audio. signals: by name, those that the source has.
+    """
+
+    frame_pts: PtsArray
+    end_pts: int
+    level_db: FloatArray
+    loudness_lufs: FloatArray
+    signals: tuple[Signal, ...]
+    shots: tuple[Shot, ...]

@@ -67,7 +67,9 @@ class ClipSpec(Model):
     fit: Fit
     quality: Quality
     loudness: float = Field(description="Target, LUFS.")
-    source_loudness: float | None = Field(description="Measured integrated loudness of the range, LUFS; null if silent.")
+    source_loudness: float | None = Field(
+        description="Measured integrated loudness of the range, LUFS; null if silent."
+    )
 
 
 class Check(Model):

@@ -23,6 +23,7 @@ class VideoStream(Model):
     start_pts: int = Field(description="pts of the first frame; times in a source count from it.")
     pixel_format: str
     bit_depth: int = 8
+    interlaced: bool = Field(False, description="Whether the first frame is flagged as two fields.")
 
     @property
     def rate(self) -> Fraction:

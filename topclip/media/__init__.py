@@ -1,0 +1,1 @@
+"""Everything that touches PyAV or a subprocess: probing, decoding, encoding, checking."""

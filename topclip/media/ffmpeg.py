@@ -1,0 +1,145 @@
+"""The one runner of ffmpeg: own process group, dies with its worker, killed on any exception, progress as it goes.
+
+Must know nothing of clips. Whatever ends the run early (an error, JobStopped out of `on_progress`, a signal) kills the
+whole group and waits for it, so that the caller may remove the output at once.
+"""
+
+import ctypes
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from topclip.errors import ConfigError, EncodeError
+
+TICK_S = 0.25
+STALL_S = 120.0
+"""No progress for so long means stuck: seeking through an hour without an index takes seconds."""
+TAIL_BYTES = 4000
+PR_SET_PDEATHSIG = 1
+
+_PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+COMMON_ARGS = ("-nostdin", "-hide_banner", "-v", "error", "-progress", "pipe:1", "-stats_period", "0.25", "-y")
+
+
+def run_ffmpeg(
+    binary: str, args: Sequence[str], on_progress: Callable[[float], None], *, stall_s: float = STALL_S
+) -> None:
+    """Run ffmpeg to its end.
+
+    args: what follows the common arguments. on_progress(out_s): called at least each TICK_S with the seconds written so
+    far, also while ffmpeg is silent; may raise to stop the run.
+    Raises: EncodeError with `exit_code`, `stderr_tail`, `argv`; ConfigError if the binary cannot be started.
+    """
+    argv = [binary, *COMMON_ARGS, *args]
+    process = _start(argv)
+    try:
+        tail = _follow(process, on_progress, stall_s, argv)
+        exit_code = process.wait()
+    finally:
+        _kill_group(process)
+    if exit_code != 0:
+        raise EncodeError(
+            f"ffmpeg failed: {_last_line(tail) or f'exit code {exit_code}'}", _detail(argv, tail, exit_code)
+        )
+
+
+def _start(argv: list[str]) -> subprocess.Popen[bytes]:
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        # Between fork and exec only async-signal-safe work is sound when other threads hold locks: the library and
+        # the symbol were looked up before, and nothing here allocates much or imports. The signal is tied to the
+        # thread that forked, so a task must wait in the thread that started ffmpeg, as this runner does.
+        if _PRCTL is not None:
+            _PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    try:
+        return subprocess.Popen(  # noqa: S603
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=die_with_parent,  # noqa: PLW1509
+        )
+    except OSError as err:
+        raise ConfigError(
+            f"cannot start ffmpeg {argv[0]}: {err.strerror}", {"field": "ffmpeg", "hint": "set TOPCLIP_FFMPEG"}
+        ) from err
+
+
+def _follow(
+    process: subprocess.Popen[bytes], on_progress: Callable[[float], None], stall_s: float, argv: list[str]
+) -> bytes:
+    """Read both pipes until they close; returns the tail of stderr. One thread, so nothing outlives an exception."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    progress, tail = Progress(), b""
+    moved_at = time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        for pipe in (process.stdout, process.stderr):
+            selector.register(pipe, selectors.EVENT_READ)
+        while selector.get_map():
+            for key, _ in selector.select(TICK_S):
+                block = os.read(key.fd, 65536)
+                if not block:
+                    selector.unregister(key.fileobj)
+                elif key.fileobj is process.stderr:
+                    tail = (tail + block)[-TAIL_BYTES:]
+                elif progress.feed(block):
+                    moved_at = time.monotonic()
+            on_progress(progress.out_s)
+            if time.monotonic() - moved_at > stall_s:
+                raise EncodeError(f"ffmpeg made no progress for {stall_s:g} s", _detail(argv, tail, None))
+    return tail
+
+
+class Progress:
+    """What ffmpeg's `-progress` lines say, of any cut of the byte stream."""
+
+    def __init__(self) -> None:
+        self.out_s = 0.0
+        self._rest = b""
+        self._marks: dict[bytes, bytes] = {}
+
+    def feed(self, block: bytes) -> bool:
+        """Take the next bytes; True if anything moved: time, frames or bytes written."""
+        *lines, self._rest = (self._rest + block).split(b"\n")
+        moved = False
+        for line in lines:
+            name, _, value = line.strip().partition(b"=")
+            if name in (b"out_time_us", b"frame", b"total_size") and self._marks.get(name) != value:
+                self._marks[name] = value
+                moved = True
+            if name == b"out_time_us" and value.lstrip(b"-").isdigit():
+                self.out_s = max(self.out_s, int(value) / 1e6)
+        return moved
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill whatever is left of the group and reap it. The group's id is free for reuse only after the reaping."""
+    if process.returncode is None:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+
+
+def _last_line(tail: bytes) -> str:
+    lines = [line.strip() for line in tail.decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else ""
+
+
+def _detail(argv: list[str], tail: bytes, exit_code: int | None) -> dict[str, object]:
+    return {"exit_code": exit_code, "stderr_tail": tail.decode(errors="replace"), "argv": argv}

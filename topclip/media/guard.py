@@ -1,0 +1,30 @@
+"""Which containers are read at all. Media is hostile until proven otherwise.
+
+A playlist (HLS, DASH, ffconcat, SDP) names other files, and FFmpeg opens them: an upload could make the server read its
+own disk. So only containers that hold their streams themselves are on the list, and the only protocols are a file and a pipe.
+"""
+
+import os
+from pathlib import Path
+
+VIDEO_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,gif,apng,h264,hevc,vvc,obu,av1,ivf,"
+    "m4v,h263,h261,vc1,vc1test,wtv,nut,dv,rm,gxf,mjpeg,mpjpeg,mtv,nsv,nuv,r3d,roq,swf,thp,y4m,yuv4mpegpipe,bink,cavsvideo,"
+    "dirac,dnxhd,dxa,amv,pva,smk,xmv,ty,viv,lxf,live_flv,pmp,psxstr,idcin,film_cpk,webp_anim"
+)
+STILL_FORMATS = (
+    "png_pipe,jpeg_pipe,bmp_pipe,webp_pipe,tiff_pipe,gif_pipe,svg_pipe,jpegls_pipe,j2k_pipe,psd_pipe,pam_pipe,ppm_pipe,"
+    "pgm_pipe,pbm_pipe,sgi_pipe,sunrast_pipe,exr_pipe,dds_pipe,dpx_pipe,ico,hdr_pipe,jpegxl_pipe,qoi_pipe"
+)
+AUDIO_FORMATS = "mp3,wav,w64,flac,aac,ac3,eac3,aiff,amr,caf,opus,oga,dts,truehd,ape,tta,wv,au,mpc,mpc8"
+
+PROTOCOLS = "file,pipe"
+FORMATS = f"{VIDEO_FORMATS},{STILL_FORMATS},{AUDIO_FORMATS}"
+
+OPEN_OPTIONS = {"protocol_whitelist": PROTOCOLS, "format_whitelist": FORMATS}
+INPUT_ARGS = ("-protocol_whitelist", PROTOCOLS, "-format_whitelist", FORMATS)
+
+
+def file_url(path: Path) -> str:
+    """The path as FFmpeg takes it without reading a protocol or an option into the name."""
+    return f"file:{os.path.abspath(path)}"
