@@ -1,0 +1,179 @@
+"""The commands that talk to a TopClip server over HTTP. No media code, no Celery."""
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import click
+
+from cli.fetch import fetch
+from cli.options import clip_options
+from cli.server import Server
+from cli.watch import follow, upload_bar, view_for
+from topclip.config import Settings
+from topclip.model.base import JsonDict
+from topclip.model.job import JobState
+from topclip.model.request import ClipOptions
+
+EXIT_OF_STATE = {"SUCCEEDED": 0, "PARTIAL": 3}
+OUT = click.Path(file_okay=False, path_type=Path)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+json_flag = click.option("--json", "as_json", is_flag=True, help="Print the API's documents.")
+
+
+def with_server(command: Callable[..., R]) -> Callable[..., R]:
+    """Add `--url` and `--api-key`; the command gets `server: Server`."""
+
+    @click.option("--url", metavar="WEB", help="The web server; by default the one of the settings' host and port.")
+    @click.option("--api-key", help="Key for a server that asks for one; by default the first of the settings'.")
+    @wraps(command)
+    def connected(*args: Any, url: str | None, api_key: str | None, **kwargs: Any) -> R:
+        if url is None or api_key is None:
+            settings = Settings.from_env()
+            host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
+            url = url or f"http://{host}:{settings.port}"
+            api_key = api_key or next(iter(settings.api_keys), None)
+        with Server(url, api_key) as server:
+            return command(*args, server=server, **kwargs)
+
+    return connected
+
+
+@click.command()
+@click.argument("source")
+@with_server
+@clip_options
+@click.option("--watch", is_flag=True, help="Follow the job until it ends.")
+@click.option("--out", type=OUT, help="Follow the job, then download its clips and manifest into this folder.")
+@json_flag
+def submit(source: str, server: Server, options: ClipOptions, *, watch: bool, out: Path | None, as_json: bool) -> int:
+    """Submit SOURCE and print the job's id.
+
+    SOURCE is a file here, which is uploaded; else a URL, or a path that the server finds in its media folder.
+    """
+    job_id = str(_send(server, source, options, is_quiet=as_json)["id"])
+    if not (watch or out):
+        click.echo(json.dumps(server.status(job_id)) if as_json else job_id)
+        return 0
+    click.echo(f"job {job_id}", err=True)
+    status = _follow(server, job_id, as_json=as_json)
+    if out and status["state"] in EXIT_OF_STATE:
+        _fetch(server, job_id, out)
+    return EXIT_OF_STATE.get(status["state"], 1)
+
+
+@click.command()
+@click.argument("job_id")
+@with_server
+@click.option("--watch", is_flag=True, help="Follow the job until it ends; the exit code is then the job's.")
+@json_flag
+def status(job_id: str, server: Server, watch: bool, as_json: bool) -> int:
+    """Show how far the job JOB_ID is."""
+    if watch:
+        return EXIT_OF_STATE.get(_follow(server, job_id, as_json=as_json)["state"], 1)
+    document = server.status(job_id)
+    click.echo(json.dumps(document) if as_json else _describe(document))
+    return 0
+
+
+@click.command()
+@click.argument("job_id")
+@with_server
+@click.option("--out", type=OUT, help="Download the clips and the manifest into this folder.")
+@json_flag
+def clips(job_id: str, server: Server, out: Path | None, as_json: bool) -> None:
+    """List the clips of the job JOB_ID, or download them."""
+    manifest = _fetch(server, job_id, out) if out else server.manifest(job_id)
+    if as_json:
+        click.echo(json.dumps(manifest))
+        return
+    for clip in manifest["clips"]:
+        span = f"{clip['start_s']:9.2f} {clip['end_s']:9.2f}"
+        click.echo(f"{clip['n']:>3} {span}  {clip['width']}x{clip['height']}  {clip['file']}")
+
+
+@click.command()
+@click.argument("job_id")
+@with_server
+@json_flag
+def cancel(job_id: str, server: Server, as_json: bool) -> None:
+    """Cancel the job JOB_ID."""
+    document = server.cancel(job_id)
+    click.echo(json.dumps(document) if as_json else str(document.get("state", "")).lower())
+
+
+@click.command()
+@with_server
+@click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True, help="Jobs to list.")
+@click.option("--state", type=click.Choice([s.value for s in JobState], case_sensitive=False), help="Only these.")
+@json_flag
+def jobs(server: Server, limit: int, state: str | None, as_json: bool) -> None:
+    """List the jobs, newest first."""
+    page = server.jobs(limit=limit, state=state)
+    if as_json:
+        click.echo(json.dumps(page))
+        return
+    for job in page["jobs"]:
+        click.echo(
+            f"{job['id']}  {job['state']:<10} {job['progress']:>4.0%}  {job['created_at']}  {job.get('name', '')}"
+        )
+
+
+@click.command()
+@click.argument("job_id")
+@with_server
+def delete(job_id: str, server: Server) -> None:
+    """Delete the finished job JOB_ID, its clips and its source."""
+    server.delete(job_id)
+    click.echo("deleted", err=True)
+
+
+def _send(server: Server, source: str, options: ClipOptions, *, is_quiet: bool) -> JsonDict:
+    """Upload a file that is here; anything else is the server's to find."""
+    wanted = options.model_dump(mode="json", exclude_unset=True)
+    path = Path(source)
+    if path.is_file():
+        with path.open("rb") as stream, upload_bar(path.stat().st_size, is_quiet=is_quiet) as progress:
+            return server.submit_file(path.name, progress.wrap_file(stream, task_id=progress.task_ids[0]), wanted)
+    if path.is_dir():
+        raise click.UsageError(f"{source} is a folder; name a video")
+    return server.submit_source(source, wanted)
+
+
+def _follow(server: Server, job_id: str, *, as_json: bool) -> JsonDict:
+    try:
+        with view_for(as_json=as_json) as view:
+            document = follow(server, job_id, view)
+    except KeyboardInterrupt:
+        click.echo(f"the job goes on; see `topclip status {job_id} --url {server.url}`", err=True)
+        raise
+    if error := document.get("error"):
+        click.echo(f"{error['code']}: {error['message']}", err=True)
+        if error.get("hint"):
+            click.echo(f"  {error['hint']}", err=True)
+    return document
+
+
+def _fetch(server: Server, job_id: str, out: Path) -> JsonDict:
+    manifest = fetch(server, job_id, out)
+    click.echo(f"{len(manifest['clips'])} clips in {out.absolute()}", err=True)
+    return manifest
+
+
+def _describe(status: JsonDict) -> str:
+    """The status for a person."""
+    lines = [
+        f"{status['state'].lower()}, {status['progress']:.0%}" + (f", {status['stage']}" if status["stage"] else ""),
+        f"created {status['created_at']}, expires {status['expires_at']}",
+    ]
+    lines += [f"clip {c['n']}: {c['state'].lower()}, {c['start_s']:.2f} to {c['end_s']:.2f} s" for c in status["clips"]]
+    if error := status.get("error"):
+        lines.append(f"{error['code']}: {error['message']}")
+    if status.get("stale"):
+        lines.append(f"Redis is out of reach: this is what was known at {status['as_of']}")
+    return "\n".join(lines)
