@@ -53,6 +53,7 @@ def changes(server: Server, job_id: str, view: View) -> Iterator[JsonDict]:
     etag: str | None = None
     given_up_at = time.monotonic() + PATIENCE_S
     while True:
+        asked_at = time.monotonic()
         try:
             status, etag = server.next_status(job_id, etag)
         except (ServerUnreachable, QueueUnavailable, ServerBusy) as err:
@@ -63,6 +64,8 @@ def changes(server: Server, job_id: str, view: View) -> Iterator[JsonDict]:
             continue
         given_up_at = time.monotonic() + PATIENCE_S
         if status is None:
+            if time.monotonic() - asked_at < PAUSE_S:  # a server that holds no answers while Redis is away
+                time.sleep(PAUSE_S)
             continue
         yield status
         if JobState(status["state"]).is_terminal:

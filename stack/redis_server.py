@@ -69,13 +69,20 @@ class RedisServer:
         """Make the folder and choose the port."""
         folder = data_dir / "redis"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        known = cls.known(data_dir)
         server = cls(folder)
-        try:
-            kept = int((folder / "port").read_text())
-        except (OSError, ValueError):
-            kept = 0
-        server._take_port(kept if 0 < kept < 65536 and ports.is_free(kept, HOST) else ports.free_port(HOST))
+        server._take_port(known.port if known and ports.is_free(known.port, HOST) else ports.free_port(HOST))
         return server
+
+    @classmethod
+    def known(cls, data_dir: Path) -> Self | None:
+        """The server that runs or last ran on this data folder, None if there never was one."""
+        folder = data_dir / "redis"
+        try:
+            port = int((folder / "port").read_text())
+        except (OSError, ValueError):
+            return None
+        return cls(folder, port) if 0 < port < 65536 else None
 
     @property
     def url(self) -> str:
