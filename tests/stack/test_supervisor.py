@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from stack.console import Console
 from stack.supervisor import Program, StartupFailed, Supervisor
-
 from tests.stack.waiting import until
 
 SLEEPER = "import time; time.sleep(600)"
@@ -46,7 +46,7 @@ def test_the_pause_grows_with_each_early_death(supervisor: Supervisor, capsys: p
     child = supervisor.add(python("a", "import sys; sys.exit(1)"))
     supervisor.run_until(lambda: child.deaths == 3)
     said = capsys.readouterr().err
-    assert ["0.25 s", "0.5 s", "1 s"] == [line.rpartition("again in ")[2] for line in said.splitlines()]
+    assert [line.rpartition("again in ")[2] for line in said.splitlines()] == ["0.25 s", "0.5 s", "1 s"]
 
 
 def test_it_gives_up_a_start_and_shows_the_last_lines(supervisor: Supervisor) -> None:
