@@ -33,6 +33,10 @@ class TopClipError(Exception):
         hint = self.detail.get("hint")
         return hint if isinstance(hint, str) else None
 
+    def to_dict(self) -> Detail:
+        """The error as JSON: `code`, `message`, `hint`."""
+        return {"code": self.code, "message": self.message, "hint": self.hint}
+
 
 class ConfigError(TopClipError):
     """The operator's fault: a setting is wrong and the process refuses to start."""
@@ -216,3 +220,14 @@ class JobTimedOut(JobStopped):
     """A task ran longer than it may."""
 
     code = "TIMED_OUT"
+
+
+def all_errors(root: type[TopClipError] = TopClipError) -> list[type[TopClipError]]:
+    """The root and all its descendants."""
+    return [root, *(error for child in root.__subclasses__() for error in all_errors(child))]
+
+
+def from_dict(value: Detail) -> TopClipError:
+    """The error that `to_dict` told of, as its own class."""
+    kind = next((error for error in all_errors() if error.code == value["code"]), TopClipError)
+    return kind(value["message"], {"hint": value["hint"]} if value.get("hint") else None)

@@ -1,16 +1,35 @@
 """The one door from HTTP and command line to jobs: submit, read, list, cancel, delete, and the health of Redis.
 
-Every method is bounded in time (see `workers.links.WEB`): with Redis dead or frozen it raises QueueUnavailable in well
-under a second. Must not load media code or a task.
+Every method is bounded in time (`workers.links.WEB`): with Redis dead or frozen it raises QueueUnavailable in well under a
+second. Must not load media code or a task.
 """
 
-from collections.abc import Callable
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
 from topclip.config import Settings
-from topclip.model.job import JobEvent, JobId, JobState, JobStatus
+from topclip.errors import InvalidRequest, JobConflict, JobExpired, QueueUnavailable, ServerBusy, UnknownJob
+from topclip.model.job import JobEvent, JobId, JobRecord, JobState, JobStatus, Stage
 from topclip.model.request import ClipRequest
+from topclip.storage.base import ArtifactStore, job_folder, record_key
+from workers import health
+from workers.backend import result_meta, revoked_meta
+from workers.drive import publish
+from workers.links import WEB, make_app, redis_client
+from workers.scripts import Scripts
+from workers.status import status_of
+from workers.watch import Watch
+
+RETRY_AFTER_S = 2
 
 
 @dataclass(frozen=True)
@@ -22,64 +41,154 @@ class JobPage:
     total: int
 
 
-class Watch:
-    """One thread of a process that pings Redis each 0.5 s and hears every change of a job.
-
-    on_event(event) is called for each JobEvent; on_gap() whenever events may have been missed (first connection and
-    each reconnection): whoever caches must then read again.
-    """
-
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
-
-    @property
-    def is_up(self) -> bool:
-        """Whether Redis answered within the last second."""
-        raise NotImplementedError
-
-    @property
-    def last_word_age_s(self) -> float:
-        """Seconds since Redis last answered; infinity if it never did."""
-        raise NotImplementedError
-
-
 class JobClient:
-    """Jobs, as the web and the command see them."""
+    """Jobs, as the web and the command see them. Safe to use from many threads."""
 
-    def __init__(self, settings: Settings) -> None: ...
+    def __init__(self, settings: Settings, store: ArtifactStore, app: Celery | None = None) -> None:
+        self._settings, self._store, self._prefix = settings, store, settings.key_prefix
+        self._app = app or make_app(settings, WEB, "topclip-client")
+        self._redis = redis_client(settings, WEB)
+        self._scripts = Scripts(self._redis, settings.key_prefix)
 
     def watch(self, on_event: Callable[[JobEvent], None], on_gap: Callable[[], None]) -> Watch:
         """A Watch, not yet started."""
-        raise NotImplementedError
+        return Watch(self._settings, on_event, on_gap)
 
     def submit(self, job_id: JobId, request: ClipRequest) -> JobStatus:
-        """Write the job's record, then publish its first task. Raises: QueueUnavailable, with nothing left behind."""
-        raise NotImplementedError
+        """Write the job's record, then publish its first task.
+
+        Raises: ServerBusy if as many jobs as may wait do so, QueueUnavailable; either way with nothing left behind.
+        """
+        now = time.time()
+        created_at, expires_at = f"{now:.6f}", int(now) + self._settings.retention_s
+        meta = result_meta(job_id, 1, JobState.QUEUED, {})
+        with self._reaching():
+            verdict = self._scripts(
+                "submit", job_id, request.model_dump_json(), created_at, expires_at, request.source.name, meta,
+                Stage.PROBE, self._settings.max_queued_jobs,
+            )  # fmt: skip
+        if verdict == "FULL":
+            raise ServerBusy(
+                f"{self._settings.max_queued_jobs} jobs wait already", {"retry_after_s": 30, "hint": "Try again later."}
+            )
+        if verdict == "OK":
+            self._keep_record(job_id, request, now, expires_at)
+            self._publish(job_id)
+        return self.read(job_id)
 
     def read(self, job_id: JobId) -> JobStatus:
         """The job's status from Redis. Raises: UnknownJob, JobExpired, QueueUnavailable."""
-        raise NotImplementedError
+        with self._reaching():
+            reply = self._scripts("read", job_id)
+        return self._status(job_id, reply)
 
     def list(self, *, limit: int = 50, cursor: str | None = None, state: JobState | None = None) -> JobPage:
         """A page of jobs, newest first. Raises: QueueUnavailable, InvalidRequest for a bad cursor."""
-        raise NotImplementedError
+        key = self._prefix + (f"state:{state}" if state else "jobs")
+        with self._reaching():
+            found = self._redis.zrange(
+                key, f"({_cursor(cursor)}" if cursor else "+inf", "-inf",
+                desc=True, byscore=True, withscores=True, offset=0, num=limit + 1,
+            )  # fmt: skip
+            total = self._redis.zcard(key)
+            with self._redis.pipeline(transaction=False) as pipe:
+                for job, _ in found[:limit]:
+                    self._scripts("read", job, client=pipe)
+                replies = pipe.execute() if found else []
+        jobs = [
+            self._status(job, reply)
+            for (job, _), reply in zip(found[:limit], replies, strict=True)
+            if not isinstance(reply, str)  # it expired between the two questions
+        ]
+        more = len(found) > limit
+        return JobPage(tuple(jobs), f"{found[limit - 1][1]:.6f}" if more else None, int(total))
 
     def cancel(self, job_id: JobId) -> JobStatus:
         """Set the job's cancel flag; CANCELLED at once if it was queued, else CANCELLING.
 
         Raises: UnknownJob, JobExpired, JobConflict if it is finished, QueueUnavailable.
         """
-        raise NotImplementedError
+        with self._reaching():
+            verdict = self._scripts("cancel", job_id, revoked_meta(job_id, 0))
+        if verdict == "TERMINAL":
+            raise JobConflict(f"job {job_id} has ended; there is nothing to cancel")
+        self._missing(job_id, verdict)
+        return self.read(job_id)
 
     def delete(self, job_id: JobId) -> None:
         """Forget a finished job: results, index and files go, a tombstone stays.
 
-        Raises: UnknownJob, JobExpired, JobConflict if it is not finished (cancel it first), QueueUnavailable.
+        Raises: UnknownJob, JobExpired, JobConflict if it is not finished, QueueUnavailable, StorageError.
         """
-        raise NotImplementedError
+        with self._reaching():
+            verdict = self._scripts("forget", job_id, self._settings.retention_s, "0")
+        if verdict == "BUSY":
+            raise JobConflict(f"job {job_id} has not ended", {"hint": "Cancel it first."})
+        self._missing(job_id, verdict)
+        self._store.delete(job_folder(job_id))
 
     def health(self) -> dict[str, Any]:
-        """`redis: {latency_ms, version, used_memory, maxmemory, maxmemory_policy, aof, warnings}`, `jobs` (counts by
-        state), `queue_depth`, `workers` (list of {name, concurrency, active}). Raises: QueueUnavailable.
-        """
-        raise NotImplementedError
+        """What Redis says of itself, jobs by state, the queues' depth and the workers seen. Raises: QueueUnavailable."""
+        with self._reaching():
+            return health.report(self._redis, self._prefix)
+
+    def _keep_record(self, job_id: JobId, request: ClipRequest, created_at: float, expires_at: int) -> None:
+        record = JobRecord(
+            id=job_id,
+            request=request,
+            created_at=datetime.fromtimestamp(created_at, UTC),
+            expires_at=datetime.fromtimestamp(expires_at, UTC),
+        )
+        self._store.put_bytes(record_key(job_id), record.model_dump_json().encode())
+
+    def _publish(self, job_id: JobId) -> None:
+        try:
+            publish(self._app, job_id, 1)
+        except (OperationalError, RedisError, OSError) as err:
+            self._store.delete(record_key(job_id))
+            with self._reaching():
+                self._scripts("withdraw", job_id)
+            raise unavailable(err) from err
+
+    def _status(self, job_id: JobId, reply: Any) -> JobStatus:
+        self._missing(job_id, reply)
+        flat, meta, parts, ahead = reply
+        record = dict(zip(flat[::2], flat[1::2], strict=True))
+        return status_of(job_id, record, _json(meta), [_json(part) for part in parts], int(ahead))
+
+    @staticmethod
+    def _missing(job_id: JobId, verdict: Any) -> None:
+        if verdict == "UNKNOWN":
+            raise UnknownJob(f"no job {job_id}", {"hint": "Check the id; it is the one that the submission answered."})
+        if verdict == "EXPIRED":
+            raise JobExpired(f"job {job_id} has expired or was deleted")
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except (RedisError, OSError) as err:
+            raise unavailable(err) from err
+
+
+def unavailable(err: Exception) -> QueueUnavailable:
+    """The error that stands for Redis being away."""
+    return QueueUnavailable(
+        f"Redis does not answer ({type(err).__name__})",
+        {"retry_after_s": RETRY_AFTER_S, "hint": "Nothing is lost; try again in a moment."},
+    )
+
+
+def _cursor(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as err:
+        raise InvalidRequest(f"cursor {text!r} is not one of ours", {"field": "cursor"}) from err
+
+
+def _json(text: str) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = json.loads(text) if text else None
+    return found
+
+
+__all__ = ["JobClient", "JobPage", "Watch", "unavailable"]

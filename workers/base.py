@@ -1,0 +1,88 @@
+"""The base class of all tasks: fence, progress, and what becomes of errors. Knows nothing of media.
+
+A task that carries the job forward bears the job's id: its failure is the job's. A part (a chunk, a clip) is one of a chord's
+header, where a failure would take the whole chord down, so its outcome is always a value.
+"""
+
+import logging
+from typing import Any, ClassVar, NoReturn
+
+from celery import Task
+from celery.exceptions import Ignore, Retry
+
+from topclip.errors import JobCancelled, JobStopped, TopClipError
+from topclip.model.base import JsonDict
+from topclip.model.job import Stage
+from topclip.pipeline.context import StageContext
+from workers import runtime
+from workers.backend import header_of
+from workers.pulse import Pulse, Run
+
+log = logging.getLogger(__name__)
+
+RETRIES = 6
+"""Tries of what a retry can help; with the doubling pause from 1 s they span a minute."""
+
+
+class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
+    """A stage's task. `stage` is shown as the job's while the task runs; parts leave it to the task before them."""
+
+    Request = "workers.request:CountingRequest"
+    abstract = True
+    max_retries = RETRIES
+    stage: ClassVar[Stage]
+    is_part: ClassVar[bool] = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task under its fence."""
+        self.pulse = Pulse(runtime.scripts(), Run.of(header_of(self.request) or {}, self.request.id))
+        try:
+            return self._guarded(*args, **kwargs)
+        except JobStopped as stop:
+            log.info("%s", stop)
+            if isinstance(stop, JobCancelled):
+                self.pulse.finish()
+            raise Ignore(str(stop)) from stop
+
+    def _guarded(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            self.pulse.start(None if self.is_part else self.stage)
+            value = self.run(*args, **kwargs)
+        except Retry:
+            self.pulse.finish("published")
+            raise
+        except Ignore:
+            self.pulse.finish()
+            raise
+        except JobStopped:
+            raise
+        except Exception as err:  # noqa: BLE001 - the one place where a task's error is recorded; it is never swallowed
+            return self._failed(err, kwargs)
+        self.pulse.finish()
+        return value
+
+    def _failed(self, err: Exception, kwargs: dict[str, Any]) -> Any:
+        error = err if isinstance(err, TopClipError) else TopClipError(f"{type(err).__name__}: {err}")
+        if error.retryable and self.request.retries < RETRIES:
+            self.pulse.finish("published")
+            log.warning("%s will be tried again: %s", self.name, error)
+            raise self.retry(exc=error, countdown=2**self.request.retries, max_retries=RETRIES)
+        log.error("%s failed: %s", self.name, error, exc_info=err)
+        self.pulse.finish()
+        if self.is_part:
+            return self.failed_part(error, **kwargs)
+        raise error from err
+
+    def failed_part(self, error: TopClipError, **kwargs: Any) -> JsonDict:
+        """The value of a part that could not be done; kwargs are the task's. Only parts have one."""
+        raise NotImplementedError
+
+    def context(self, job_id: str) -> StageContext:
+        """The surroundings of this run."""
+        return runtime.context(job_id, self.pulse)
+
+    def hand_on(self, stage: Stage, result: JsonDict, parts: list[str], canvas: Any) -> NoReturn:
+        """Replace this task by the next canvas, under the job's id. Raises: Ignore always, JobStopped."""
+        self.pulse.advance(stage, {"stage": stage, **result}, parts)
+        self.replace(canvas)
+        raise AssertionError("replace always raises")

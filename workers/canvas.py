@@ -1,0 +1,53 @@
+"""The recipes: which signatures follow a stage. Tasks are named, never imported, and every signature bears our header."""
+
+from typing import Any
+
+from celery import Celery, chord
+from celery.canvas import Signature
+
+from topclip.model.analysis import Chunk
+from topclip.model.clip import ClipSpec
+from topclip.model.job import Stage
+from workers import names
+from workers.pulse import Run
+
+
+def sign(app: Celery, task: str, run: Run, part: str, *args: Any, **kwargs: Any) -> Signature:
+    """A signature of a task of this attempt of the job."""
+    header = {names.HEADER: {"job": run.job, "epoch": run.epoch, "part": part}}
+    return app.signature(
+        task, args=args, kwargs={"job_id": run.job, **kwargs}, headers=header, queue=names.QUEUE_OF[task]
+    )
+
+
+def analyse_then_select(app: Celery, run: Run, chunks: list[Chunk]) -> Signature:
+    """A task for each chunk, then select; select alone if nothing is left to analyse."""
+    select = sign(app, names.SELECT, run, Stage.SELECT)
+    if not chunks:
+        return sign(app, names.SELECT, run, Stage.SELECT, [])
+    header = [
+        sign(app, names.ANALYSE, run, part, chunk=chunk.to_dict()).set(task_id=names.task_id(run.job, run.epoch, part))
+        for chunk, part in zip(chunks, analyse_parts(chunks), strict=True)
+    ]
+    return chord(header, select, app=app)
+
+
+def render_then_finalise(app: Celery, run: Run, specs: tuple[ClipSpec, ...], plan_key: str) -> Signature:
+    """A task for each clip, then finalise; finalise alone if no clip is wanted."""
+    if not specs:
+        return sign(app, names.FINALISE, run, Stage.FINALISE, [], plan_key=plan_key)
+    header = [
+        sign(app, names.RENDER, run, part, spec=spec.to_dict()).set(task_id=names.task_id(run.job, run.epoch, part))
+        for spec, part in zip(specs, render_parts(specs), strict=True)
+    ]
+    return chord(header, sign(app, names.FINALISE, run, Stage.FINALISE, plan_key=plan_key), app=app)
+
+
+def analyse_parts(chunks: list[Chunk]) -> list[str]:
+    """Names of the chunks' parts."""
+    return [names.part_name(Stage.ANALYSE, chunk.index) for chunk in chunks]
+
+
+def render_parts(specs: tuple[ClipSpec, ...]) -> list[str]:
+    """Names of the clips' parts."""
+    return [names.part_name(Stage.RENDER, spec.n) for spec in specs]

@@ -1,0 +1,38 @@
+"""Start an attempt of a job: publish its first task, at submission or again later."""
+
+import logging
+
+from celery import Celery
+
+from topclip.model.job import Stage
+from workers import names
+from workers.backend import revoked_meta
+from workers.scripts import Scripts
+
+log = logging.getLogger(__name__)
+
+
+def redrive(app: Celery, scripts: Scripts, job_id: str, epoch: int) -> bool:
+    """Start a job again from the top under its own id and the epoch after `epoch`; False if that is not its epoch.
+
+    Raises: RedisError, OperationalError.
+    """
+    new = int(scripts("redrive", job_id, epoch, Stage.PROBE, revoked_meta(job_id, epoch)))
+    if not new:
+        return False
+    log.warning("nothing works on job %s; started again, attempt %d", job_id, new)
+    publish(app, job_id, new)
+    return True
+
+
+def publish(app: Celery, job_id: str, epoch: int) -> None:
+    """Publish a job's first task. Raises: OperationalError."""
+    header = {names.HEADER: {"job": job_id, "epoch": epoch, "part": Stage.PROBE}}
+    app.send_task(
+        names.PROBE,
+        kwargs={"job_id": job_id},
+        task_id=job_id,
+        root_id=job_id,
+        queue=names.QUEUE_OF[names.PROBE],
+        headers=header,
+    )

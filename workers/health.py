@@ -1,0 +1,79 @@
+"""What Redis says of itself and of us, for `/health`, `/metrics` and `topclip doctor`."""
+
+import time
+from typing import Any
+
+from redis import Redis
+
+from topclip.model.job import JobState
+from workers import names
+
+
+def report(redis: Redis, prefix: str) -> dict[str, Any]:
+    """One report. Raises: RedisError."""
+    started = time.perf_counter()
+    redis.ping()
+    latency_ms = round((time.perf_counter() - started) * 1000, 2)
+    live = [state for state in JobState if state is not JobState.EXPIRED]
+    with redis.pipeline(transaction=False) as pipe:
+        pipe.info()
+        for state in live:
+            pipe.zcard(f"{prefix}state:{state}")
+        for queue in names.QUEUES:
+            pipe.llen(prefix + queue)
+        pipe.hlen(prefix + "unacked")
+        pipe.zrangebyscore(prefix + "workers", time.time() - 10, "+inf")
+        info, *counts, unacked, nodes = pipe.execute()
+    states, queues = counts[: len(live)], counts[len(live) :]
+    return {
+        "redis": {"latency_ms": latency_ms, **redis_facts(info)},
+        "jobs": dict(zip([str(state) for state in live], states, strict=True)),
+        "queue_depth": sum(queues),
+        "queues": dict(zip(names.QUEUES, queues, strict=True)),
+        "unacked": unacked,
+        "workers": workers(redis, prefix, nodes),
+    }
+
+
+def redis_facts(info: dict[str, Any]) -> dict[str, Any]:
+    """Version, memory, persistence, and warnings that say what to do."""
+    is_aof = bool(info.get("aof_enabled"))
+    facts = {
+        "version": info["redis_version"],
+        "used_memory": info["used_memory"],
+        "maxmemory": info["maxmemory"],
+        "maxmemory_policy": info["maxmemory_policy"],
+        "aof": {
+            "enabled": is_aof,
+            "last_write_ok": info.get("aof_last_write_status", "ok") == "ok",
+            "rewrite_in_progress": bool(info.get("aof_rewrite_in_progress")),
+        },
+        "uptime_s": info["uptime_in_seconds"],
+    }
+    return facts | {"warnings": list(_warnings(facts))}
+
+
+def workers(redis: Redis, prefix: str, nodes: list[str]) -> list[dict[str, Any]]:
+    """The workers that were heard of in the last seconds. Raises: RedisError."""
+    with redis.pipeline(transaction=False) as pipe:
+        for node in nodes:
+            pipe.hgetall(f"{prefix}worker:{node}")
+        found = pipe.execute() if nodes else []
+    return [
+        {"name": node, "concurrency": int(says["concurrency"]), "active": int(says["active"]), "pid": int(says["pid"])}
+        for node, says in zip(nodes, found, strict=True)
+        if says
+    ]
+
+
+def _warnings(facts: dict[str, Any]) -> list[str]:
+    found = []
+    if not facts["aof"]["enabled"]:
+        found.append("AOF is off: jobs of the last minutes are lost if Redis stops. Set `appendonly yes`.")
+    elif not facts["aof"]["last_write_ok"]:
+        found.append("Redis cannot write its AOF: look at its disk.")
+    if facts["maxmemory_policy"] != "noeviction":
+        found.append(f"maxmemory-policy is {facts['maxmemory_policy']}: Redis may drop jobs. Set `noeviction`.")
+    if facts["maxmemory"] and facts["used_memory"] > 0.9 * facts["maxmemory"]:
+        found.append("Redis has used over 90 % of its memory limit: raise `maxmemory` or lower RETENTION_DAYS.")
+    return found

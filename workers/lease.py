@@ -1,0 +1,186 @@
+"""The lease of a delivery: a worker owns a message only as long as it renews it, and knows when it has lost it.
+
+kombu puts an unacknowledged message back under the same delivery tag, so that a worker that was paused too long cannot tell
+by the tag that somebody else has it now, and its late acknowledgement would delete the new owner's entry. Here every delivery
+gets a value of its own in `unacked_lease`; renewing, acknowledging and handing back compare it, in one script each.
+Times are Redis' own, so that a worker with a wrong clock reaps nobody.
+"""
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import kombu.transport.redis as kombu_redis
+from celery.worker import state as worker_state
+from kombu.transport import virtual
+from kombu.utils.json import dumps
+from redis.exceptions import RedisError
+
+from workers import keys, names
+
+log = logging.getLogger(__name__)
+
+NOW = "local t = redis.call('TIME'); local now = tonumber(t[1]) + tonumber(t[2]) / 1e6\n"
+# KEYS of all: unacked, unacked_index, unacked_lease.
+TAKE = NOW + (
+    "redis.call('ZADD', KEYS[2], now, ARGV[1]); redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]);"
+    "redis.call('HSET', KEYS[3], ARGV[1], ARGV[3])"
+)
+ACK = """
+if redis.call('HGET', KEYS[3], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('ZREM', KEYS[2], ARGV[1]); redis.call('HDEL', KEYS[1], ARGV[1]); redis.call('HDEL', KEYS[3], ARGV[1])
+return 1"""
+# The lease passes to whoever restores the message, so that its old owner cannot renew it in the meantime.
+HAND_BACK = """
+if redis.call('HGET', KEYS[3], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[3], ARGV[1], ARGV[3])
+return 1"""
+REAP = (
+    NOW
+    + """
+local due = redis.call('ZRANGE', KEYS[2], '-inf', now - tonumber(ARGV[1]), 'BYSCORE', 'LIMIT', 0, tonumber(ARGV[3]))
+for _, tag in ipairs(due) do
+  redis.call('ZADD', KEYS[2], now, tag); redis.call('HSET', KEYS[3], tag, ARGV[2])
+end
+return due"""
+)
+RENEW = (
+    NOW
+    + """
+local lost = {}
+for i = 1, #ARGV, 2 do
+  if redis.call('HGET', KEYS[3], ARGV[i]) == ARGV[i + 1] then redis.call('ZADD', KEYS[2], now, ARGV[i])
+  else lost[#lost + 1] = ARGV[i] end
+end
+return lost"""
+)
+# A hand-back that could not be made at once: the next sweep takes it for due.
+LATE_HAND_BACK = """
+if redis.call('HGET', KEYS[3], ARGV[1]) == ARGV[2] then redis.call('ZADD', KEYS[2], 1, ARGV[1]) end"""
+
+REAPED_AT_ONCE = 50
+CONNECTION_ERRORS = (AttributeError, OSError, RedisError)
+"""What a channel raises whose connection is gone; kombu sets its client to None, hence the AttributeError."""
+
+
+@dataclass
+class Leases:
+    """The leases that this worker's main process holds, shared by the transport and the keeper's thread."""
+
+    held: dict[str, str] = field(default_factory=dict)
+    late: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Acknowledgements and hand-backs that Redis was away for: tag -> (script, value)."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    sweep_from: float = 0.0
+    """No sweep before this moment of the monotonic clock: after an outage owners come first."""
+
+    def postpone(self, tag: str, script: str) -> None:
+        """Leave an acknowledgement or hand-back to the keeper."""
+        with self.lock:
+            if value := self.held.get(tag):
+                self.late[tag] = (script, value)
+
+    def drop(self, tag: str) -> str:
+        """Forget a lease; its value, or an empty string."""
+        with self.lock:
+            return self.held.pop(tag, "")
+
+
+LEASES = Leases()
+
+
+class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
+    """kombu's bookkeeping of deliveries, by lease values."""
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Take a delivery: its lease begins, and its value rides to the task in our header."""
+        info = message.delivery_info
+        value = uuid4().hex
+        payload = dumps([message._raw, info["exchange"], info["routing_key"]])
+        self._run(TAKE, delivery_tag, payload, value)
+        with LEASES.lock:
+            LEASES.held[delivery_tag] = value
+        if header := message.headers.get(names.HEADER):
+            message.headers[names.HEADER] = {**header, "lease": [delivery_tag, value]}
+        virtual.QoS.append(self, message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        """Acknowledge, if the lease is still ours; later, if Redis is away."""
+        try:
+            if not self._run(ACK, delivery_tag, LEASES.held.get(delivery_tag, "")):
+                log.warning("delivery %s was taken over by another worker; not acknowledged", delivery_tag)
+            LEASES.drop(delivery_tag)
+        except CONNECTION_ERRORS:
+            LEASES.postpone(delivery_tag, ACK)
+        virtual.QoS.ack(self, delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Hand a delivery back to its queue's head, or drop it."""
+        if not requeue:
+            self.ack(delivery_tag)
+            return
+        try:
+            self._hand_back(delivery_tag)
+        except CONNECTION_ERRORS:
+            LEASES.postpone(delivery_tag, LATE_HAND_BACK)
+        virtual.QoS.ack(self, delivery_tag)
+
+    def restore_unacked(self, client: Any = None) -> None:
+        """Hand back whatever is unacknowledged, at shutdown."""
+        for tag in list(self._delivered):
+            self._hand_back(tag)
+        self._delivered.clear()
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """On a lost connection do nothing, since the leases stand (stock kombu crashes the worker); at shutdown hand back."""
+        if worker_state.should_stop in (None, False) and worker_state.should_terminate in (None, False):
+            self._on_collect.cancel()
+            return
+        try:
+            super().restore_unacked_once(stderr)
+        except CONNECTION_ERRORS:
+            log.warning("could not hand back unfinished tasks; they return when their leases end")
+
+    def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
+        """Put back the messages whose lease ended."""
+        if time.monotonic() < LEASES.sweep_from:
+            return
+        reaper = f"reaper-{uuid4().hex}"
+        for tag in self._run(REAP, self.visibility_timeout, reaper, REAPED_AT_ONCE) or []:
+            text = tag.decode() if isinstance(tag, bytes) else tag
+            log.warning("lease of delivery %s ended; back to its queue", text)
+            self.restore_by_tag(text, leftmost=True)
+            self._forget_value(text, reaper)
+
+    def _hand_back(self, tag: str) -> None:
+        value, mine = LEASES.held.get(tag, ""), f"return-{uuid4().hex}"
+        if self._run(HAND_BACK, tag, value, mine):
+            self.restore_by_tag(tag, leftmost=True)
+            self._forget_value(tag, mine)
+        LEASES.drop(tag)
+
+    def _forget_value(self, tag: str, value: str) -> None:
+        """Drop the value of a message that is back in its queue, unless somebody has it again by now."""
+        self._run(
+            "if redis.call('HGET', KEYS[3], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[3], ARGV[1]) end",
+            tag,
+            value,
+        )
+
+    def _run(self, script: str, *args: Any) -> Any:
+        prefix = self.channel.global_keyprefix
+        with self.channel.conn_or_acquire() as client:
+            return client.eval(script, 3, *lease_keys(prefix), *args)
+
+
+def lease_keys(prefix: str) -> tuple[str, str, str]:
+    """KEYS of the lease scripts, with the prefix that kombu does not put before a script's."""
+    return prefix + keys.UNACKED, prefix + keys.UNACKED_INDEX, prefix + keys.UNACKED_LEASE
+
+
+def install() -> None:
+    """Make kombu's Redis channels lease their deliveries; `QoS` is the attribute that kombu offers for it."""
+    kombu_redis.Channel.QoS = LeasedQoS

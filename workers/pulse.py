@@ -1,0 +1,108 @@
+"""One run of a task as Redis knows it: may it start, may it go on, how far is it, how did it end."""
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any, Self
+
+from redis.exceptions import RedisError
+
+from topclip.errors import JobCancelled, JobStopped, JobSuperseded, QueueUnavailable
+from topclip.model.job import Stage
+from workers.backend import PROGRESS, result_meta, revoked_meta
+from workers.scripts import Scripts
+
+log = logging.getLogger(__name__)
+
+INTERVAL_S = 0.9
+"""Least time between two questions to Redis; a stop is seen within this and the timeout of the connection."""
+PAUSE_S = 4.0
+"""Time without questions after Redis did not answer, so that an outage does not slow the work down."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Which attempt of which part of which job a delivery is, and the lease that it came under."""
+
+    job: str
+    epoch: int
+    part: str
+    task_id: str
+    tag: str
+    lease: str
+
+    @classmethod
+    def of(cls, header: dict[str, Any], task_id: str) -> Self:
+        """The run that a message's header tells of."""
+        tag, lease = header.get("lease") or ("", "")
+        return cls(header["job"], int(header["epoch"]), header["part"], task_id, tag, lease)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the task bears the job's id, that is, carries the job forward."""
+        return self.task_id == self.job
+
+
+class Pulse:
+    """Reports of a run. Calling it is a stage's `report`."""
+
+    def __init__(self, scripts: Scripts, run: Run) -> None:
+        self._scripts = scripts
+        self.run = run
+        self._next_at = 0.0
+        self._told = -1.0
+
+    def start(self, stage: Stage | None) -> None:
+        """Take the part. Raises: JobStopped if it is not to be run, QueueUnavailable if Redis does not say."""
+        run = self.run
+        try:
+            verdict = self._scripts(
+                "start", run.job, run.epoch, run.tag, run.lease, run.part, stage or "", revoked_meta(run.job, run.epoch)
+            )
+        except RedisError as err:
+            raise QueueUnavailable(f"Redis does not say whether {run.part} may start: {err}") from err
+        check(verdict, run)
+
+    def __call__(self, done_s: float, total_s: float) -> None:
+        """Say how far the run is, at most once in INTERVAL_S. Raises: JobStopped."""
+        if time.monotonic() < self._next_at:
+            return
+        self._next_at = time.monotonic() + INTERVAL_S
+        run, progress = self.run, {"done_s": round(done_s, 2), "total_s": round(total_s, 2)}
+        news = "" if run.is_own or done_s == self._told else result_meta(run.task_id, run.epoch, PROGRESS, progress)
+        try:
+            verdict = self._scripts("pulse", run.job, run.epoch, run.tag, run.lease, run.task_id, news)
+        except RedisError as err:
+            log.debug("no word from Redis, going on: %s", err)
+            self._next_at = time.monotonic() + PAUSE_S
+            return
+        self._told = done_s
+        check(verdict, run)
+
+    def advance(self, stage: Stage, result: dict[str, Any], parts: list[str]) -> None:
+        """Write down the parts of the next stage before they are published. Raises: JobStopped."""
+        run = self.run
+        meta = result_meta(run.job, run.epoch, "RUNNING", result)
+        check(self._ask("advance", run.epoch, run.tag, run.lease, stage, meta, *parts), run)
+
+    def finish(self, state: str = "done") -> None:
+        """Write down that the part ended, or (`published`) that it is queued again."""
+        run = self.run
+        try:
+            self._scripts("finish", run.job, run.epoch, run.part, state, revoked_meta(run.job, run.epoch))
+        except RedisError as err:
+            log.warning("could not write down that %s of %s is %s: %s", run.part, run.job, state, err)
+
+    def _ask(self, script: str, *args: Any) -> Any:
+        try:
+            return self._scripts(script, self.run.job, *args)
+        except RedisError as err:
+            raise QueueUnavailable(f"Redis is away: {err}") from err
+
+
+def check(verdict: str, run: Run) -> None:
+    """Raise what a verdict means: JobCancelled or JobSuperseded."""
+    if verdict == "OK":
+        return
+    stopped: type[JobStopped] = JobCancelled if verdict == "CANCELLED" else JobSuperseded
+    raise stopped(f"{run.part} of job {run.job} stops: {verdict}", {"verdict": verdict})

@@ -1,0 +1,51 @@
+"""What the worker's main process does when the process that ran a task is gone.
+
+Counting is done here since only the main process sees it: a task whose process was killed (for memory, by hand) goes back to
+its queue, and after `KILLS_ALLOWED` times without anything committed it ends with that reason. A worker that dies as a whole,
+a drain or an outage of Redis counts for nothing.
+"""
+
+import logging
+from typing import Any
+
+from billiard.exceptions import WorkerLostError
+from celery.app.task import Context
+from celery.worker import state as worker_state
+from celery.worker.request import Request
+
+from topclip.errors import Killed
+from workers.backend import header_of
+
+log = logging.getLogger(__name__)
+
+KILLS_ALLOWED = 3
+
+
+class CountingRequest(Request):  # type: ignore[misc]
+    """A request that counts how often its process was killed."""
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """End a task that was killed too often; leave everything else to Celery."""
+        lost = isinstance(exc_info.exception, WorkerLostError | SystemExit)
+        header = header_of(self._context)
+        if not (lost and header) or worker_state.should_terminate or self._already_cancelled:
+            return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+        backend = self.task.backend
+        kills = int(backend._scripts("killed", header["job"], header["epoch"], header["part"]) or 0)
+        if kills < KILLS_ALLOWED:
+            return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+        self._give_up(self._context, kills)
+        return None
+
+    def _give_up(self, context: Context, kills: int) -> None:
+        error = Killed(
+            f"the process of {self.task.name} was killed {kills} times",
+            {"hint": "Most often memory ran out: give the worker more, or lower its concurrency."},
+        )
+        log.error("%s[%s] gave up: %s", self.name, self.id, error)
+        if self.task.is_part:
+            value = self.task.failed_part(error, **self.kwargs)
+            self.task.backend.mark_as_done(self.id, value, request=context, store_result=True)
+        else:
+            self.task.backend.mark_as_failure(self.id, error, request=context, store_result=True)
+        self.acknowledge()

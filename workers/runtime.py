@@ -1,0 +1,72 @@
+"""What a worker process needs for its tasks, built once in each process when first used."""
+
+import os
+from functools import lru_cache
+
+from redis import Redis
+
+from topclip.config import Settings
+from topclip.errors import JobSuperseded
+from topclip.media.ffmpeg import find_ffmpeg
+from topclip.model.request import ClipRequest
+from topclip.model.source import SourceInfo
+from topclip.pipeline.context import Report, StageContext
+from topclip.storage.base import ArtifactStore, info_key
+from topclip.storage.factory import store_for
+from workers.links import KEEPER, redis_client
+from workers.scripts import Scripts
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process."""
+    return Settings.from_env()
+
+
+@lru_cache(maxsize=1)
+def redis() -> Redis:
+    """The connection on which tasks ask whether to go on: short waits, since an answer may also come a second later."""
+    return redis_client(settings(), KEEPER)
+
+
+@lru_cache(maxsize=1)
+def scripts() -> Scripts:
+    """The scripts on that connection."""
+    return Scripts(redis(), settings().key_prefix)
+
+
+@lru_cache(maxsize=1)
+def store() -> ArtifactStore:
+    """The artifact store."""
+    return store_for(settings())
+
+
+def concurrency() -> int:
+    """Tasks at once in this worker."""
+    return settings().concurrency or os.cpu_count() or 1
+
+
+def request_of(job_id: str) -> ClipRequest:
+    """What the job's client asked for. Raises: JobSuperseded if the job is no more."""
+    text = redis().hget(f"{settings().key_prefix}job:{job_id}", "request")
+    if not isinstance(text, str):
+        raise JobSuperseded(f"job {job_id} is no more")
+    return ClipRequest.model_validate_json(text)
+
+
+def info_of(job_id: str) -> SourceInfo:
+    """What probe found. Raises: ArtifactMissing."""
+    return SourceInfo.model_validate_json(store().get_bytes(info_key(job_id)))
+
+
+def context(job_id: str, report: Report) -> StageContext:
+    """The surroundings of one run of a stage. ffmpeg gets the cores that the other tasks of this worker leave."""
+    return StageContext(
+        job_id=job_id,
+        store=store(),
+        ffmpeg=find_ffmpeg(settings().ffmpeg),
+        max_duration_s=settings().max_duration_s,
+        max_pixels=settings().max_pixels,
+        threads=max(1, (os.cpu_count() or 1) // concurrency()),
+        report=report,
+    )

@@ -1,0 +1,140 @@
+"""From what Redis holds of a job to its status document. Pure.
+
+One table maps Celery's state under the job's id and the record's state to the eight states of a job (docs/architecture.md);
+the scripts keep both in step, so the record's word is taken here.
+"""
+
+import json
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from topclip.errors import TopClipError, all_errors
+from topclip.model.base import JsonDict
+from topclip.model.job import ClipStatus, JobError, JobState, JobStatus, Stage
+
+SHARE: Final = {Stage.PROBE: (0.0, 0.02), Stage.ANALYSE: (0.02, 0.45), Stage.SELECT: (0.45, 0.47)} | {
+    Stage.RENDER: (0.47, 0.98),
+    Stage.FINALISE: (0.98, 1.0),
+}
+"""Share of the whole that each stage takes, on two cores with clips of a tenth of the source; a guess made once."""
+ETA_FROM = 0.05
+"""No estimate before this much is done: it would only be noise."""
+
+
+def status_of(
+    job_id: str, record: dict[str, str], meta: JsonDict | None, parts: list[JsonDict | None], ahead: int
+) -> JobStatus:
+    """The status of a job.
+
+    record: its hash. meta: its Celery result. parts: the results of the tasks that `meta` names, None where there is none yet.
+    ahead: jobs before it in the queue, negative where it does not wait.
+    """
+    request = json.loads(record["request"])
+    state = JobState(record["state"])
+    stage = Stage(record["stage"]) if record.get("stage") else None
+    result = (meta or {}).get("result") or {}
+    progress = 1.0 if state in (JobState.SUCCEEDED, JobState.PARTIAL) else _progress(stage, result, parts)
+    started_at = _time(record.get("started_at"))
+    return JobStatus(
+        id=job_id,
+        state=state,
+        stage=stage,
+        progress=round(progress, 4),
+        clips=_clips(stage, state, result, parts),
+        error=_error(result, stage) if state is JobState.FAILED else None,
+        name=record["name"],
+        options=request["options"],
+        queue_position=ahead if ahead >= 0 else None,
+        eta_s=_eta_s(state, progress, started_at),
+        attempts=int(record["epoch"]),
+        created_at=_known_time(record["created_at"]),
+        started_at=started_at,
+        finished_at=_time(record.get("finished_at")),
+        expires_at=_known_time(record["expires_at"]),
+        epoch=int(record["epoch"]),
+        revision=int(record["revision"]),
+        plan_key=result.get("plan"),
+        manifest_key=result.get("manifest"),
+    )
+
+
+def _progress(stage: Stage | None, result: JsonDict, parts: list[JsonDict | None]) -> float:
+    if stage is None:
+        return 0.0
+    low, high = SHARE[stage]
+    sizes = result.get("sizes_s") or []
+    if result.get("stage") != stage or not sizes:
+        return low
+    done = float(result.get("done_s") or 0.0)
+    total = done + sum(sizes)
+    done += sum(size * _share(part) for size, part in zip(sizes, parts, strict=False))
+    return low + (high - low) * (done / total if total else 1.0)
+
+
+def _share(part: JsonDict | None) -> float:
+    """How much of a part is done, 0-1."""
+    if part is None:
+        return 0.0
+    if part["status"] == "PROGRESS":
+        progress = part["result"]
+        return min(1.0, progress["done_s"] / progress["total_s"]) if progress["total_s"] else 0.0
+    return 1.0 if part["status"] == "SUCCESS" else 0.0
+
+
+def _clips(
+    stage: Stage | None, state: JobState, result: JsonDict, parts: list[JsonDict | None]
+) -> tuple[ClipStatus, ...]:
+    clips = result.get("clips") or []
+    if state in (JobState.SUCCEEDED, JobState.PARTIAL):
+        return tuple(_ended_clip(clip) for clip in clips)
+    found = parts if stage is not None and result.get("stage") == Stage.RENDER else []
+    padded = [*found, *[None] * (len(clips) - len(found))]
+    return tuple(_live_clip(clip, part) for clip, part in zip(clips, padded, strict=False))
+
+
+def _ended_clip(clip: JsonDict) -> ClipStatus:
+    error = clip.get("error")
+    place = {key: clip[key] for key in ("n", "start_s", "end_s")}
+    return ClipStatus(**place, state="FAILED" if error else "SUCCEEDED", progress=0.0 if error else 1.0, error=error)
+
+
+def _live_clip(clip: JsonDict, part: JsonDict | None) -> ClipStatus:
+    if part is None:
+        return ClipStatus(**clip, state="QUEUED", progress=0.0)
+    if part["status"] == "SUCCESS":
+        value = part["result"]
+        failed = value.get("outcome") == "failed"
+        error = {key: value.get(key) for key in ("code", "message", "hint")} if failed else None
+        return _ended_clip({**clip, "error": error})
+    return ClipStatus(**clip, state="RUNNING", progress=_share(part))
+
+
+def _error(result: Any, stage: Stage | None) -> JobError:
+    """What Celery kept of the exception that failed the job."""
+    name = result.get("exc_type", "")
+    args = result.get("exc_message") or []
+    args = args if isinstance(args, list) else [args]
+    kind: type[TopClipError] = next((e for e in all_errors() if e.__name__ == name), TopClipError)
+    detail = args[1] if len(args) > 1 and isinstance(args[1], dict) else {}
+    return JobError(
+        code=kind.code,
+        stage=stage,
+        message=str(args[0]) if args else name,
+        hint=detail.get("hint"),
+        retryable=kind.retryable,
+    )
+
+
+def _eta_s(state: JobState, progress: float, started_at: datetime | None) -> float | None:
+    if state is not JobState.RUNNING or progress < ETA_FROM or started_at is None:
+        return None
+    elapsed_s = (datetime.now(UTC) - started_at).total_seconds()
+    return round(max(0.0, elapsed_s * (1 - progress) / progress), 1)
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromtimestamp(float(text), UTC) if text else None
+
+
+def _known_time(text: str) -> datetime:
+    return datetime.fromtimestamp(float(text), UTC)

@@ -1,0 +1,27 @@
+"""Task of stage probe: what is in the source, and who analyses which chunk of it."""
+
+from typing import NoReturn
+
+from topclip.model.job import Stage
+from topclip.pipeline.analyse import is_analysed
+from topclip.pipeline.chunk import plan_chunks
+from topclip.pipeline.probe import probe_source
+from workers import canvas, names, runtime
+from workers.app import app
+from workers.base import ClipTask
+
+
+@app.task(base=ClipTask, bind=True, name=names.PROBE, stage=Stage.PROBE)
+def probe(self: ClipTask, *, job_id: str) -> NoReturn:
+    """Probe, then hand on to a task for each chunk that was not analysed before."""
+    info = probe_source(runtime.request_of(job_id), self.context(job_id))
+    chunks = plan_chunks(info)
+    missing = [chunk for chunk in chunks if not is_analysed(info, chunk, runtime.store())]
+    parts = canvas.analyse_parts(missing)
+    run = self.pulse.run
+    progress = {
+        "tasks": [names.task_id(run.job, run.epoch, part) for part in parts],
+        "sizes_s": [chunk.duration_s for chunk in missing],
+        "done_s": sum(chunk.duration_s for chunk in chunks if chunk not in missing),
+    }
+    self.hand_on(Stage.ANALYSE, progress, parts, canvas.analyse_then_select(app, run, missing))
