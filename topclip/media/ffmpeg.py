@@ -4,6 +4,7 @@ Must know nothing of clips. Whatever ends the run early (an error, JobStopped ou
 whole group and waits for it, so that the caller may remove the output at once.
 """
 
+import contextlib
 import ctypes
 import os
 import selectors
@@ -61,7 +62,7 @@ def _start(argv: list[str]) -> subprocess.Popen[bytes]:
             os._exit(1)
 
     try:
-        return subprocess.Popen(  # noqa: S603
+        return subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -126,10 +127,8 @@ class Progress:
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
     """Kill whatever is left of the group and reap it. The group's id is free for reuse only after the reaping."""
     if process.returncode is None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()
     for pipe in (process.stdout, process.stderr):
         if pipe is not None:

@@ -1,7 +1,8 @@
 """Which containers are read at all. Media is hostile until proven otherwise.
 
-A playlist (HLS, DASH, ffconcat, SDP) names other files, and FFmpeg opens them: an upload could make the server read its
-own disk. So only containers that hold their streams themselves are on the list, and the only protocols are a file and a pipe.
+A playlist (HLS, DASH, ffconcat, SDP) names other files, and FFmpeg opens them: an upload could make the server read
+its own disk. So only containers that hold their streams themselves are on the list, and the only protocols are a file
+and a pipe.
 """
 
 import os

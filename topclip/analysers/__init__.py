@@ -1,0 +1,17 @@
+"""Signals: one algorithm a file, found here by name. A new one is a file, a line here, and a field of Weights."""
+
+from collections.abc import Callable
+
+from topclip.analysers.cuts import cut_rate
+from topclip.analysers.loudness import loudness
+from topclip.analysers.motion import motion
+from topclip.analysers.tracks import Array, Tracks
+from topclip.model.analysis import Signal
+
+Analyser = Callable[[Tracks, Array, float], Signal | None]
+"""analyser(tracks, cuts, tick_s): the whole source's numbers, the frames that begin a shot, seconds of one pts unit.
+None if the source has nothing to measure."""
+
+ANALYSERS: dict[str, Analyser] = {"loudness": loudness, "motion": motion, "cuts": cut_rate}
+
+__all__ = ["ANALYSERS", "Analyser"]

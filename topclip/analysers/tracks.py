@@ -1,0 +1,121 @@
+"""What decoding leaves of a source: a few numbers for each frame and each 50 ms of sound. Must not touch media.
+
+Pictures come in one at a time and leave at once, so memory does not grow with them; the numbers are enough to decide
+about cuts later, over the whole source, where no chunk has a seam.
+"""
+
+import io
+from collections import deque
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+N_LAGS = 5
+"""A flash lasts at most 4 frames: the picture after it is compared with the one before it."""
+N_TONES = 16
+SOUND_HOP_S = 0.1
+LEVEL_HOP_S = 0.05
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """Numbers of a span of the source, or of all of it.
+
+    pts: int64 (n,), rising. differences: float32 (n, N_LAGS), mean absolute grey difference 0-255 to the frame 1 to
+    N_LAGS before; not a number where there is none. tones: uint8 (n, N_TONES), share of each tone, 255 being all.
+    loudness_lufs: float32 (m,), momentary, one for each SOUND_HOP_S; levels_db: float32 (2m,), RMS, one for each
+    LEVEL_HOP_S; not a number where unknown, both empty without sound. n_corrupt: int64 (1,), packets passed over.
+    """
+
+    pts: Array
+    differences: Array
+    tones: Array
+    loudness_lufs: Array
+    levels_db: Array
+    n_corrupt: Array
+
+    def to_bytes(self) -> bytes:
+        """The arrays as an npz file; the same arrays give the same bytes."""
+        out = io.BytesIO()
+        np.savez(out, **{f.name: getattr(self, f.name) for f in fields(self)})
+        return out.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """The arrays back. Raises: ValueError or KeyError if it is no such file."""
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return cls(**{f.name: arrays[f.name] for f in fields(cls)})
+
+    @classmethod
+    def joined(cls, parts: "list[Tracks]") -> Self:
+        """The parts one after the other."""
+        return cls(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)})
+
+
+class FrameNumbers:
+    """Takes pictures in order, keeps the numbers of the owned ones."""
+
+    def __init__(self) -> None:
+        self._recent: deque[Array] = deque(maxlen=N_LAGS)
+        self._pts: list[int] = []
+        self._differences: list[Array] = []
+        self._tones: list[Array] = []
+
+    def add(self, pts: int, thumb: Array, *, is_owned: bool) -> None:
+        """Take the next picture, uint8 grey."""
+        grey = thumb.astype(np.int16)
+        if is_owned:
+            self._pts.append(pts)
+            self._differences.append(self._lagged(grey))
+            counts = np.bincount(thumb.reshape(-1) >> 4, minlength=N_TONES)
+            self._tones.append(np.round(counts * (255 / thumb.size)).astype(np.uint8))
+        self._recent.appendleft(grey)
+
+    def _lagged(self, grey: Array) -> Array:
+        row = np.full(N_LAGS, np.nan, np.float32)
+        for lag, earlier in enumerate(self._recent):
+            row[lag] = np.abs(grey - earlier).mean(dtype=np.float32)
+        return row
+
+    @property
+    def n_frames(self) -> int:
+        """Owned frames so far."""
+        return len(self._pts)
+
+    def arrays(self) -> dict[str, Array]:
+        """The pictures' part of Tracks."""
+        n = len(self._pts)
+        return {
+            "pts": np.array(self._pts, np.int64),
+            "differences": np.array(self._differences, np.float32).reshape(n, N_LAGS),
+            "tones": np.array(self._tones, np.uint8).reshape(n, N_TONES),
+        }
+
+
+class SoundNumbers:
+    """Takes 100 ms blocks of sound, keeps what lies in [start_s, end_s) of the source."""
+
+    def __init__(self, start_s: float, end_s: float) -> None:
+        self._first = round(start_s / SOUND_HOP_S)
+        self._n = max(0, round(end_s / SOUND_HOP_S) - self._first)
+        self._loudness = np.full(self._n, np.nan, np.float32)
+        self._levels = np.full((self._n, 2), np.nan, np.float32)
+
+    def add(self, start_s: float, momentary_lufs: float, levels_db: Array) -> None:
+        """Take a block that begins at start_s of the source.
+
+        Its loudness is that of the 400 ms up to its end: that belongs to the hop one before it, whose middle it has.
+        """
+        k = round(start_s / SOUND_HOP_S) - self._first
+        if 0 <= k < self._n:
+            self._levels[k] = levels_db
+        if 1 <= k <= self._n:
+            self._loudness[k - 1] = momentary_lufs
+
+    def arrays(self) -> dict[str, Array]:
+        """The sound's part of Tracks."""
+        return {"loudness_lufs": self._loudness, "levels_db": self._levels.reshape(-1)}

@@ -1,0 +1,218 @@
+"""Decode one range of a source in one pass: small grey pictures and sound blocks, in bounded memory.
+
+Who owns what is exact: a frame belongs to the range that its pts lies in, whatever was decoded to get there. What
+cannot be decoded is passed over and counted.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from topclip.media.probe import open_media
+from topclip.media.sound import BLOCK_S, Meter, SoundBlock
+from topclip.model.source import SourceInfo
+
+THUMB_WIDTH_PX, THUMB_HEIGHT_PX = 64, 36
+LEAD_FRAMES = 5
+"""Pictures wanted before the first owned one, so that nothing about it depends on where the range begins."""
+LEADS_S = (2.0, 12.0, 75.0, float("inf"))
+"""How far before the range decoding begins; the next one is tried if too few pictures came out before the range."""
+SOUND_LEAD_S = 1.0
+"""Sound before the range that fills the 400 ms window and settles the filters."""
+SOUND_AFTER_S = 0.4
+
+Thumb = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A frame: its pts and its thumb, uint8, shape (36, 64), full-range grey. Not owned: lead-in."""
+
+    pts: int
+    thumb: Thumb
+    is_owned: bool
+
+
+@dataclass(frozen=True)
+class Span:
+    """A range of a source in pts, [start_pts, end_pts); None: open to that side."""
+
+    start_pts: int | None
+    end_pts: int | None
+
+
+@dataclass
+class Faults:
+    """What went wrong on the way."""
+
+    n_corrupt: int = 0
+    reasons: set[str] = field(default_factory=set)
+
+    def count(self, err: BaseException) -> None:
+        """Note one packet that could not be decoded."""
+        self.n_corrupt += 1
+        if len(self.reasons) < 5:
+            self.reasons.add(str(err))
+
+
+def decode_span(path: Path, info: SourceInfo, span: Span, faults: Faults) -> Iterator[Picture | SoundBlock]:
+    """Decode a span. Pictures come in rising pts, sound blocks in time order, the two interleaved as in the file.
+
+    Sound is yielded from up to SOUND_LEAD_S before the span to SOUND_AFTER_S behind it. faults: is filled on the way.
+    Raises: ProbeError, UnsupportedMedia if the file cannot be opened.
+    """
+    for lead_s in LEADS_S:
+        with _Pass(path, info, span, faults) as run:
+            if run.begin(lead_s):
+                yield from run.items()
+                return
+        faults.n_corrupt = 0
+
+
+class _Pass:
+    """One attempt: opened, positioned, checked for enough lead-in, then read to the end of the span."""
+
+    def __init__(self, path: Path, info: SourceInfo, span: Span, faults: Faults) -> None:
+        self._container: InputContainer = open_media(path)
+        self._info, self._span, self._faults = info, span, faults
+        self._video = self._container.streams[info.video.index]
+        self._audio = None if info.audio is None else self._container.streams[info.audio.index]
+        self._scaler = VideoReformatter()
+        self._meter = Meter(_sound_origin(info, span))
+        self._last_pts: int | None = None
+        self._frame_ticks = max(1, round(1 / (info.video.rate * info.video.tick)))
+        self._lead: deque[Picture] = deque(maxlen=LEAD_FRAMES)
+        self._held: list[SoundBlock] = []
+        self._first: Picture | None = None
+        self._video_done = self._audio_done = False
+        self._stream: Iterator[Picture | SoundBlock] = iter(())
+
+    def __enter__(self) -> "_Pass":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def begin(self, lead_s: float) -> bool:
+        """Seek and decode up to the first owned picture; False if too little came before it and more lead may help."""
+        context = self._video.codec_context
+        context.thread_count = 1
+        context.options = {"skip_loop_filter": "all"}
+        at_start = self._seek(lead_s)
+        self._stream = self._decoded()
+        for item in self._stream:
+            if isinstance(item, SoundBlock):
+                self._held.append(item)
+            elif item.is_owned:
+                self._first = item
+                break
+            else:
+                self._lead.append(item)
+        return at_start or len(self._lead) == LEAD_FRAMES
+
+    def items(self) -> Iterator[Picture | SoundBlock]:
+        """Lead-in, then everything to the span's end."""
+        yield from self._lead
+        yield from self._held
+        if self._first is not None:
+            yield self._first
+            yield from self._stream
+
+    def _seek(self, lead_s: float) -> bool:
+        """Whether decoding begins at the file's start."""
+        start = self._span.start_pts
+        if start is None:
+            return True
+        target_s = (start - self._info.video.start_pts) * self._info.video.tick
+        if lead_s >= target_s:
+            return True
+        try:
+            self._container.seek(start - round(lead_s / self._info.video.tick), stream=self._video)
+        except FFmpegError:
+            self._container.seek(0)
+            return True
+        return False
+
+    def _decoded(self) -> Iterator[Picture | SoundBlock]:
+        streams = [s for s in (self._video, self._audio) if s is not None]
+        self._audio_done = self._audio is None
+        packets = self._container.demux(*streams)
+        while not (self._video_done and self._audio_done):
+            try:
+                packet = next(packets)
+            except StopIteration:
+                break
+            except (FFmpegError, OSError) as err:
+                self._faults.count(err)  # the file breaks off here
+                break
+            yield from self._from_packet(packet)
+        if not self._audio_done:
+            yield from self._meter.finish()
+
+    def _from_packet(self, packet: "Packet[Any]") -> Iterator[Picture | SoundBlock]:
+        is_video = packet.stream is self._video
+        if self._video_done if is_video else self._audio_done:
+            return
+        try:
+            for frame in packet.decode():
+                if isinstance(frame, VideoFrame):
+                    picture = self._picture(frame)
+                    if picture is not None:
+                        yield picture
+                elif not self._audio_done:
+                    yield from self._sound(frame)
+        except (FFmpegError, ValueError) as err:
+            self._faults.count(err)
+
+    def _picture(self, frame: VideoFrame) -> Picture | None:
+        """The frame as a picture; None if its time does not come after the last one's, or the span is over."""
+        pts = self._time(frame)
+        if self._last_pts is not None and pts <= self._last_pts:
+            return None
+        end = self._span.end_pts
+        if end is not None and pts >= end:
+            self._video_done = True
+            return None
+        self._last_pts = pts
+        small = self._scaler.reformat(frame, THUMB_WIDTH_PX, THUMB_HEIGHT_PX, "gray", interpolation=Interpolation.AREA)
+        start = self._span.start_pts
+        return Picture(pts, np.asarray(small.to_ndarray(), np.uint8), start is None or pts >= start)
+
+    def _time(self, frame: VideoFrame) -> int:
+        if frame.pts is not None:
+            return int(frame.pts)
+        if frame.dts is not None:
+            return int(frame.dts)
+        return self._info.video.start_pts if self._last_pts is None else self._last_pts + self._frame_ticks
+
+    def _sound(self, frame: object) -> Iterator[SoundBlock]:
+        for block in self._meter.push(frame):  # type: ignore[arg-type]  # PyAV types a packet's frames as a union
+            if self._is_behind(block.start_s):
+                self._audio_done = True
+                return
+            yield block
+
+    def _is_behind(self, start_s: float) -> bool:
+        end = self._span.end_pts
+        return end is not None and start_s > float(end * self._info.video.tick) + SOUND_AFTER_S
+
+
+def _sound_origin(info: SourceInfo, span: Span) -> Fraction:
+    """Container time of the first sound block: on the source's grid of BLOCK_S, SOUND_LEAD_S before the span."""
+    first_s = info.video.start_pts * info.video.tick
+    if span.start_pts is None:
+        return first_s
+    offset_s = (span.start_pts - info.video.start_pts) * info.video.tick - Fraction(SOUND_LEAD_S)
+    blocks = max(0, int(offset_s / Fraction(str(BLOCK_S))))
+    return first_s + blocks * Fraction(str(BLOCK_S))

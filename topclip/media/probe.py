@@ -1,0 +1,265 @@
+"""Read a file's facts: container, the picture and sound that clips are made of, true duration. Decodes one frame.
+
+`python -m topclip.media.probe FILE` prints them as JSON, or an error document with exit code 1. The web server runs
+that as a child process, since a parser of hostile files does not belong inside it; so this module must stay quick to
+load.
+"""
+
+import json
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+from av.audio.stream import AudioStream as AvAudio
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream as AvVideo
+
+from topclip.errors import ProbeError, SourceNotFound, TopClipError, UnsupportedMedia
+from topclip.media.guard import AUDIO_FORMATS, OPEN_OPTIONS, STILL_FORMATS, file_url
+from topclip.model.source import AudioStream, SourceInfo, VideoStream
+
+END_WINDOW_S = 10.0
+"""Packets are read over this much before the header's end to see where the picture really ends."""
+MAX_UNDECODABLE = 400
+"""Packets that may fail before the first frame shows: a recording that begins between key frames."""
+DEFAULT_RATE = Fraction(25)
+
+KNOWN_HEADS = (b"ftyp", b"moov", b"mdat", b"wide", b"free")
+KNOWN_MAGIC = (
+    b"\x1a\x45\xdf\xa3",
+    b"RIFF",
+    b"FLV",
+    b"OggS",
+    b"\x30\x26\xb2\x75",
+    b"\x00\x00\x01\xba",
+    b"\x06\x0e\x2b\x34",
+)
+
+
+def open_media(path: Path) -> InputContainer:
+    """Open a container for reading. Raises: SourceNotFound, UnsupportedMedia, ProbeError."""
+    try:
+        if path.stat().st_size == 0:
+            raise UnsupportedMedia("the file is empty", {"field": "source", "hint": "send a video"})
+        container: InputContainer = av.open(
+            file_url(path), "r", container_options=dict(OPEN_OPTIONS), metadata_errors="replace"
+        )
+        return container
+    except FileNotFoundError as err:
+        raise SourceNotFound(f"no such file: {path.name}", {"field": "source"}) from err
+    except PermissionError as err:
+        raise SourceNotFound(f"cannot read {path.name}", {"field": "source", "hint": "check its permissions"}) from err
+    except (FFmpegError, OSError, ValueError) as err:
+        raise _unreadable(path, err) from err
+
+
+def probe(path: Path, *, sha256: str = "", name: str = "") -> SourceInfo:
+    """Read what a source holds.
+
+    sha256: hex digest of the content where known. name: for people; the file's own by default.
+    Raises: SourceNotFound; UnsupportedMedia if it is not a video; ProbeError if it is damaged beyond reading.
+    """
+    with open_media(path) as container:
+        stream = _video_stream(container)
+        first = _first_frame(container, stream)
+        video = _describe_video(stream, first)
+        sound = audio_stream(container)
+        audio = None if sound is None else _describe_audio(sound)
+        format_name, n_streams = container.format.name, len(container.streams)
+    end = _end_of_picture(path, video)
+    if end.n_packets < 2:
+        raise UnsupportedMedia("the source holds a single picture, no moving one", {"field": "source"})
+    return SourceInfo(
+        sha256=sha256,
+        size_bytes=path.stat().st_size,
+        container=format_name,
+        duration_s=round(end.duration_s, 6),
+        video=video,
+        audio=audio,
+        n_streams=n_streams,
+        name=name or path.name,
+    )
+
+
+def audio_stream(container: InputContainer) -> AvAudio | None:
+    """The sound that goes with the picture: the default one, else most channels, else the first."""
+    usable = [s for s in container.streams.audio if _has_decoder(s) and s.rate and s.channels]
+    return max(usable, key=lambda s: (bool(s.disposition & Disposition.default), s.channels, -s.index), default=None)
+
+
+def _video_stream(container: InputContainer) -> AvVideo:
+    """The moving picture: the default one, else most pixels, else the first. Cover art is none."""
+    aside = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+    moving = [s for s in container.streams.video if not s.disposition & aside and s.width and s.height]
+    usable = [s for s in moving if _has_decoder(s)]
+    formats = set(container.format.name.split(","))
+    if formats & set(STILL_FORMATS.split(",")):
+        raise UnsupportedMedia("the source is a still image, no moving picture", {"field": "source"})
+    if not usable and moving:
+        raise UnsupportedMedia(
+            "the picture's codec is not supported", {"field": "source", "hint": "convert it to H.264"}
+        )
+    if not usable:
+        sound = bool(container.streams.audio) or bool(formats & set(AUDIO_FORMATS.split(",")))
+        what = "sound only, there is no moving picture" if sound else "no moving picture"
+        raise UnsupportedMedia(f"the source has {what}", {"field": "source", "hint": "send a video"})
+    return max(usable, key=lambda s: (bool(s.disposition & Disposition.default), s.width * s.height, -s.index))
+
+
+def _has_decoder(stream: AvVideo | AvAudio) -> bool:
+    return stream.codec_context is not None
+
+
+def _first_frame(container: InputContainer, stream: AvVideo) -> VideoFrame:
+    """The first frame that decodes; packets that do not are passed over up to a bound."""
+    stream.codec_context.thread_count = 1
+    failed = 0
+    try:
+        for packet in container.demux(stream):
+            try:
+                for frame in packet.decode():
+                    return frame
+            except (FFmpegError, ValueError):
+                failed += 1
+                if failed > MAX_UNDECODABLE:
+                    break
+    except (FFmpegError, OSError) as err:
+        raise ProbeError(f"the source breaks off before its first picture: {_reason(err)}") from err
+    raise ProbeError("no picture of the source can be decoded", {"field": "source", "hint": "the file is damaged"})
+
+
+def _describe_video(stream: AvVideo, frame: VideoFrame) -> VideoStream:
+    rotation = (-round(frame.rotation / 90) * 90) % 360
+    aspect = _pixel_aspect(stream, frame)
+    width, height = max(1, round(frame.width * aspect)), frame.height
+    if rotation in (90, 270):
+        width, height = height, width
+    tick = stream.time_base or 1 / DEFAULT_RATE
+    return VideoStream(
+        index=stream.index,
+        codec=stream.codec_context.name,
+        width=frame.width,
+        height=frame.height,
+        rotation=rotation,
+        sample_aspect=_fraction(aspect),
+        display_width=width,
+        display_height=height,
+        fps=_fraction(_rate(stream)),
+        time_base=_fraction(tick),
+        start_pts=frame.pts if frame.pts is not None else (frame.dts or 0),
+        pixel_format=frame.format.name,
+        bit_depth=max(component.bits for component in frame.format.components),
+        interlaced=frame.interlaced_frame,
+    )
+
+
+def _pixel_aspect(stream: AvVideo, frame: VideoFrame) -> Fraction:
+    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    plausible = aspect is not None and Fraction(1, 16) <= aspect <= 16
+    return Fraction(aspect) if plausible and aspect is not None and frame.width * aspect >= 1 else Fraction(1)
+
+
+def _rate(stream: AvVideo) -> Fraction:
+    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+        if rate is not None and Fraction(1, 100) <= rate <= 1000:
+            return Fraction(rate)
+    return DEFAULT_RATE
+
+
+def _describe_audio(stream: AvAudio) -> AudioStream:
+    context = stream.codec_context
+    return AudioStream(index=stream.index, codec=context.name, sample_rate_hz=context.rate, channels=context.channels)
+
+
+class _End(NamedTuple):
+    duration_s: float
+    n_packets: int
+
+
+def _end_of_picture(path: Path, video: VideoStream) -> _End:
+    """Where the picture ends by its packets: near the header's end, or over the whole file if that finds none.
+
+    A header can lie (a recording that was cut off) or be silent (a live stream written to disk).
+    """
+    with open_media(path) as container:
+        stream = container.streams[video.index]
+        header_s = _header_duration_s(container, stream.duration, video)
+        if header_s is not None and header_s > END_WINDOW_S:
+            target = video.start_pts + round((header_s - END_WINDOW_S) / video.tick)
+            end = _scan(container, video, seek_to=target)
+            if end.n_packets >= 2 and end.duration_s > 0:
+                return end
+    with open_media(path) as container:
+        end = _scan(container, video, seek_to=None)
+    if end.duration_s <= 0 and end.n_packets >= 2:
+        return _End(float(end.n_packets / video.rate), end.n_packets)
+    return end
+
+
+def _header_duration_s(container: InputContainer, stream_duration: int | None, video: VideoStream) -> float | None:
+    if stream_duration:
+        return float(stream_duration * video.tick)
+    return container.duration / 1e6 if container.duration else None
+
+
+def _scan(container: InputContainer, video: VideoStream, *, seek_to: int | None) -> _End:
+    """The largest presentation end among the packets from a point on."""
+    stream = container.streams[video.index]
+    frame_ticks = max(1, round(1 / (video.rate * video.tick)))
+    last, last_ticks, n_packets = video.start_pts - frame_ticks, frame_ticks, 0
+    try:
+        if seek_to is not None:
+            container.seek(seek_to, stream=stream)
+        for packet in container.demux(stream):
+            pts = packet.pts if packet.pts is not None else packet.dts
+            if packet.size == 0:
+                continue
+            n_packets += 1
+            if pts is not None and pts > last:
+                last, last_ticks = pts, packet.duration or frame_ticks
+    except (FFmpegError, OSError):
+        pass  # what could be read until here is what the source has
+    return _End(float((last + last_ticks - video.start_pts) * video.tick), n_packets)
+
+
+def _fraction(value: Fraction) -> str:
+    return f"{value.numerator}/{value.denominator}"
+
+
+def _unreadable(path: Path, err: BaseException) -> TopClipError:
+    """Damaged, if it begins like a container that we know; else no media at all."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        head = b""
+    detail = {"field": "source", "hint": "send a video file such as MP4, MKV, WebM, MOV, AVI or TS"}
+    if head[4:8] in KNOWN_HEADS or head.startswith(KNOWN_MAGIC):
+        return ProbeError(f"the source is damaged or incomplete: {_reason(err)}", detail)
+    return UnsupportedMedia("the source is not a video that this server reads", detail)
+
+
+def _reason(err: BaseException) -> str:
+    text = getattr(err, "strerror", None) or str(err)
+    return text if isinstance(text, str) else type(err).__name__
+
+
+def main(argv: list[str]) -> int:
+    """Print the probe of a file, or why there is none."""
+    out = sys.stdout
+    try:
+        info = probe(Path(argv[0]))
+    except TopClipError as err:
+        json.dump({"code": err.code, "message": err.message, "detail": err.detail}, out)
+        return 1
+    json.dump(info.to_dict(), out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

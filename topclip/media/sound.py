@@ -1,0 +1,136 @@
+"""Sound to loudness: decoded frames through FFmpeg's ebur128 filter, on a grid of 100 ms that gaps cannot shift.
+
+What is measured is the stereo mix at 48 kHz that a clip will carry, so that a gain computed here is right there.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.error import FFmpegError
+from av.filter import Graph
+
+from topclip.media.probe import audio_stream, open_media
+from topclip.model.analysis import FloatArray
+
+RATE_HZ = 48_000
+BLOCK_S = 0.1
+BLOCK_SAMPLES = 4_800
+FLOOR_LUFS = -120.0
+FLOOR_DB = -120.0
+LEVELS_PER_BLOCK = 2
+WINDOW_BLOCKS = 4
+
+
+@dataclass(frozen=True)
+class SoundBlock:
+    """100 ms of sound that begin at start_s seconds of the container's clock.
+
+    momentary_lufs: EBU R128 loudness of the 400 ms that end with the block; not a number while less was heard.
+    levels_db: RMS of its two halves, dBFS.
+    peak: largest sample, full scale 1.
+    """
+
+    start_s: float
+    momentary_lufs: float
+    levels_db: FloatArray
+    peak: float
+
+
+class Meter:
+    """Measures one stream of audio frames from a point of time on.
+
+    origin_s: time of the container's clock at which the first block begins; sound before it is dropped, gaps are filled
+    with silence, so block k begins at origin_s + k * BLOCK_S whatever the timestamps do.
+    """
+
+    def __init__(self, origin_s: Fraction) -> None:
+        self._next_sample = round(origin_s * RATE_HZ)
+        self._graph: Graph | None = None
+        self._shape: tuple[object, ...] = ()
+        self._n_heard = 0
+
+    def push(self, frame: AudioFrame) -> Iterator[SoundBlock]:
+        """Take the next frame; yields the blocks that are now complete. Raises: FFmpegError on a frame gone bad."""
+        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._graph is None or shape != self._shape:
+            yield from self.finish()
+            self._graph, self._shape, self._n_heard = self._build(frame), shape, 0
+        self._graph.push(frame)
+        yield from self._pull(self._graph)
+
+    def finish(self) -> Iterator[SoundBlock]:
+        """The blocks still under way."""
+        graph, self._graph = self._graph, None
+        if graph is not None:
+            graph.push(None)
+            yield from self._pull(graph)
+
+    def _build(self, frame: AudioFrame) -> Graph:
+        graph = Graph()
+        source = graph.add_abuffer(
+            sample_rate=frame.sample_rate,
+            format=frame.format.name,
+            layout=frame.layout.name,
+            time_base=frame.time_base or Fraction(1, frame.sample_rate),
+        )
+        origin_s = self._next_sample / RATE_HZ
+        chain = [
+            graph.add("atrim", f"start={origin_s:.9f}"),
+            graph.add("aresample", f"{RATE_HZ}:async=1:first_pts={self._next_sample}"),
+            graph.add("aformat", f"sample_fmts=flt:channel_layouts=stereo:sample_rates={RATE_HZ}"),
+            graph.add("ebur128", "metadata=1"),
+            graph.add("aformat", "sample_fmts=flt"),
+            graph.add("abuffersink"),
+        ]
+        graph.link_nodes(source, *chain)
+        graph.configure()
+        return graph
+
+    def _pull(self, graph: Graph) -> Iterator[SoundBlock]:
+        while True:
+            try:
+                frame = graph.pull()
+            except (BlockingIOError, EOFError):
+                return
+            assert isinstance(frame, AudioFrame)
+            start_s = self._next_sample / RATE_HZ
+            self._next_sample += frame.samples
+            if frame.samples == BLOCK_SAMPLES:
+                self._n_heard += 1
+                yield _block(frame, start_s, is_full=self._n_heard >= WINDOW_BLOCKS)
+
+
+def _block(frame: AudioFrame, start_s: float, *, is_full: bool) -> SoundBlock:
+    samples = frame.to_ndarray().astype(np.float32, copy=False).reshape(LEVELS_PER_BLOCK, -1)
+    power = np.mean(np.square(samples), axis=1)
+    levels = 10 * np.log10(np.maximum(power, 10 ** (FLOOR_DB / 10)))
+    loudness = math.nan
+    if is_full:
+        heard = float(frame.metadata.get("lavfi.r128.M", FLOOR_LUFS))
+        loudness = max(FLOOR_LUFS, heard) if math.isfinite(heard) else FLOOR_LUFS
+    peak = float(np.max(np.abs(samples), initial=0.0))
+    return SoundBlock(start_s, loudness, levels.astype(np.float32), peak)
+
+
+def measure_file(path: Path) -> list[SoundBlock]:
+    """All blocks of a file's sound, from its start; empty if it has none. Raises: MediaError."""
+    blocks: list[SoundBlock] = []
+    with open_media(path) as container:
+        stream = audio_stream(container)
+        if stream is None:
+            return blocks
+        meter = Meter(Fraction(0))
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except FFmpegError:
+                continue
+            for frame in frames:
+                blocks.extend(meter.push(frame))
+        blocks.extend(meter.finish())
+    return blocks
