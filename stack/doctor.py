@@ -1,6 +1,5 @@
 """What can be wrong with an installation, each check with what to do about it. Changes nothing but a probe file."""
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from typing import Any, Literal
 from stack.redis_server import RedisServer, binary
 from topclip.config import Settings
 from topclip.errors import ConfigError, QueueUnavailable
+from topclip.media.binary import find_ffmpeg
 from workers.client import JobClient
 
 Grade = Literal["ok", "warn", "fail"]
@@ -117,7 +117,7 @@ def _existing(folder: Path) -> Path:
 def _ffmpeg(settings: Settings) -> Iterator[Check]:
     advice = "unset TOPCLIP_FFMPEG to use the one of the imageio-ffmpeg wheel, or name another"
     try:
-        path = ffmpeg_binary(settings)
+        path = find_ffmpeg(settings.ffmpeg)
         version, encoders = _output(path, "-version"), _output(path, "-encoders")
     except (OSError, subprocess.SubprocessError, ConfigError) as err:
         yield Check("ffmpeg", "fail", f"ffmpeg cannot be run: {err}", advice)
@@ -127,17 +127,6 @@ def _ffmpeg(settings: Settings) -> Iterator[Check]:
         yield Check("encoders", "fail", f"ffmpeg has no {', '.join(missing)}", advice)
     else:
         yield Check("encoders", "ok", f"ffmpeg has {', '.join(ENCODERS)}")
-
-
-def ffmpeg_binary(settings: Settings) -> str:
-    """The binary that the workers use. Raises: ConfigError if there is none."""
-    if settings.ffmpeg:
-        return settings.ffmpeg
-    if importlib.util.find_spec("imageio_ffmpeg") is None:
-        raise ConfigError("the imageio-ffmpeg wheel is not installed")
-    import imageio_ffmpeg  # noqa: PLC0415 - only the doctor asks for it here
-
-    return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
 def _output(path: str, argument: str) -> str:

@@ -41,7 +41,15 @@ def worker_program(settings: Settings, node: str) -> Program:
 def web_program(settings: Settings, listener: socket.socket) -> Program:
     """The web server, on a socket that `up` holds: while it restarts, clients wait instead of being refused."""
     fd = listener.fileno()
-    argv = (*PYTHON, "gunicorn", "-c", "python:web.gunicorn_conf", "--bind", f"fd://{fd}", "web.wsgi:app")
+    argv = (
+        *PYTHON,
+        "gunicorn",
+        "-c",
+        "python:web.gunicorn_conf",
+        "--bind",
+        f"fd://{fd}",
+        "web.wsgi:create_app_from_env()",
+    )
     env = settings.child_env(PYTHONUNBUFFERED="1")
     return Program("web", lambda: argv, env, stop_s=WEB_STOP_S, keep_fds=(fd,))
 

