@@ -1,0 +1,103 @@
+"""create_app: the wiring of one web process, and nothing else."""
+
+import logging
+import time
+
+from flask import Flask, Response, g, request
+from flask_openapi3 import OpenAPI
+
+from topclip.config import Settings
+from topclip.model.job import JobEvent
+from topclip.storage.base import ArtifactStore
+from web import clips, doors, errors, events, health, intake, jobs, page, status, submit
+from web.drain import drain_after_refusal
+from web.follow import Followers, Seats
+from web.metrics import Metrics
+from web.openapi import INFO, schemas_of
+from web.schemas import PathSubmission, Problem, UploadSubmission
+from web.services import EXTENSION, Services, services
+from web.status_cache import StatusCache
+from web.vitals import Vitals
+from workers.client import JobClient
+
+log = logging.getLogger(__name__)
+
+VIEWS = (submit, status, jobs, events, clips, health)
+
+
+def create_app(settings: Settings, client: JobClient, store: ArtifactStore) -> OpenAPI:
+    """The web application. Its watch is not started: `start` does that in the process that serves.
+
+    Raises: ConfigError if it would stand open to others.
+    """
+    doors.check_exposure(settings)
+    app = OpenAPI(__name__, info=INFO, doc_ui=False, validation_error_model=Problem)
+    app.json.sort_keys = False
+    app.extensions[EXTENSION] = _services(settings, client, store)
+    doors.register(app, settings)
+    errors.register(app)
+    _measure(app)
+    app.after_request(drain_after_refusal)
+    for view in VIEWS:
+        app.register_api(view.blueprint)
+    app.register_blueprint(page.blueprint)
+    app.components_schemas.update(schemas_of(PathSubmission, UploadSubmission, Problem))
+    return app
+
+
+def start(app: Flask) -> None:
+    """Begin to hear of changes; to be called once, in the process that serves."""
+    parts: Services = app.extensions[EXTENSION]
+    intake.sweep(parts.store.staging())
+    parts.watch.start()
+
+
+def stop(app: Flask) -> None:
+    """Send those home who wait, and hear no more."""
+    parts: Services = app.extensions[EXTENSION]
+    parts.followers.close()
+    parts.watch.stop()
+
+
+def _services(settings: Settings, client: JobClient, store: ArtifactStore) -> Services:
+    followers = Followers()
+
+    def on_event(event: JobEvent) -> None:
+        cache.on_event(event)
+        followers.wake(event.id)
+
+    def on_gap() -> None:
+        cache.on_gap()
+        followers.wake_all()
+
+    watch = client.watch(on_event, on_gap)
+    cache = StatusCache(client.read, lambda: watch.is_up)
+    vitals = Vitals(settings, client, store, watch)
+    return Services(
+        settings=settings,
+        client=client,
+        store=store,
+        watch=watch,
+        cache=cache,
+        followers=followers,
+        seats=Seats(settings.max_streams),
+        vitals=vitals,
+        metrics=Metrics(vitals),
+    )
+
+
+def _measure(app: Flask) -> None:
+    """Count requests and take their time, by route: a path would make a series of each job."""
+
+    @app.before_request
+    def begin() -> None:
+        g.begun_s = time.perf_counter()
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        route = request.url_rule.rule if request.url_rule else "none"
+        metrics = services().metrics
+        metrics.requests.labels(request.method, route, response.status_code).inc()
+        if "begun_s" in g:
+            metrics.seconds.labels(route).observe(time.perf_counter() - g.begun_s)
+        return response

@@ -1,0 +1,186 @@
+"""What a submit brings: options, and a source that is streamed to the store's own disk or lies in the media folder.
+
+Nothing is held in memory, and nothing stays behind unless the caller publishes it. Knows HTTP bodies, not jobs.
+"""
+
+import contextlib
+import errno
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from uuid import uuid4
+
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
+
+from topclip.errors import InvalidRequest, RequestError, SourceNotFound, SourceTooLarge, StorageFull
+from topclip.model.request import ClipOptions, MediaPath
+from web.schemas import PathSubmission, read_options
+
+BLOCK_BYTES = 256 * 1024
+MAX_TEXT_BYTES = 256 * 1024
+MAX_HEAD_BYTES = 1024 * 1024
+MAX_PARTS = 16
+STAGED = "upload-"
+ABANDONED_S = 3600.0
+"""A staged upload that nobody has written to for so long belongs to a process that was killed."""
+HARMLESS_SUFFIX = re.compile(r"^\.[a-z0-9]{1,8}$")
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass
+class Form:
+    """What a multipart submit holds."""
+
+    options: ClipOptions | None = None
+    file: Path | None = None
+    name: str = ""
+    size_bytes: int = 0
+
+
+@contextlib.contextmanager
+def staged(staging: Path) -> Iterator[Path]:
+    """A name for a new file in the staging folder; what is there at the end is removed."""
+    path = staging / f"{STAGED}{uuid4().hex}"
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def sweep(staging: Path) -> int:
+    """Remove uploads that killed processes have left; how many there were."""
+    abandoned = [p for p in staging.glob(f"{STAGED}*") if time.time() - p.stat().st_mtime > ABANDONED_S]
+    for path in abandoned:
+        path.unlink(missing_ok=True)
+    return len(abandoned)
+
+
+def read_form(body: IO[bytes], boundary: str, path: Path, max_bytes: int) -> Form:
+    """Read a multipart body, the part `file` into `path` and the part `options` as JSON text, in either order.
+
+    Options that come first are checked before the file is read.
+    Raises: RequestError for a malformed body, InvalidRequest, SourceTooLarge, StorageFull.
+    """
+    form = Form()
+    try:
+        with path.open("wb") as file:
+            _Reader(form, file, path, max_bytes).read(body, boundary)
+    except OSError as err:
+        if err.errno in FULL:
+            raise StorageFull("no room left for the upload", {"field": "file"}) from err
+        raise
+    if form.file is None:
+        raise InvalidRequest("the part `file` is missing", {"field": "file", "hint": "send the video as `file`"})
+    if form.size_bytes == 0:
+        raise InvalidRequest("the file is empty", {"field": "file"})
+    return form
+
+
+class _Reader:
+    """One multipart body on its way into a form."""
+
+    def __init__(self, form: Form, file: IO[bytes], path: Path, max_bytes: int) -> None:
+        self._form = form
+        self._file = file
+        self._path = path
+        self._max_bytes = max_bytes
+        self._part = ""
+        self._text = bytearray()
+
+    def read(self, body: IO[bytes], boundary: str) -> None:
+        decoder = MultipartDecoder(boundary.encode("latin-1", "replace"), MAX_HEAD_BYTES, max_parts=MAX_PARTS)
+        try:
+            while block := body.read(BLOCK_BYTES):
+                decoder.receive_data(block)
+                self._take_all(decoder)
+            decoder.receive_data(None)
+            self._take_all(decoder)
+        except ValueError as err:
+            raise RequestError(f"the body is no multipart form: {err}") from err
+        except RequestEntityTooLarge as err:
+            raise RequestError("a part's head is too long, or there are too many parts") from err
+
+    def _take_all(self, decoder: MultipartDecoder) -> None:
+        while not isinstance(event := decoder.next_event(), NeedData | Epilogue):
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Field | File):
+            self._begin(event)
+        elif isinstance(event, Data):
+            if self._part == "file":
+                self._write(event.data)
+            else:
+                self._collect(event.data, is_end=not event.more_data)
+
+    def _begin(self, event: Field | File) -> None:
+        name = self._part = event.name
+        if name not in ("file", "options"):
+            raise InvalidRequest(
+                f"no such part: {name!r}", {"field": name, "hint": "the parts are `file` and `options`"}
+            )
+        if (self._form.file if name == "file" else self._form.options) is not None:
+            raise InvalidRequest(f"more than one part `{name}`", {"field": name})
+        if name == "file":
+            self._form.file = self._path
+            self._form.name = base_name(event.filename) if isinstance(event, File) else ""
+
+    def _write(self, data: bytes) -> None:
+        self._form.size_bytes += len(data)
+        if self._form.size_bytes > self._max_bytes:
+            raise too_large(self._max_bytes)
+        self._file.write(data)
+
+    def _collect(self, data: bytes, *, is_end: bool) -> None:
+        self._text += data
+        if len(self._text) > MAX_TEXT_BYTES:
+            raise InvalidRequest("options are too long", {"field": "options"})
+        if is_end:
+            self._form.options = read_options(bytes(self._text)) if self._text.strip() else ClipOptions()
+
+
+def too_large(max_bytes: int) -> SourceTooLarge:
+    """The error of an upload over the limit."""
+    return SourceTooLarge(
+        f"the upload is larger than {max_bytes >> 20} MiB",
+        {"field": "file", "hint": "the operator can raise TOPCLIP_MAX_UPLOAD_MB"},
+    )
+
+
+def base_name(name: str) -> str:
+    """The last part of a file name that a client sent, fit to be shown: no folders, nothing that does not print."""
+    last = re.split(r"[/\\]", name)[-1]
+    return "".join(c for c in last if c.isprintable())[:200]
+
+
+def suffix_of(name: str) -> str:
+    """A file name's suffix if it is harmless, else nothing."""
+    suffix = Path(name).suffix.lower()
+    return suffix if HARMLESS_SUFFIX.match(suffix) else ""
+
+
+def find_in_library(submission: PathSubmission, media_root: Path | None) -> MediaPath:
+    """The named file of the media folder, links resolved.
+
+    Raises: InvalidRequest if it lies outside or there is no such folder, SourceNotFound.
+    """
+    if media_root is None:
+        hint = "set TOPCLIP_MEDIA_ROOT to the folder that holds the videos, or upload the file"
+        raise InvalidRequest("this server has no media folder", {"field": "source", "hint": hint})
+    root = media_root.resolve()
+    try:
+        path = (root / submission.source).resolve()
+        is_inside, is_file = path.is_relative_to(root), path.is_file()
+    except (OSError, ValueError, RuntimeError) as err:
+        raise InvalidRequest(f"source is no path: {err}", {"field": "source"}) from err
+    if not is_inside:
+        raise InvalidRequest("source lies outside the media folder", {"field": "source"})
+    if not is_file:
+        raise SourceNotFound(f"no file {submission.source} in the media folder", {"field": "source"})
+    if path.stat().st_size == 0:
+        raise InvalidRequest("the file is empty", {"field": "source"})
+    return MediaPath(path=str(path), name=path.name)

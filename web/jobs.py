@@ -1,0 +1,68 @@
+"""The job list, cancel and delete."""
+
+from flask import Response, request
+
+from topclip.errors import QueueUnavailable
+from topclip.model.base import JsonDict
+from topclip.model.job import JobState
+from web.openapi import JOBS, Api, answers
+from web.schemas import JobListing, JobPath, ListQuery, StatusDocument, read_query, status_document
+from web.services import services
+from web.status import answer, known_shape
+from web.status_cache import Clock, Reading
+
+blueprint = Api("jobs", __name__, abp_tags=[JOBS])
+
+
+@blueprint.get(
+    "/api/jobs",
+    query=ListQuery,
+    answers=answers({200: JobListing}, 422, 503),
+)
+def listing() -> JsonDict:
+    """List jobs, newest first; `next_cursor` leads to the next page and is null on the last."""
+    query = read_query(ListQuery, request.args)
+    try:
+        page = services().client.list(limit=query.limit, cursor=query.cursor, state=query.state)
+    except QueueUnavailable:
+        return _last_known(query)
+    now = Clock().now()
+    for status in page.jobs:
+        services().cache.remember(status)
+    documents = [status_document(Reading(status, "redis", stale=False, as_of=now)) for status in page.jobs]
+    return {"jobs": documents, "next_cursor": page.next_cursor, "total": page.total, "stale": False}
+
+
+def _last_known(query: ListQuery) -> JsonDict:
+    """What this process knows while Redis is away. Raises: QueueUnavailable if that is nothing."""
+    known = [r for r in services().cache.known() if query.state in (None, r.status.state)]
+    if not known:
+        raise QueueUnavailable("Redis does not answer, and this server knows of no job yet")
+    documents = [status_document(reading) | {"stale": True} for reading in known[: query.limit]]
+    return {"jobs": documents, "next_cursor": None, "total": len(known), "stale": True}
+
+
+@blueprint.post(
+    "/api/jobs/<job_id>/cancel",
+    path=JobPath,
+    answers=answers({200: StatusDocument, 202: StatusDocument}, 404, 409, 410, 503),
+)
+def cancel(job_id: str) -> Response:
+    """Cancel a job: 200 if it was still queued and is cancelled, 202 if its running tasks are being stopped."""
+    status = services().client.cancel(known_shape(job_id))
+    services().cache.remember(status)
+    reading = Reading(status, "redis", stale=False, as_of=Clock().now())
+    return answer(reading, 200 if status.state is JobState.CANCELLED else 202)
+
+
+@blueprint.delete(
+    "/api/jobs/<job_id>",
+    path=JobPath,
+    answers=answers({204: None}, 404, 409, 410, 503),
+)
+def delete(job_id: str) -> Response:
+    """Delete a finished job with its clips and all that it made."""
+    services().client.delete(known_shape(job_id))
+    services().cache.forget(job_id)
+    services().followers.wake(job_id)
+    return Response(status=204)

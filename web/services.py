@@ -1,0 +1,36 @@
+"""What the views work with, hung on the Flask application: explicit values in place of module globals."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+
+from topclip.config import Settings
+from topclip.storage.base import ArtifactStore
+from web.follow import Followers, Seats
+from web.metrics import Metrics
+from web.status_cache import StatusCache
+from web.vitals import Vitals
+from workers.client import JobClient, Watch
+
+EXTENSION = "topclip"
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of one web process."""
+
+    settings: Settings
+    client: JobClient
+    store: ArtifactStore
+    watch: Watch
+    cache: StatusCache
+    followers: Followers
+    seats: Seats
+    vitals: Vitals
+    metrics: Metrics
+
+
+def services() -> Services:
+    """The parts of the application that answers the current request."""
+    return cast("Services", current_app.extensions[EXTENSION])

@@ -1,0 +1,81 @@
+"""How the service is: Redis, queue, workers, store. Looked at once a second at most, whoever asks."""
+
+import threading
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from topclip import __version__
+from topclip.config import Settings
+from topclip.errors import QueueUnavailable, StorageError
+from topclip.storage.base import ArtifactStore
+from workers.client import JobClient, Watch
+
+KEEP_S = 1.0
+LOW_DISK_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Vital:
+    """One look at the service: the document of `/health`."""
+
+    document: dict[str, Any]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether jobs can be taken: Redis and the store answer."""
+        return bool(self.document["redis"]["status"] != "down" and self.document["store"]["status"] != "down")
+
+
+class Vitals:
+    """The last look, shared by all who ask within a second."""
+
+    def __init__(self, settings: Settings, client: JobClient, store: ArtifactStore, watch: Watch) -> None:
+        self._settings = settings
+        self._client = client
+        self._store = store
+        self._watch = watch
+        self._lock = threading.Lock()
+        self._last: tuple[float, Vital] | None = None
+        self._jobs: dict[str, int] = {}
+
+    def look(self) -> Vital:
+        """How the service is, no older than a second."""
+        with self._lock:
+            if self._last is None or monotonic() - self._last[0] >= KEEP_S:
+                vital = Vital(self._examine())
+                self._last = (monotonic(), vital)
+            return self._last[1]
+
+    def _examine(self) -> dict[str, Any]:
+        found = self._ask_redis()
+        store = self._ask_store()
+        workers = found["workers"]
+        parts = [found["redis"]["status"], store["status"]]
+        if "down" in parts:
+            status = "down"
+        elif "degraded" in parts or not workers:
+            status = "degraded"
+        else:
+            status = "ok"
+        return {"status": status, "version": __version__, **found, "store": store}
+
+    def _ask_redis(self) -> dict[str, Any]:
+        url = self._settings.masked_redis_url
+        try:
+            found = self._client.health()
+        except QueueUnavailable as err:
+            redis = {"status": "down", "url": url, "error": err.message}
+            return {"redis": redis, "jobs": self._jobs, "queue_depth": None, "workers": []}
+        self._jobs = found["jobs"]
+        is_well = self._watch.is_up and not found["redis"].get("warnings")
+        redis = {"status": "ok" if is_well else "degraded", "url": url, **found["redis"]}
+        return {"redis": redis, **{k: found[k] for k in ("jobs", "queue_depth", "workers")}}
+
+    def _ask_store(self) -> dict[str, Any]:
+        try:
+            free = self._store.free_bytes()
+            self._store.exists("jobs/none")
+        except StorageError as err:
+            return {"status": "down", "free_bytes": None, "error": err.message}
+        return {"status": "degraded" if free is not None and free < LOW_DISK_BYTES else "ok", "free_bytes": free}
