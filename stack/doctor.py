@@ -13,6 +13,7 @@ from stack.redis_server import RedisServer, binary
 from topclip.config import Settings
 from topclip.errors import ConfigError, QueueUnavailable
 from topclip.media.binary import find_ffmpeg
+from topclip.storage.factory import store_for
 from workers.client import JobClient
 
 Grade = Literal["ok", "warn", "fail"]
@@ -63,7 +64,7 @@ def examine(environ: Mapping[str, str] | None = None, **over: Any) -> Diagnosis:
     settings = _running(settings)
     local = [Check("settings", "ok", "all settings are valid"), *_folders(settings), *_ffmpeg(settings)]
     try:
-        health = JobClient(settings).health()
+        health = JobClient(settings, store_for(settings)).health()
     except QueueUnavailable as err:
         return Diagnosis((*local, _no_redis(settings, err)), has_redis=False)
     return Diagnosis((*local, *_redis(settings, health["redis"]), _workers(health)), has_redis=True)
