@@ -7,7 +7,7 @@ from redis import Redis
 
 from topclip.config import Settings
 from topclip.errors import JobSuperseded
-from topclip.media.ffmpeg import find_ffmpeg
+from topclip.media.binary import find_ffmpeg
 from topclip.model.request import ClipRequest
 from topclip.model.source import SourceInfo
 from topclip.pipeline.context import Report, StageContext

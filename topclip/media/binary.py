@@ -10,7 +10,9 @@ def find_ffmpeg(named: str) -> str:
     if named:
         found = shutil.which(named)
         if found is None:
-            raise ConfigError(f"TOPCLIP_FFMPEG: no program {named}", {"field": "ffmpeg", "hint": "Unset it or name another."})
+            raise ConfigError(
+                f"TOPCLIP_FFMPEG: no program {named}", {"field": "ffmpeg", "hint": "Unset it or name another."}
+            )
         return found
     import imageio_ffmpeg  # noqa: PLC0415 - takes a while, and is not needed where another is named
 

@@ -1,0 +1,117 @@
+"""pytest-celery's clusters over processes of this machine, and the door to the jobs that run on them."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from pytest_celery import (
+    CeleryBackendCluster,
+    CeleryBrokerCluster,
+    CeleryTestBackend,
+    CeleryTestBroker,
+    CeleryTestSetup,
+    CeleryWorkerCluster,
+)
+
+from tests.nodes import ProcessWorker, RedisContainer, WorkerContainer
+from tests.waiting import until
+from topclip.config import Settings
+from topclip.model.job import JobStatus
+from topclip.model.request import ClipOptions, ClipRequest, MediaPath
+from topclip.storage.base import ArtifactStore
+from topclip.storage.factory import store_for
+from workers.client import JobClient
+
+LEASE_S = 4.0
+
+
+@pytest.fixture
+def redis_node(tmp_path: Path) -> Iterator[RedisContainer]:
+    """A Redis server of this test alone."""
+    (tmp_path / "redis").mkdir()
+    node = RedisContainer(tmp_path / "redis")
+    assert node.ready()
+    yield node
+    node.teardown()
+
+
+@pytest.fixture
+def celery_broker_cluster(redis_node: RedisContainer) -> CeleryBrokerCluster:
+    return CeleryBrokerCluster(CeleryTestBroker(redis_node))
+
+
+@pytest.fixture
+def celery_backend_cluster(redis_node: RedisContainer) -> CeleryBackendCluster:
+    return CeleryBackendCluster(CeleryTestBackend(redis_node))
+
+
+@pytest.fixture
+def settings(redis_node: RedisContainer, tmp_path: Path) -> Settings:
+    """What the workers and the client of this test run with."""
+    return Settings(redis_url=redis_node.url, data_dir=tmp_path, lease_s=LEASE_S)
+
+
+@pytest.fixture
+def n_workers() -> int:
+    """Workers of the cluster; a test module may say otherwise."""
+    return 1
+
+
+@pytest.fixture
+def celery_worker_cluster(settings: Settings, tmp_path: Path, n_workers: int) -> Iterator[CeleryWorkerCluster]:
+    (tmp_path / "logs").mkdir()
+    nodes = [WorkerContainer(tmp_path / "logs", f"worker{i}", settings.to_env()) for i in range(n_workers)]
+    for node in nodes:
+        assert node.ready()
+    yield CeleryWorkerCluster(*(ProcessWorker(node, None) for node in nodes))
+    for node in nodes:
+        node.teardown()
+
+
+@pytest.fixture
+def celery_worker_cluster_config(
+    celery_broker_cluster: CeleryBrokerCluster, celery_backend_cluster: CeleryBackendCluster
+) -> dict[str, dict[str, object]]:
+    return {
+        "celery_broker_cluster_config": celery_broker_cluster.config(),
+        "celery_backend_cluster_config": celery_backend_cluster.config(),
+    }
+
+
+@pytest.fixture
+def store(settings: Settings) -> ArtifactStore:
+    return store_for(settings)
+
+
+@pytest.fixture
+def client(settings: Settings, store: ArtifactStore) -> JobClient:
+    """The door that web and command use."""
+    return JobClient(settings, store)
+
+
+@pytest.fixture
+def submit(client: JobClient) -> Callable[..., str]:
+    """submit(path, **options) -> job id."""
+
+    def submit_job(path: Path, **options: object) -> str:
+        job_id = str(uuid4())
+        source = MediaPath(path=str(path), name=path.name)
+        client.submit(job_id, ClipRequest(source=source, options=ClipOptions.model_validate(options)))
+        return job_id
+
+    return submit_job
+
+
+@pytest.fixture
+def finished(client: JobClient, celery_setup: CeleryTestSetup) -> Callable[..., JobStatus]:
+    """finished(job id, seconds) -> the status at its end."""
+
+    def wait(job_id: str, seconds: float = 60) -> JobStatus:
+        def logs() -> str:
+            return str(client.read(job_id)) + "\n".join(node.logs() for node in celery_setup.worker_cluster)
+
+        until(lambda: client.read(job_id).state.is_terminal, seconds, logs)
+        return client.read(job_id)
+
+    return wait

