@@ -74,14 +74,20 @@ def _tone_change(tones: Array, at: Array) -> Array:
 
 
 def _without_flashes(differences: Array, cuts: Array) -> Array:
-    """Drop a jump after which the old picture returns within N_LAGS - 1 frames, and the jump back."""
-    dropped: set[int] = set()
-    n = len(differences)
-    for cut in cuts.tolist():
-        jump = differences[cut, 0]
-        for length in range(1, N_LAGS):
-            back = cut + length
-            if back < n and differences[back, length] < RETURN_SHARE * min(jump, differences[back, 0]):
-                dropped.update((cut, back))
-                break
-    return np.array([c for c in cuts.tolist() if c not in dropped], np.int64)
+    """Drop both jumps of a flash: the one after which the old picture returns, and the one that brings it back."""
+    starts = np.zeros(len(cuts), bool)
+    returns = np.zeros(len(cuts), bool)
+    for length in range(1, N_LAGS):
+        starts |= _is_return(differences, cuts, cuts + length, length)
+        returns |= _is_return(differences, cuts - length, cuts, length)
+    kept: Array = cuts[~(starts | returns)]
+    return kept
+
+
+def _is_return(differences: Array, jump_at: Array, back_at: Array, length: int) -> Array:
+    """Whether frame back_at shows again what was there before the jump, `length` frames earlier."""
+    inside = (jump_at > 0) & (back_at < len(differences))
+    jump_at, back_at = np.where(inside, jump_at, 0), np.where(inside, back_at, 0)
+    smaller = np.minimum(differences[jump_at, 0], differences[back_at, 0])
+    returned: Array = inside & (differences[back_at, length] < RETURN_SHARE * smaller)
+    return returned

@@ -1,11 +1,71 @@
-"""Stage analyse: one chunk of a source to arrays."""
+"""Stage analyse: one chunk of a source to numbers. Decides nothing: that is left to merge, which sees no seams."""
 
+import math
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from topclip.analysers.tracks import ANALYSIS_VERSION, SOUND_HOP_S, FrameNumbers, SoundNumbers, Tracks
+from topclip.media.decode import Faults, Picture, Span, decode_span
 from topclip.model.analysis import Chunk, ChunkResult
 from topclip.model.request import ClipRequest
 from topclip.model.source import SourceInfo
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.source import source_path
+from topclip.storage.base import chunk_key
 
 
 def analyse_chunk(request: ClipRequest, info: SourceInfo, chunk: Chunk, ctx: StageContext) -> ChunkResult:
-    """Analyse one chunk; the result is kept under its content and shared by all jobs."""
-    raise NotImplementedError
+    """Analyse one chunk; the numbers are kept under the source's content and shared by all jobs on it.
+
+    Raises: MediaError if the source cannot be opened, StorageError, JobStopped.
+    """
+    key = chunk_key(info.sha256, ANALYSIS_VERSION, chunk.index)
+    tracks = _found(key, ctx)
+    if tracks is None:
+        with source_path(request, ctx, info) as path:
+            tracks = measure_chunk(path, info, chunk, ctx)
+        ctx.store.put_bytes(key, tracks.to_bytes())
+    return ChunkResult(index=chunk.index, key=key, n_frames=len(tracks.pts))
+
+
+def _found(key: str, ctx: StageContext) -> Tracks | None:
+    """The chunk's numbers if they were made before; what cannot be read any more is removed and made anew."""
+    if not ctx.store.exists(key):
+        return None
+    try:
+        return Tracks.from_bytes(ctx.store.get_bytes(key))
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        ctx.store.delete(key)
+        return None
+
+
+def measure_chunk(path: Path, info: SourceInfo, chunk: Chunk, ctx: StageContext) -> Tracks:
+    """Decode the chunk and reduce it to numbers. The first chunk owns all before it, the last all to the end."""
+    span = chunk_span(info, chunk)
+    frames = FrameNumbers()
+    end_s = chunk.end_s if span.end_pts is not None else math.ceil(info.duration_s / SOUND_HOP_S) * SOUND_HOP_S
+    sound = SoundNumbers(chunk.start_s, end_s if info.audio is not None else chunk.start_s)
+    origin_s = float(info.video.start_pts * info.video.tick)
+    faults = Faults()
+    for item in decode_span(path, info, span, faults):
+        if isinstance(item, Picture):
+            frames.add(item.pts, item.thumb, is_owned=item.is_owned)
+            at_s = float((item.pts - info.video.start_pts) * info.video.tick)
+            ctx.report(min(max(0.0, at_s - chunk.start_s), chunk.duration_s), chunk.duration_s)
+        else:
+            sound.add(item.start_s - origin_s, item.momentary_lufs, item.levels_db)
+    return Tracks(**frames.arrays(), **sound.arrays(), n_corrupt=np.array([faults.n_corrupt], np.int64))
+
+
+def chunk_span(info: SourceInfo, chunk: Chunk) -> Span:
+    """The pts that a chunk owns."""
+    is_last = chunk.end_s >= info.duration_s
+    start = None if chunk.index == 0 else _pts_at(info, chunk.start_s)
+    return Span(start, None if is_last else _pts_at(info, chunk.end_s))
+
+
+def _pts_at(info: SourceInfo, time_s: float) -> int:
+    """The first pts at or after a time; chunk edges are whole seconds, so this is exact."""
+    return info.video.start_pts + math.ceil(round(time_s) / info.video.tick)

@@ -1,10 +1,55 @@
 """Stage probe: locate a source and find what it holds."""
 
+import hashlib
+from pathlib import Path
+
+from topclip.errors import SourceTooLarge
+from topclip.media.probe import probe
 from topclip.model.request import ClipRequest
 from topclip.model.source import SourceInfo
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.source import source_path
+from topclip.storage.base import info_key
+
+BLOCK_BYTES = 1 << 20
 
 
 def probe_source(request: ClipRequest, ctx: StageContext) -> SourceInfo:
-    """Find out what a source holds; the answer is kept under the job's info key."""
-    raise NotImplementedError
+    """Find out what a source holds; the answer is kept under the job's info key.
+
+    Raises: SourceNotFound, SourceTooLarge, UnsupportedMedia, ProbeError, StorageError, JobStopped.
+    """
+    key = info_key(ctx.job_id)
+    if ctx.store.exists(key):
+        return SourceInfo.model_validate_json(ctx.store.get_bytes(key))
+    with source_path(request, ctx) as path:
+        info = probe(path, name=request.source.name)
+        check_limits(info, max_duration_s=ctx.max_duration_s, max_pixels=ctx.max_pixels)
+        info = info.model_copy(update={"sha256": _digest(path, info, ctx)})
+    ctx.store.put_bytes(key, info.model_dump_json().encode())
+    return info
+
+
+def check_limits(info: SourceInfo, *, max_duration_s: float, max_pixels: int) -> None:
+    """Refuse a source that is longer or larger than this server takes. Raises: SourceTooLarge."""
+    if info.duration_s > max_duration_s:
+        raise SourceTooLarge(
+            f"the source lasts {info.duration_s:.0f} s, this server takes {max_duration_s:.0f} s at most",
+            {"field": "source", "hint": "cut it, or raise TOPCLIP_MAX_DURATION_S"},
+        )
+    video = info.video
+    if max(video.width * video.height, video.display_width * video.display_height) > max_pixels:
+        raise SourceTooLarge(
+            f"the source's picture is {video.width}x{video.height}, this server takes {max_pixels} pixels at most",
+            {"field": "source", "hint": "scale it down, or raise TOPCLIP_MAX_PIXELS"},
+        )
+
+
+def _digest(path: Path, info: SourceInfo, ctx: StageContext) -> str:
+    digest, done = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+            done += len(block)
+            ctx.report(info.duration_s * done / max(1, info.size_bytes), info.duration_s)
+    return digest.hexdigest()

@@ -1,0 +1,56 @@
+"""Stage merge: chunks' numbers to one analysis of the whole source. Pure. Decisions fall here, where no chunk has a seam."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from topclip.analysers import ANALYSERS
+from topclip.analysers.shots import find_cuts
+from topclip.analysers.tracks import Array, Tracks
+from topclip.errors import DecodeError
+from topclip.model.analysis import Analysis, Shot
+from topclip.model.source import SourceInfo
+
+LAST_FRAMES = 100
+"""The last frame's duration is the median of so many before it."""
+
+
+def merge_chunks(info: SourceInfo, parts: Sequence[Tracks]) -> Analysis:
+    """Join the chunks' numbers, in the order of the grid, and draw signals and shots from them.
+
+    Raises: DecodeError if no picture of the whole source could be decoded.
+    """
+    tracks = Tracks.joined(list(parts))
+    if not len(tracks.pts):
+        raise DecodeError(
+            "no picture of the source could be decoded",
+            {"n_corrupt": int(tracks.n_corrupt.sum()), "hint": "the file is damaged"},
+        )
+    tick_s = float(info.video.tick)
+    cuts = find_cuts(tracks)
+    end_pts = int(tracks.pts[-1]) + _last_ticks(info, tracks.pts)
+    signals = [analyser(tracks, cuts, tick_s) for analyser in ANALYSERS.values()]
+    return Analysis(
+        frame_pts=tracks.pts,
+        end_pts=end_pts,
+        level_db=tracks.levels_db,
+        loudness_lufs=tracks.loudness_lufs,
+        signals=tuple(s for s in signals if s is not None),
+        shots=_shots(info, tracks.pts, cuts, end_pts),
+    )
+
+
+def _last_ticks(info: SourceInfo, pts: Array) -> int:
+    if len(pts) < 2:
+        return max(1, round(1 / (info.video.rate * info.video.tick)))
+    return max(1, int(np.median(np.diff(pts[-LAST_FRAMES:]))))
+
+
+def _shots(info: SourceInfo, pts: Array, cuts: Array, end_pts: int) -> tuple[Shot, ...]:
+    edges = [0, *cuts.tolist(), len(pts)]
+    ticks = np.append(pts, end_pts)[edges] - info.video.start_pts
+    times_s = [round(float(t * info.video.tick), 6) for t in ticks.tolist()]
+    return tuple(
+        Shot(start_frame=edges[i], end_frame=edges[i + 1], start_s=times_s[i], end_s=times_s[i + 1])
+        for i in range(len(edges) - 1)
+    )

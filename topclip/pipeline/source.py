@@ -1,0 +1,30 @@
+"""Where a request's source lies."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from topclip.errors import ProbeError, SourceNotFound
+from topclip.model.request import ClipRequest, Upload
+from topclip.model.source import SourceInfo
+from topclip.pipeline.context import StageContext
+
+
+@contextlib.contextmanager
+def source_path(request: ClipRequest, ctx: StageContext, info: SourceInfo | None = None) -> Iterator[Path]:
+    """The source as a local file.
+
+    info: what probe found; a file that is not that any more is refused, or its clips would be of something else.
+    Raises: SourceNotFound, ProbeError, StorageError.
+    """
+    source = request.source
+    if isinstance(source, Upload):
+        with ctx.store.local_path(source.key) as path:
+            yield path
+        return
+    path = Path(source.path)
+    if not path.is_file():
+        raise SourceNotFound(f"no such file: {source.name}", {"field": "source", "hint": "was it moved or deleted?"})
+    if info is not None and path.stat().st_size != info.size_bytes:
+        raise ProbeError(f"{source.name} changed while the job ran", {"field": "source", "hint": "submit it again"})
+    yield path
