@@ -91,7 +91,8 @@ class Child:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process, not to its group: it stops its own children."""
         if self.process:
-            self.process.send_signal(number)
+            # Not Popen.send_signal, which reaps a dead child behind our back. Until we reap it, its id is its own.
+            os.kill(self.process.pid, number)
 
     def kill(self) -> None:
         """End the process and its group at once."""

@@ -87,6 +87,16 @@ def test_it_kills_a_child_that_does_not_stop(tmp_path: Path) -> None:
     assert not psutil.pid_exists(pid)
 
 
+def test_a_child_that_died_meanwhile_is_no_obstacle_to_the_stop(tmp_path: Path) -> None:
+    with Supervisor(Console(), tmp_path / "logs", ("a", "b")) as supervisor:
+        children = [supervisor.add(python(name, SLEEPER)) for name in "ab"]
+        for child in children:
+            assert child.pid
+            os.kill(child.pid, signal.SIGKILL)
+            until(lambda pid=child.pid: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)  # type: ignore[misc]
+    assert [child.pid for child in children] == [None, None]
+
+
 def test_what_a_dead_child_left_in_its_group_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
     code = "import subprocess, time; subprocess.Popen(['sleep', '600']); print('up', flush=True); time.sleep(600)"
     child = supervisor.add(python("a", code))
