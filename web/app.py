@@ -13,7 +13,7 @@ from web import clips, doors, errors, events, health, intake, jobs, page, status
 from web.drain import drain_after_refusal
 from web.follow import Followers, Seats
 from web.metrics import Metrics
-from web.openapi import INFO, schemas_of
+from web.openapi import INFO, register_api, schemas_of
 from web.schemas import PathSubmission, Problem, UploadSubmission
 from web.services import EXTENSION, Services, services
 from web.status_cache import StatusCache
@@ -39,7 +39,7 @@ def create_app(settings: Settings, client: JobClient, store: ArtifactStore) -> O
     _measure(app)
     app.after_request(drain_after_refusal)
     for view in VIEWS:
-        app.register_api(view.blueprint)
+        register_api(app, view.blueprint)
     app.register_blueprint(page.blueprint)
     app.components_schemas.update(schemas_of(PathSubmission, UploadSubmission, Problem))
     return app

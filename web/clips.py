@@ -29,61 +29,56 @@ CLIP = file_answer("video/mp4", "The clip, or the part asked for.")
 
 @blueprint.get(
     "/api/jobs/<job_id>/plan",
-    path=JobPath,
     answers=answers({200: Plan}, 404, 409, 410, 503),
 )
-def plan(job_id: str) -> Response:
+def plan(path: JobPath) -> Response:
     """Read the plan: the highlights and why, and what nearly was one."""
-    status = read(job_id).status
+    status = read(path.job_id).status
     return _document(status.plan_key, status, "plan")
 
 
 @blueprint.get(
     "/api/jobs/<job_id>/manifest",
-    path=JobPath,
     answers=answers({200: Manifest}, 404, 409, 410, 503),
 )
-def manifest(job_id: str) -> Response:
+def manifest(path: JobPath) -> Response:
     """Read the manifest: what was made, from what, and the checks that it passed."""
-    status = read(job_id).status
+    status = read(path.job_id).status
     return _document(status.manifest_key, status, "manifest")
 
 
 @blueprint.get(
     "/api/jobs/<job_id>/clips/<int:n>",
-    path=ClipPath,
     query=ClipQuery,
     answers=answers({200: CLIP, 206: CLIP}, 404, 409, 410, 416, 503),
 )
-def clip(job_id: str, n: int) -> Response:
+def clip(path: ClipPath) -> Response:
     """Read a clip, or the part of it that `Range` names."""
     is_download = read_query(ClipQuery, request.args).download
-    status = read(job_id).status
-    made = _made_clip(status, n)
-    return _file(_key(status, made.file), made.sha256, _file_name(status, n, made.file), is_download=is_download)
+    status = read(path.job_id).status
+    made = _made_clip(status, path.n)
+    return _file(_key(status, made.file), made.sha256, _file_name(status, path.n, made.file), is_download=is_download)
 
 
 @blueprint.get(
     "/api/jobs/<job_id>/clips/<int:n>/thumbnail",
-    path=ClipPath,
     answers=answers({200: file_answer("image/jpeg", "The thumbnail.")}, 404, 409, 410, 503),
 )
-def thumbnail(job_id: str, n: int) -> Response:
+def thumbnail(path: ClipPath) -> Response:
     """Read a clip's thumbnail."""
-    status = read(job_id).status
-    made = _made_clip(status, n)
-    name = _file_name(status, n, made.thumbnail)
+    status = read(path.job_id).status
+    made = _made_clip(status, path.n)
+    name = _file_name(status, path.n, made.thumbnail)
     return _file(_key(status, made.thumbnail), f"{made.sha256}-thumbnail", name, is_download=False)
 
 
 @blueprint.get(
     "/api/jobs/<job_id>/clips.zip",
-    path=JobPath,
     answers=answers({200: file_answer("application/zip", "All clips and the manifest.")}, 404, 409, 410, 503),
 )
-def archive(job_id: str) -> Response:
+def archive(path: JobPath) -> Response:
     """Read all clips in one archive, made while it is sent."""
-    status = read(job_id).status
+    status = read(path.job_id).status
     made = _manifest(status)
     store = services().store
     clips = [Member(_file_name(status, c.n, c.file), store.read(_key(status, c.file))) for c in made.clips]

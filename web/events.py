@@ -27,12 +27,11 @@ STREAM = {"description": "Events named `status`.", "content": {"text/event-strea
 
 @blueprint.get(
     "/api/jobs/<job_id>/events",
-    path=JobPath,
     answers=answers({200: STREAM, 204: None}, 404, 410, 503),
 )
-def stream(job_id: str) -> Response:
+def stream(path: JobPath) -> Response:
     """Follow a job by server-sent events: `event: status`, `id: <epoch>-<revision>`, `data:` the status document."""
-    parts, job, seen = services(), known_shape(job_id), _last_event_id()
+    parts, job, seen = services(), known_shape(path.job_id), _last_event_id()
     status = parts.cache.get(job).status
     if status.state.is_terminal and seen == version_of(status):
         return Response(status=204)  # tells EventSource not to come back

@@ -44,12 +44,11 @@ def _last_known(query: ListQuery) -> JsonDict:
 
 @blueprint.post(
     "/api/jobs/<job_id>/cancel",
-    path=JobPath,
     answers=answers({200: StatusDocument, 202: StatusDocument}, 404, 409, 410, 503),
 )
-def cancel(job_id: str) -> Response:
+def cancel(path: JobPath) -> Response:
     """Cancel a job: 200 if it was still queued and is cancelled, 202 if its running tasks are being stopped."""
-    status = services().client.cancel(known_shape(job_id))
+    status = services().client.cancel(known_shape(path.job_id))
     services().cache.remember(status)
     reading = Reading(status, "redis", stale=False, as_of=Clock().now())
     return answer(reading, 200 if status.state is JobState.CANCELLED else 202)
@@ -57,12 +56,11 @@ def cancel(job_id: str) -> Response:
 
 @blueprint.delete(
     "/api/jobs/<job_id>",
-    path=JobPath,
     answers=answers({204: None}, 404, 409, 410, 503),
 )
-def delete(job_id: str) -> Response:
+def delete(path: JobPath) -> Response:
     """Delete a finished job with its clips and all that it made."""
-    services().client.delete(known_shape(job_id))
-    services().cache.forget(job_id)
-    services().followers.wake(job_id)
+    services().client.delete(known_shape(path.job_id))
+    services().cache.forget(path.job_id)
+    services().followers.wake(path.job_id)
     return Response(status=204)

@@ -4,10 +4,10 @@ Requests are validated by `web.schemas`, not by flask-openapi3: it would read an
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from flask_openapi3 import APIBlueprint, Info, Tag
-from flask_openapi3.utils import get_model_schema, parse_path, parse_query
+from flask_openapi3 import APIBlueprint, Info, OpenAPI, Tag
+from flask_openapi3.utils import get_model_schema, parse_query, parse_rule
 from pydantic import BaseModel
 
 from topclip import __version__
@@ -24,6 +24,7 @@ OPERATION = Tag(name="operation", description="How the service is.")
 
 Json = dict[str, Any]
 View = TypeVar("View", bound=Callable[..., Any])
+METHODS = ("get", "post", "put", "patch", "delete")
 PROBLEM_REF = "#/components/schemas/Problem"
 
 
@@ -31,10 +32,19 @@ class Api(APIBlueprint):  # type: ignore[misc]  # the library exports no types
     """A blueprint whose routes say in types what they take and answer."""
 
     def route_of(self, method: str, rule: str, **doc: Any) -> Callable[[View], View]:
-        """A documented route. doc: `path` and `query` models, `body` models by media type, `answers`."""
-        extensions = {**_parameters(doc.get("path"), doc.get("query")), **_body(doc.get("body") or {})}
-        register = getattr(super(), method)(rule, openapi_extensions=extensions, responses=doc["answers"])
-        return cast("Callable[[View], View]", register)
+        """A documented route. doc: `query` model, `body` models by media type, `answers`."""
+        register = getattr(super(), method)(
+            rule, openapi_extensions=_body(doc.get("body") or {}), responses=doc["answers"]
+        )
+
+        def decorate(view: View) -> View:
+            registered: View = register(view)
+            if query := doc.get("query"):
+                operation = getattr(self.paths[parse_rule(rule)], method)
+                operation.parameters = [*(operation.parameters or ()), *parse_query(query)[0]]
+            return registered
+
+        return decorate
 
     def get(self, rule: str, **doc: Any) -> Callable[[View], View]:
         """See `route_of`."""
@@ -49,9 +59,25 @@ class Api(APIBlueprint):  # type: ignore[misc]  # the library exports no types
         return self.route_of("delete", rule, **doc)
 
 
-def _parameters(path: type[BaseModel] | None, query: type[BaseModel] | None) -> Json:
-    found = [*(parse_path(path)[0] if path else ()), *(parse_query(query)[0] if query else ())]
-    return {"parameters": found} if found else {}
+def register_api(app: OpenAPI, api: Api) -> None:
+    """Register a blueprint. Of two that share a path, the library itself would forget the first one's operations."""
+    before = dict(app.paths)
+    app.register_api(api)
+    for path in before.keys() & api.paths.keys():
+        for method in METHODS:
+            if operation := getattr(before[path], method):
+                setattr(app.paths[path], method, operation)
+
+
+def document(app: OpenAPI) -> Json:
+    """The OpenAPI document, without the answers that the library adds for its own validation, which is not used."""
+    spec: Json = app.api_doc
+    for operations in spec["paths"].values():
+        for operation in operations.values():
+            found = operation["responses"].get("422", {})
+            if "application/json" in found.get("content", {}):
+                del operation["responses"]["422"]
+    return spec
 
 
 def _body(by_type: Mapping[str, type[BaseModel]]) -> Json:

@@ -8,6 +8,7 @@ from flask_openapi3 import OpenAPI
 from topclip import __version__
 from topclip.model.request import Aspect, ClipOptions, Fit
 from web.errors import STATUS
+from web.openapi import document
 from web.services import services
 
 blueprint = Blueprint("page", __name__)
@@ -51,7 +52,7 @@ def docs() -> str:
 
 
 def _document() -> dict[str, Any]:
-    return cast("dict[str, Any]", cast("OpenAPI", current_app).api_doc)
+    return document(cast("OpenAPI", current_app))
 
 
 def _operations(spec: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

@@ -21,17 +21,16 @@ _job_ids = TypeAdapter(JobId)
 
 @blueprint.get(
     "/api/job-status/<job_id>",
-    path=JobPath,
     query=StatusQuery,
     answers=answers({200: StatusDocument, 304: None}, 404, 410, 422, 503),
 )
-def show(job_id: str) -> Response:
+def show(path: JobPath) -> Response:
     """Read a job's status; with `wait`, hold the answer until it differs from `If-None-Match` or the time is up."""
     wait_s = read_query(StatusQuery, request.args).wait if request.args else 0.0
-    reading = read(job_id)
+    reading = read(path.job_id)
     if wait_s > 0 and _is_worth_waiting(reading):
         with services().seats.seat():
-            reading = _wait(job_id, reading, min(wait_s, MAX_WAIT_S))
+            reading = _wait(path.job_id, reading, min(wait_s, MAX_WAIT_S))
     services().metrics.statuses.labels(reading.source).inc()
     return answer(reading)
 
