@@ -5,12 +5,15 @@ header, where a failure would take the whole chord down, so its outcome is alway
 """
 
 import logging
+import time
 from typing import Any, ClassVar, NoReturn
 
 from celery import Task
-from celery.exceptions import Ignore, Retry
+from celery.exceptions import Ignore, Reject, Retry
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
-from topclip.errors import JobCancelled, JobStopped, TopClipError
+from topclip.errors import JobCancelled, JobStopped, QueueUnavailable, TopClipError
 from topclip.model.base import JsonDict
 from topclip.model.job import Stage
 from topclip.pipeline.context import StageContext
@@ -22,6 +25,8 @@ log = logging.getLogger(__name__)
 
 RETRIES = 6
 """Tries of what a retry can help; with the doubling pause from 1 s they span a minute."""
+HAND_BACK_PAUSE_S = 1.0
+"""Before a delivery goes back for want of Redis, so that a Redis that refuses to write is not asked without end."""
 
 
 class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
@@ -62,7 +67,11 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
         return value
 
     def _failed(self, err: Exception, kwargs: dict[str, Any]) -> Any:
-        error = err if isinstance(err, TopClipError) else TopClipError(f"{type(err).__name__}: {err}")
+        error = _as_ours(err)
+        if isinstance(error, QueueUnavailable):  # a retry could not be published either: the delivery itself goes back
+            log.warning("%s goes back to its queue: %s", self.name, error)
+            time.sleep(HAND_BACK_PAUSE_S)
+            raise Reject(str(error), requeue=True)
         if error.retryable and self.request.retries < RETRIES:
             self.pulse.finish("published")
             log.warning("%s will be tried again: %s", self.name, error)
@@ -86,3 +95,12 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
         self.pulse.advance(stage, {"stage": stage, **result}, parts)
         self.replace(canvas)
         raise AssertionError("replace always raises")
+
+
+def _as_ours(err: Exception) -> TopClipError:
+    """The error in our own tree; what none of our code foresaw is INTERNAL."""
+    if isinstance(err, TopClipError):
+        return err
+    if isinstance(err, RedisError | OperationalError):
+        return QueueUnavailable(f"Redis does not answer: {err}")
+    return TopClipError(f"{type(err).__name__}: {err}")

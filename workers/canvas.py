@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from celery import Celery, chord
+from celery import Celery, chord, group
 from celery.canvas import Signature
 
 from topclip.model.analysis import Chunk
@@ -29,7 +29,7 @@ def analyse_then_select(app: Celery, run: Run, chunks: list[Chunk]) -> Signature
         sign(app, names.ANALYSE, run, part, chunk=chunk.to_dict()).set(task_id=names.task_id(run.job, run.epoch, part))
         for chunk, part in zip(chunks, analyse_parts(chunks), strict=True)
     ]
-    return chord(header, select, app=app)
+    return join(app, run, Stage.ANALYSE, header, select)
 
 
 def render_then_finalise(app: Celery, run: Run, specs: tuple[ClipSpec, ...], plan_key: str) -> Signature:
@@ -40,7 +40,13 @@ def render_then_finalise(app: Celery, run: Run, specs: tuple[ClipSpec, ...], pla
         sign(app, names.RENDER, run, part, spec=spec.to_dict()).set(task_id=names.task_id(run.job, run.epoch, part))
         for spec, part in zip(specs, render_parts(specs), strict=True)
     ]
-    return chord(header, sign(app, names.FINALISE, run, Stage.FINALISE, plan_key=plan_key), app=app)
+    return join(app, run, Stage.RENDER, header, sign(app, names.FINALISE, run, Stage.FINALISE, plan_key=plan_key))
+
+
+def join(app: Celery, run: Run, stage: Stage, header: list[Signature], body: Signature) -> Signature:
+    """A chord whose id is that of the attempt and stage: published twice (a worker died before it could acknowledge),
+    its parts count into the same join, and the body runs once."""
+    return chord(group(header, app=app).set(task_id=names.task_id(run.job, run.epoch, f"{stage}-join")), body, app=app)
 
 
 def analyse_parts(chunks: list[Chunk]) -> list[str]:

@@ -17,7 +17,15 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from topclip.config import Settings
-from topclip.errors import InvalidRequest, JobConflict, JobExpired, QueueUnavailable, ServerBusy, UnknownJob
+from topclip.errors import (
+    InvalidRequest,
+    JobConflict,
+    JobExpired,
+    QueueUnavailable,
+    ServerBusy,
+    TopClipError,
+    UnknownJob,
+)
 from topclip.model.job import JobEvent, JobId, JobRecord, JobState, JobStatus, Stage
 from topclip.model.request import ClipRequest
 from topclip.storage.base import ArtifactStore, job_folder, record_key
@@ -57,24 +65,20 @@ class JobClient:
     def submit(self, job_id: JobId, request: ClipRequest) -> JobStatus:
         """Write the job's record, then publish its first task.
 
-        Raises: ServerBusy if as many jobs as may wait do so, QueueUnavailable; either way with nothing left behind.
+        Raises: ServerBusy if as many jobs as may wait do so, QueueUnavailable, StorageError; with nothing left behind: where
+        Redis went away in between, the reconciler clears the record of a job whose file is not in the store.
         """
         now = time.time()
-        created_at, expires_at = f"{now:.6f}", int(now) + self._settings.retention_s
-        meta = result_meta(job_id, 1, JobState.QUEUED, {})
-        with self._reaching():
-            verdict = self._scripts(
-                "submit", job_id, request.model_dump_json(), created_at, expires_at, request.source.name, meta,
-                Stage.PROBE, self._settings.max_queued_jobs,
-            )  # fmt: skip
-        if verdict == "FULL":
-            raise ServerBusy(
-                f"{self._settings.max_queued_jobs} jobs wait already", {"retry_after_s": 30, "hint": "Try again later."}
-            )
-        if verdict == "OK":
-            self._keep_record(job_id, request, now, expires_at)
-            self._publish(job_id)
-        return self.read(job_id)
+        record = self._record(job_id, request, now)
+        self._store.put_bytes(record_key(job_id), record.model_dump_json().encode())
+        try:
+            self._write_and_publish(record, now)
+        except TopClipError:
+            self._store.delete(record_key(job_id))
+            raise
+        fields = {"request": request.model_dump_json(), "name": request.source.name, "epoch": "1", "revision": "1"}
+        times = {"created_at": f"{now:.6f}", "expires_at": str(int(record.expires_at.timestamp()))}
+        return status_of(job_id, {**fields, **times, "state": JobState.QUEUED}, None, [], -1)
 
     def read(self, job_id: JobId) -> JobStatus:
         """The job's status from Redis. Raises: UnknownJob, JobExpired, QueueUnavailable."""
@@ -132,22 +136,29 @@ class JobClient:
         with self._reaching():
             return health.report(self._redis, self._prefix)
 
-    def _keep_record(self, job_id: JobId, request: ClipRequest, created_at: float, expires_at: int) -> None:
-        record = JobRecord(
-            id=job_id,
-            request=request,
-            created_at=datetime.fromtimestamp(created_at, UTC),
-            expires_at=datetime.fromtimestamp(expires_at, UTC),
-        )
-        self._store.put_bytes(record_key(job_id), record.model_dump_json().encode())
+    def _record(self, job_id: JobId, request: ClipRequest, now: float) -> JobRecord:
+        created_at = datetime.fromtimestamp(now, UTC)
+        expires_at = datetime.fromtimestamp(int(now) + self._settings.retention_s, UTC)
+        return JobRecord(id=job_id, request=request, created_at=created_at, expires_at=expires_at)
 
-    def _publish(self, job_id: JobId) -> None:
+    def _write_and_publish(self, record: JobRecord, now: float) -> None:
+        """The record before the message, so that nobody who knows the id is told that there is no such job."""
+        meta = result_meta(record.id, 1, JobState.QUEUED, {})
+        with self._reaching():
+            verdict = self._scripts(
+                "submit", record.id, record.request.model_dump_json(), f"{now:.6f}", int(record.expires_at.timestamp()),
+                record.request.source.name, meta, Stage.PROBE, self._settings.max_queued_jobs,
+            )  # fmt: skip
+        if verdict == "FULL":
+            bound = self._settings.max_queued_jobs
+            raise ServerBusy(f"{bound} jobs wait already", {"retry_after_s": 30, "hint": "Try again later."})
+        if verdict == "EXISTS":
+            raise JobConflict(f"job {record.id} exists already")
         try:
-            publish(self._app, job_id, 1)
+            publish(self._app, record.id, 1)
         except (OperationalError, RedisError, OSError) as err:
-            self._store.delete(record_key(job_id))
             with self._reaching():
-                self._scripts("withdraw", job_id)
+                self._scripts("withdraw", record.id)
             raise unavailable(err) from err
 
     def _status(self, job_id: JobId, reply: Any) -> JobStatus:

@@ -88,8 +88,8 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
 
     @staticmethod
     def _tags() -> list[str]:
-        """Delivery tags of the requests that this worker runs or has reserved."""
-        sets = (worker_state.active_requests, worker_state.reserved_requests)
+        """Delivery tags of the requests that this worker runs, has reserved, or keeps until their time comes."""
+        sets = (worker_state.active_requests, worker_state.reserved_requests, worker_state.scheduled_requests)
         for _ in range(5):
             try:
                 return [r.message.delivery_tag for s in sets for r in list(s) if not r.acknowledged]

@@ -6,12 +6,15 @@ job:<id>:kills    hash: how often a part's process was killed without a commit i
 celery-task-meta-<task id>   Celery's result of a task; the job's own under the job's id
 jobs, expiry      sorted sets of job ids by creation and by expiry
 state:<STATE>     sorted sets of job ids by creation
+analyses          sorted set: content hashes by the latest expiry of a job that used their analysis
 gone:<id>         a tombstone: the job existed and expired or was deleted
 workers           sorted set: node names by their last heartbeat; worker:<node> hash: what it says of itself
 job-events        channel: {id, epoch, revision[, deleted]} at every change of a job
 unacked, unacked_index, unacked_lease   deliveries not yet acknowledged: message, time of last renewal, lease value
 """
 
+EXPIRY = "expiry"
+ANALYSES = "analyses"
 EVENTS = "job-events"
 UNACKED = "unacked"
 UNACKED_INDEX = "unacked_index"

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from topclip.config import Settings
 from topclip.errors import StorageError
 from topclip.model.job import JobState
-from topclip.storage.base import job_folder
+from topclip.storage.base import analysis_folder, job_folder, record_key
 from topclip.storage.factory import store_for
 from workers import keys, names
 from workers.drive import redrive
@@ -55,8 +55,8 @@ class Reconciler(bootsteps.StartStopStep):  # type: ignore[misc]
                 if rounds.lead(self._name):
                     rounds.start_again()
                     rounds.clear_away()
-            except (RedisError, OperationalError, OSError) as err:
-                log.debug("reconciler: no word from Redis: %s", err)
+            except (RedisError, OperationalError, StorageError) as err:
+                log.warning("reconciler: this round failed: %s", err)
 
 
 class Rounds:
@@ -66,6 +66,7 @@ class Rounds:
         self._app, self._settings, self._prefix = app, settings, settings.key_prefix
         self._redis = redis_client(settings, KEEPER)
         self._scripts = Scripts(self._redis, self._prefix)
+        self._store = store_for(settings)
         self._suspects: dict[str, str] = {}
 
     def lead(self, name: str) -> bool:
@@ -87,20 +88,27 @@ class Rounds:
             return []
         alive = set(self._messages())
         lost = [job for job in twice if (job, self._epoch(job)) not in alive]
-        return [job for job in lost if redrive(self._app, self._scripts, job, self._epoch(job))]
+        return [job for job in lost if self._start_again(job)]
+
+    def _start_again(self, job: str) -> bool:
+        if not self._store.exists(record_key(job)):  # its submission was refused while Redis went away
+            self._scripts("withdraw", job)
+            return False
+        return redrive(self._app, self._scripts, job, self._epoch(job))
 
     def clear_away(self) -> None:
-        """Remove the files and the index entries of expired jobs."""
-        due = self._redis.zrangebyscore(self._prefix + "expiry", 0, time.time(), start=0, num=PAGE)
-        store = store_for(self._settings)
-        for job in due:
-            try:
-                store.delete(job_folder(job))
-            except StorageError as err:
-                log.warning("files of expired job %s stay for now: %s", job, err)
-                continue
+        """Remove the files and the index entries of expired jobs, and analyses that no job uses any more."""
+        for job in self._due(keys.EXPIRY):
+            self._store.delete(job_folder(job))
             self._scripts("forget", job, self._settings.retention_s, "1")
             log.info("job %s expired", job)
+        for sha256 in self._due(keys.ANALYSES):
+            self._store.delete(analysis_folder(sha256))
+            self._redis.zrem(self._prefix + keys.ANALYSES, sha256)
+
+    def _due(self, index: str) -> list[str]:
+        due: list[str] = self._redis.zrangebyscore(self._prefix + index, 0, time.time(), start=0, num=PAGE)
+        return due
 
     def _unchanged(self) -> Iterator[tuple[str, str]]:
         """Unfinished jobs whose record did not change for two leases, and when it last did."""

@@ -1,6 +1,7 @@
 """What a worker process needs for its tasks, built once in each process when first used."""
 
 import os
+import time
 from functools import lru_cache
 
 from redis import Redis
@@ -13,6 +14,7 @@ from topclip.model.source import SourceInfo
 from topclip.pipeline.context import Report, StageContext
 from topclip.storage.base import ArtifactStore, info_key
 from topclip.storage.factory import store_for
+from workers import keys
 from workers.links import KEEPER, redis_client
 from workers.scripts import Scripts
 
@@ -57,6 +59,12 @@ def request_of(job_id: str) -> ClipRequest:
 def info_of(job_id: str) -> SourceInfo:
     """What probe found. Raises: ArtifactMissing."""
     return SourceInfo.model_validate_json(store().get_bytes(info_key(job_id)))
+
+
+def keep_analysis(sha256: str) -> None:
+    """Keep the analysis of a content for as long as a job that starts now is kept."""
+    until = time.time() + settings().retention_s
+    redis().zadd(settings().key_prefix + keys.ANALYSES, {sha256: until}, gt=True)
 
 
 def context(job_id: str, report: Report) -> StageContext:

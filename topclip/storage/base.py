@@ -66,6 +66,11 @@ def info_key(job_id: str) -> str:
     return f"jobs/{job_id}/source.json"
 
 
+def analysis_folder(sha256: str) -> str:
+    """Folder of all analyses of one content."""
+    return f"analysis/{sha256}"
+
+
 def chunk_key(sha256: str, version: str, index: int) -> str:
     """The analysis of one chunk, shared by all jobs on the same content."""
     return f"analysis/{sha256}/{version}/chunk-{index:04d}.npz"

@@ -15,6 +15,7 @@ from workers.base import ClipTask
 def probe(self: ClipTask, *, job_id: str) -> NoReturn:
     """Probe, then hand on to a task for each chunk that was not analysed before."""
     info = probe_source(runtime.request_of(job_id), self.context(job_id))
+    runtime.keep_analysis(info.sha256)
     chunks = plan_chunks(info)
     missing = [chunk for chunk in chunks if not is_analysed(info, chunk, runtime.store())]
     parts = canvas.analyse_parts(missing)
