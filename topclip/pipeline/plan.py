@@ -1,11 +1,19 @@
-"""Stage select: load what analysis left, merge it, choose, keep the plan."""
+"""Stage select, the part with hands: load what analysis left, merge it, choose, keep the plan."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 
-from topclip.model.clip import ClipSpec
-from topclip.model.request import ClipRequest
+from topclip.analysers.tracks import ANALYSIS_VERSION, Tracks
+from topclip.model.analysis import Analysis
+from topclip.model.clip import ClipSpec, Plan
+from topclip.model.request import ClipRequest, Mode
 from topclip.model.source import SourceInfo
+from topclip.pipeline.chunk import plan_chunks
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.merge import merge_chunks
+from topclip.pipeline.select import PLAN_VERSION, clip_specs, select_clips
+from topclip.storage.base import chunk_key, plan_key
 
 
 @dataclass(frozen=True)
@@ -17,5 +25,35 @@ class PlanResult:
 
 
 def make_plan(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> PlanResult:
-    """Choose the clips of a job. Raises: NoHighlights."""
-    raise NotImplementedError
+    """Choose the clips of a job. All chunks must have been analysed.
+
+    Raises: NoHighlights, InvalidRequest for a range outside the source, DecodeError, ArtifactMissing, StorageError.
+    """
+    options = request.options
+    analysis = load_analysis(info, ctx)
+    plan = select_clips(info, analysis, options)
+    key = plan_key(ctx.job_id, plan_digest(request, info))
+    ctx.store.put_bytes(key, plan_document(plan))
+    specs = () if options.mode is Mode.PLAN else clip_specs(plan, analysis, options)
+    return PlanResult(key, specs)
+
+
+def load_analysis(info: SourceInfo, ctx: StageContext) -> Analysis:
+    """The whole source's analysis out of its chunks. Raises: ArtifactMissing, DecodeError."""
+    parts = []
+    for chunk in plan_chunks(info):
+        content = ctx.store.get_bytes(chunk_key(info.sha256, ANALYSIS_VERSION, chunk.index))
+        parts.append(Tracks.from_bytes(content))
+        ctx.report(0.0, 1.0)
+    return merge_chunks(info, parts)
+
+
+def plan_document(plan: Plan) -> bytes:
+    """The plan as it is kept and shown: the same plan, the same bytes."""
+    return json.dumps(plan.to_dict(), ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n"
+
+
+def plan_digest(request: ClipRequest, info: SourceInfo) -> str:
+    """Names a plan by all that it rests on."""
+    rests_on = [info.to_dict(), request.options.to_dict(), PLAN_VERSION]
+    return hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,263 @@
+"""Stage select: which ranges of a source become clips, and why. Pure: same signals and options, same plan.
+
+A range's extent is solved first: from each start, the end that gathers most score above a threshold. Ranges then
+compete by their mean score. Numbers are rounded before they are compared and ties go to the earlier one, so that no
+machine's last bit decides.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from topclip.analysers.loudness import integrated_lufs
+from topclip.analysers.tracks import ANALYSIS_VERSION, SOUND_HOP_S, Array
+from topclip.errors import InvalidRequest, NoHighlights
+from topclip.model.analysis import Analysis
+from topclip.model.clip import ClipSpec, Highlight, NearMiss, Plan
+from topclip.model.request import ClipOptions, Mode
+from topclip.model.source import SourceInfo
+from topclip.pipeline.boundaries import Bounds, Edge, Timeline, solve_edges
+from topclip.pipeline.scoring import HOP_S, Scores, score_parts, score_source
+
+SELECT_VERSION = "1"
+PLAN_VERSION = f"analysis {ANALYSIS_VERSION}, select {SELECT_VERSION}"
+
+THRESHOLD_QUANTILE = 0.65
+"""A range grows as long as it stays, on the whole, above this share of the source."""
+SPACING_S = 5.0
+"""Two ranges closer than this show the same moment; the weaker one waits until the rest is served."""
+MAX_NEAR_MISSES = 5
+OVERLAP_SHARE = 0.5
+"""A near-miss that shares more than this with a chosen range would tell nothing new."""
+
+
+@dataclass
+class Field:
+    """The candidates: one for each start hop, with its best length in hops (0: none) and its mean score.
+
+    prefix: running sum of the source's score. threshold: what a hop must exceed to be worth its time.
+    """
+
+    prefix: Array
+    threshold: float
+    lengths: Array
+    scores: Array
+
+    def span_s(self, start: int) -> tuple[float, float]:
+        """The candidate's range in seconds."""
+        return start * HOP_S, (start + int(self.lengths[start])) * HOP_S
+
+
+def select_clips(info: SourceInfo, analysis: Analysis, options: ClipOptions) -> Plan:
+    """Choose.
+
+    Raises: NoHighlights if nothing satisfies the options; InvalidRequest if an asked range lies outside the source.
+    """
+    timeline = Timeline(info, analysis)
+    scores = score_source(analysis, options.weights, max(1, int(np.ceil(timeline.end_s / HOP_S))))
+    if options.mode is Mode.RANGES:
+        chosen, missed = _asked(timeline, scores, options)
+    else:
+        chosen, missed = _best(timeline, scores, options)
+    return Plan(
+        source={"sha256": info.sha256, "duration_s": info.duration_s, "name": info.name},
+        options=options.to_dict(),
+        version=PLAN_VERSION,
+        highlights=tuple(h.model_copy(update={"n": i}) for i, h in enumerate(chosen, 1)),
+        near_misses=tuple(m.model_copy(update={"n": i}) for i, m in enumerate(missed, 1)),
+    )
+
+
+def clip_specs(plan: Plan, analysis: Analysis, options: ClipOptions) -> tuple[ClipSpec, ...]:
+    """The clips to be made of a plan."""
+    return tuple(
+        ClipSpec(
+            n=h.n,
+            start_s=h.start_s,
+            end_s=h.end_s,
+            start_pts=h.start_pts,
+            end_pts=h.end_pts,
+            frames=h.frames,
+            aspect=options.aspect,
+            fit=options.fit,
+            quality=options.quality,
+            loudness=options.loudness,
+            source_loudness=_range_loudness(analysis, h),
+        )
+        for h in plan.highlights
+    )
+
+
+def _range_loudness(analysis: Analysis, highlight: Highlight) -> float | None:
+    first, last = int(highlight.start_s / SOUND_HOP_S), int(np.ceil(highlight.end_s / SOUND_HOP_S))
+    measured = integrated_lufs(analysis.loudness_lufs[first:last])
+    return None if measured is None else round(measured, 2)
+
+
+# --- asked ranges ---------------------------------------------------------------------------------------------
+
+
+def _asked(timeline: Timeline, scores: Scores, options: ClipOptions) -> tuple[list[Highlight], list[NearMiss]]:
+    chosen = []
+    for start_s, end_s in options.ranges:
+        first, last = timeline.frame_at(start_s), timeline.frame_at(end_s)
+        if first >= timeline.n_frames:
+            raise InvalidRequest(
+                f"range {start_s:g}-{end_s:g} begins after the source's end at {timeline.end_s:g} s",
+                {"field": "ranges", "hint": "ranges are in seconds from the source's start"},
+            )
+        last = max(last, first + 1)
+        edges = [Edge(f, float(timeline.times_s[f]), "asked", 0.0) for f in (first, last)]
+        chosen.append(_highlight(timeline, scores, edges[0], edges[1]))
+    return chosen, []
+
+
+# --- the best ranges ------------------------------------------------------------------------------------------
+
+
+def _best(timeline: Timeline, scores: Scores, options: ClipOptions) -> tuple[list[Highlight], list[NearMiss]]:
+    if timeline.end_s < options.min_length - 1e-6:
+        raise NoHighlights(
+            f"the source lasts {timeline.end_s:g} s, shorter than min_length {options.min_length:g} s",
+            {"field": "min_length", "hint": f"lower min_length to {max(1, int(timeline.end_s))} or less"},
+        )
+    field = _candidates(scores, options)
+    chosen = _choose(timeline, scores, options, field)
+    if not chosen:
+        raise NoHighlights(
+            "no range of the source satisfies the options",
+            {"field": "min_length", "hint": "allow more room between min_length and max_length"},
+        )
+    chosen.sort(key=lambda h: (-h.score, h.start_s))
+    return chosen, _near_misses(field, scores, chosen)
+
+
+def _candidates(scores: Scores, options: ClipOptions) -> Field:
+    n = len(scores.values)
+    prefix = np.concatenate([[0.0], np.cumsum(scores.values)])
+    threshold = float(np.quantile(scores.values, THRESHOLD_QUANTILE))
+    field = Field(prefix, threshold, np.zeros(n, np.int64), np.full(n, -np.inf))
+    _extend(field, options, (0, n), n)
+    return field
+
+
+def _extend(field: Field, options: ClipOptions, starts: tuple[int, int], limit: int) -> None:
+    """Solve the extents of the candidates that begin in starts, none to end after hop `limit`."""
+    first, last = starts
+    index = np.arange(first, last)
+    best, lengths = np.full(last - first, -np.inf), np.zeros(last - first, np.int64)
+    shortest = max(1, int(np.ceil(options.min_length / HOP_S)))
+    longest = max(shortest, min(int(options.max_length / HOP_S), limit - first))
+    for length in range(shortest, longest + 1):
+        ends = index + length
+        sums = field.prefix[np.minimum(ends, limit)] - field.prefix[index]
+        gains = np.where(ends <= limit, np.round(sums - field.threshold * length, 6), -np.inf)
+        better = gains > best
+        best[better], lengths[better] = gains[better], length
+    means = (field.prefix[index + lengths] - field.prefix[index]) / np.maximum(1, lengths)
+    field.lengths[first:last] = lengths
+    field.scores[first:last] = np.where(lengths > 0, np.round(means, 6), -np.inf)
+
+
+def _choose(timeline: Timeline, scores: Scores, options: ClipOptions, field: Field) -> list[Highlight]:
+    """Take the best candidate, give its edges their place, take its time out of the field; again."""
+    chosen: list[Highlight] = []
+    open_scores = field.scores.copy()
+    spaced = True
+    while len(chosen) < options.count:
+        allowed = _apart(field, open_scores, chosen) if spaced else open_scores
+        start = int(np.argmax(allowed))
+        if not np.isfinite(allowed[start]):
+            if not spaced:
+                break
+            spaced = False
+            continue
+        edges = solve_edges(timeline, *field.span_s(start), _room(timeline, options, chosen, start * HOP_S))
+        if edges is None:
+            open_scores[start] = -np.inf
+            continue
+        chosen.append(_highlight(timeline, scores, *edges))
+        _take(field, open_scores, options, chosen)
+    return chosen
+
+
+def _take(field: Field, open_scores: Array, options: ClipOptions, chosen: list[Highlight]) -> None:
+    """Close the hops of the range chosen last; candidates that would run into it are solved anew to end before it."""
+    taken = chosen[-1]
+    first, last = int(taken.start_s / HOP_S), int(np.ceil(round(taken.end_s / HOP_S, 6)))
+    before = max((h.end_s for h in chosen if h.end_s <= taken.start_s), default=0.0)
+    low = max(0, first - int(options.max_length / HOP_S), int(np.ceil(round(before / HOP_S, 6))))
+    if low < first:
+        is_closed = open_scores[low:first] == -np.inf
+        _extend(field, options, (low, first), first)
+        open_scores[low:first] = np.where(is_closed, -np.inf, field.scores[low:first])
+    open_scores[first:last] = -np.inf
+
+
+def _apart(field: Field, open_scores: Array, chosen: list[Highlight]) -> Array:
+    """The open candidates that keep SPACING_S from every chosen range."""
+    starts_s = np.arange(len(open_scores)) * HOP_S
+    ends_s = starts_s + field.lengths * HOP_S
+    allowed = open_scores.copy()
+    for h in chosen:
+        allowed[(ends_s > h.start_s - SPACING_S) & (starts_s < h.end_s + SPACING_S)] = -np.inf
+    return allowed
+
+
+def _room(timeline: Timeline, options: ClipOptions, chosen: list[Highlight], start_s: float) -> Bounds:
+    """The free time around a candidate, and the lengths allowed."""
+    low_s = max((h.end_s for h in chosen if h.start_s <= start_s), default=0.0)
+    high_s = min((h.start_s for h in chosen if h.start_s > start_s), default=timeline.end_s)
+    return Bounds(low_s, high_s, options.min_length, options.max_length)
+
+
+def _highlight(timeline: Timeline, scores: Scores, start: Edge, end: Edge) -> Highlight:
+    score, parts = score_parts(scores, start.time_s, end.time_s)
+    return Highlight(
+        n=0,
+        start_s=start.time_s,
+        end_s=end.time_s,
+        score=score,
+        signals=parts,
+        start_pts=int(timeline.pts[start.frame]),
+        end_pts=int(timeline.pts[end.frame]),
+        frames=end.frame - start.frame,
+        start_edge=start.kind,
+        end_edge=end.kind,
+    )
+
+
+# --- what was not chosen --------------------------------------------------------------------------------------
+
+
+def _near_misses(field: Field, scores: Scores, chosen: list[Highlight]) -> list[NearMiss]:
+    """The best candidates that lost, each telling something new, with the reason."""
+    missed: list[NearMiss] = []
+    taken = [(h.start_s, h.end_s) for h in chosen]
+    open_scores = field.scores.copy()
+    while len(missed) < MAX_NEAR_MISSES:
+        start = int(np.argmax(open_scores))
+        if not np.isfinite(open_scores[start]):
+            break
+        start_s, end_s = field.span_s(start)
+        others = taken + [(m.start_s, m.end_s) for m in missed]
+        if max((_overlap_s((start_s, end_s), o) for o in others), default=0.0) > OVERLAP_SHARE * (end_s - start_s):
+            open_scores[start] = -np.inf
+            continue
+        score, parts = score_parts(scores, start_s, end_s)
+        reason = _reason((start_s, end_s), taken)
+        missed.append(NearMiss(n=0, start_s=start_s, end_s=end_s, score=score, signals=parts, reason=reason))
+        open_scores[start] = -np.inf
+    return missed
+
+
+def _reason(span: tuple[float, float], taken: list[tuple[float, float]]) -> str:
+    if any(_overlap_s(span, t) > 0 for t in taken):
+        return "overlap"
+    if any(_overlap_s((span[0] - SPACING_S, span[1] + SPACING_S), t) > 0 for t in taken):
+        return "similar"
+    return "lower score"
+
+
+def _overlap_s(a: tuple[float, float], b: tuple[float, float]) -> float:
+    return min(a[1], b[1]) - max(a[0], b[0])
