@@ -1,0 +1,140 @@
+"""The ffmpeg command that makes one clip. Pure: builds arguments, runs nothing.
+
+Frames are chosen by their pts in the source's own time base, so the choice is exact whatever the frame rate does. Seeking
+only gets near; what the demuxer hands over before the range is decoded and dropped.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from topclip.media.geometry import Geometry, plan_geometry
+from topclip.media.guard import INPUT_ARGS, file_url
+from topclip.model.clip import ClipSpec
+from topclip.model.request import Fit, Quality
+from topclip.model.source import SourceInfo
+
+SEEK_LEAD_S = 2.0
+"""Decoding begins so long before the range: past the pictures that an open group of pictures leaves broken."""
+SAFE_SEEK_LEAD_S = 60.0
+MAX_GAIN_DB = 30.0
+"""More gain than this makes noise, not sound."""
+PEAK_LIMIT_DB = -1.5
+"""Of the samples; what is between them stays below -1 dB."""
+AUDIO_RATE_HZ = 48_000
+AUDIO_BITRATE = "160k"
+BLUR_SHRINK = 8
+
+X264 = {
+    Quality.DRAFT: ("superfast", "27"),
+    Quality.STANDARD: ("veryfast", "22"),
+    Quality.HIGH: ("slow", "19"),
+}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What may differ from one try to the next. gain_db: for the sound. is_safe: seek from much farther away."""
+
+    gain_db: float
+    is_safe: bool = False
+
+
+def first_attempt(spec: ClipSpec) -> Attempt:
+    """The gain that brings the measured range to the wanted loudness; none if it is silent."""
+    if spec.source_loudness is None:
+        return Attempt(0.0)
+    return Attempt(limited_gain(spec.loudness - spec.source_loudness))
+
+
+def limited_gain(gain_db: float) -> float:
+    """The gain within what is sensible, dB."""
+    return round(min(MAX_GAIN_DB, max(-MAX_GAIN_DB, gain_db)), 2)
+
+
+def clip_args(
+    source: Path, info: SourceInfo, spec: ClipSpec, attempt: Attempt, *, out: Path, threads: int
+) -> list[str]:
+    """Arguments of ffmpeg that make the clip as an mp4."""
+    args = [*_seek(info, spec, attempt), *INPUT_ARGS, "-copyts", "-i", file_url(source)]
+    args += ["-map", f"0:{info.video.index}", "-vf", video_filter(info, spec), *_video_codec(info, spec)]
+    if info.audio is not None:
+        args += ["-map", f"0:{info.audio.index}", "-af", audio_filter(info, spec, attempt.gain_db)]
+        args += ["-c:a", "aac", "-b:a", AUDIO_BITRATE, "-ar", str(AUDIO_RATE_HZ), "-ac", "2"]
+    args += ["-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1", "-fflags", "+bitexact"]
+    args += ["-threads", str(threads), "-filter_threads", str(threads), "-max_muxing_queue_size", "9999"]
+    return [*args, "-movflags", "+faststart", "-f", "mp4", file_url(out)]
+
+
+def thumbnail_args(clip: Path, at_s: float, out: Path) -> list[str]:
+    """Arguments of ffmpeg that make a small JPEG of a typical frame after a time of a clip."""
+    picture = "thumbnail=n=24,scale=w='min(640,iw)':h=-2:out_range=pc,format=yuvj420p"
+    seek = ["-ss", f"{at_s:.3f}", *INPUT_ARGS, "-i", file_url(clip)]
+    return [*seek, "-map", "0:v", "-vf", picture, "-frames:v", "1", "-q:v", "4", "-f", "mjpeg", file_url(out)]
+
+
+def _seek(info: SourceInfo, spec: ClipSpec, attempt: Attempt) -> list[str]:
+    lead_s = SAFE_SEEK_LEAD_S if attempt.is_safe else SEEK_LEAD_S
+    if spec.start_s <= lead_s:
+        return []
+    at_s = float(spec.start_pts * info.video.tick) - lead_s
+    return ["-seek_timestamp", "1", "-noaccurate_seek", "-ss", f"{at_s:.6f}"]
+
+
+def video_filter(info: SourceInfo, spec: ClipSpec) -> str:
+    """Choose the frames, start them at 0, make them upright (ffmpeg has turned them), square-pixelled and sized."""
+    video, geometry = info.video, plan_geometry(info.video, spec.aspect, spec.fit)
+    # A frame whose time does not come after the one before it has no place in time: analysis dropped it too.
+    chain = [
+        f"settb={video.time_base}",
+        "select='isnan(prev_selected_pts)+gt(pts,prev_selected_pts)'",
+        f"trim=start_pts={spec.start_pts}:end_pts={spec.end_pts}",
+        f"setpts=PTS-{spec.start_pts}",
+    ]
+    if video.interlaced:
+        chain.append("yadif=mode=send_frame:deint=interlaced")
+    return ",".join(
+        [*chain, _fitted(geometry, spec.fit, info), "setsar=1", "format=yuv420p", f"settb={video.time_base}"]
+    )
+
+
+def _fitted(geometry: Geometry, fit: Fit, info: SourceInfo) -> str:
+    crop, scaled, canvas = geometry
+    scale = f"scale={scaled.width}:{scaled.height}:flags=bicubic:out_range=tv"
+    if scaled == canvas:
+        if (crop.width, crop.height) == (info.video.display_width, info.video.display_height):
+            return scale
+        width, height = crop.width / info.video.display_width, crop.height / info.video.display_height
+        return f"crop=w=iw*{width:.9f}:h=ih*{height:.9f},{scale}"
+    if fit is Fit.PAD:
+        return f"{scale},pad={canvas.width}:{canvas.height}:(ow-iw)/2:(oh-ih)/2"
+    small = f"{max(2, canvas.width // BLUR_SHRINK)}:{max(2, canvas.height // BLUR_SHRINK)}"
+    behind = (
+        f"scale={small}:force_original_aspect_ratio=increase:flags=area:out_range=tv,setsar=1,crop={small},"
+        f"gblur=sigma=4,scale={canvas.width}:{canvas.height}:flags=bilinear"
+    )
+    return f"split[a][b];[a]{behind}[behind];[b]{scale},setsar=1[front];[behind][front]overlay=(W-w)/2:(H-h)/2"
+
+
+def _video_codec(info: SourceInfo, spec: ClipSpec) -> list[str]:
+    preset, crf = X264[spec.quality]
+    return [
+        *("-fps_mode", "passthrough", "-enc_time_base", info.video.time_base.replace("/", ":")),
+        *("-frames:v", str(spec.frames), "-c:v", "libx264", "-preset", preset, "-crf", crf),
+        *("-profile:v", "high", "-flags:v", "+bitexact"),
+    ]
+
+
+def audio_filter(info: SourceInfo, spec: ClipSpec, gain_db: float) -> str:
+    """Choose the sound of the range to the sample, fill what is missing with silence, bring it to the wanted loudness."""
+    start_s = float(spec.start_pts * info.video.tick)
+    length_s = spec.end_s - spec.start_s
+    chain = [
+        f"atrim=start={start_s:.9f}:end={start_s + length_s:.9f}",
+        f"asetpts=PTS-{start_s:.9f}/TB",
+        f"aresample={AUDIO_RATE_HZ}:async=1:first_pts=0",
+        f"aformat=sample_fmts=fltp:channel_layouts=stereo:sample_rates={AUDIO_RATE_HZ}",
+    ]
+    if gain_db:
+        limit = 10 ** (PEAK_LIMIT_DB / 20)
+        chain += [f"volume={gain_db:.2f}dB", f"alimiter=limit={limit:.6f}:level=0:attack=5:release=60:latency=1"]
+    return ",".join([*chain, f"apad=whole_dur={length_s:.6f}", f"atrim=end={length_s:.6f}"])

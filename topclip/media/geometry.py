@@ -1,0 +1,72 @@
+"""Sizes of a clip's picture. Pure arithmetic: even sizes, square pixels, nothing is ever enlarged beyond the source."""
+
+import math
+from typing import NamedTuple
+
+from topclip.model.request import Aspect, Fit
+from topclip.model.source import VideoStream
+
+ASPECT_TOLERANCE = 0.004
+MAX_SHRINK_PX = 16
+
+
+class Size(NamedTuple):
+    """Width and height in pixels."""
+
+    width: int
+    height: int
+
+
+class Geometry(NamedTuple):
+    """How a picture becomes the clip's.
+
+    crop: what is kept of the upright, square-pixel source. scaled: what that is scaled to. canvas: the clip's picture,
+    in whose middle it lies.
+    """
+
+    crop: Size
+    scaled: Size
+    canvas: Size
+
+
+def plan_geometry(video: VideoStream, aspect: Aspect, fit: Fit) -> Geometry:
+    """The sizes for one source and one wanted shape."""
+    shown = Size(video.display_width, video.display_height)
+    if aspect is Aspect.SOURCE:
+        canvas = Size(_even(shown.width), _even(shown.height))
+        return Geometry(shown, canvas, canvas)
+    ratio = _ratio(aspect)
+    if fit is Fit.CROP:
+        inner = Size(min(shown.width, round(shown.height * ratio)), min(shown.height, round(shown.width / ratio)))
+        canvas = _even_of_ratio(inner, ratio)
+        return Geometry(Size(max(1, inner.width), max(1, inner.height)), canvas, canvas)
+    area = shown.width * shown.height
+    canvas = _even_of_ratio(Size(round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))), ratio)
+    scale = min(canvas.width / shown.width, canvas.height / shown.height)
+    scaled = Size(
+        min(canvas.width, _even(round(shown.width * scale))), min(canvas.height, _even(round(shown.height * scale)))
+    )
+    return Geometry(shown, scaled, canvas)
+
+
+def _ratio(aspect: Aspect) -> float:
+    width, height = aspect.value.split(":")
+    return int(width) / int(height)
+
+
+def _even(value: float) -> int:
+    return max(2, int(value) // 2 * 2)
+
+
+def _even_of_ratio(limit: Size, ratio: float) -> Size:
+    """The largest even size within the limit whose shape is close enough; the closest one if none is."""
+    sizes = []
+    for height in range(_even(limit.height), max(0, _even(limit.height) - MAX_SHRINK_PX), -2):
+        width = max(2, round(height * ratio / 2) * 2)
+        if width > limit.width + 1:
+            width = _even(limit.width)
+        error = abs(width / height - ratio)
+        if error <= ASPECT_TOLERANCE:
+            return Size(width, height)
+        sizes.append((error, Size(width, height)))
+    return min(sizes)[1]
