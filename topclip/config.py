@@ -33,7 +33,9 @@ class Settings(BaseModel):
     port: int = Field(8000, ge=0, le=65535, description="Port of the web server; 0 picks a free one.")
     flower_port: int = Field(5555, ge=0, le=65535, description="Port of Flower; 0 picks a free one.")
     data_dir: Path = Field(Path("var"), description="Folder of everything that TopClip keeps.")
-    media_root: Path | None = Field(None, description="Folder from which server-side sources may be named; unset: none.")
+    media_root: Path | None = Field(
+        None, description="Folder from which server-side sources may be named; unset: none."
+    )
     store: str = Field("", description="Artifact store: a folder. Empty: `store` inside the data folder.")
     retention_days: float = Field(7.0, gt=0, le=3650, description="Days until a job, its results and files expire.")
     lease_s: float = Field(30.0, ge=2, le=3600, description="Seconds after which a dead worker's task is taken over.")
@@ -57,7 +59,7 @@ class Settings(BaseModel):
     @field_validator("redis_url")
     @classmethod
     def _known_scheme(cls, value: str) -> str:
-        scheme = urlsplit(value.split(";")[0]).scheme
+        scheme = urlsplit(value.split(";", maxsplit=1)[0]).scheme
         if scheme not in ("redis", "rediss", "sentinel", "redis+socket"):
             raise ValueError(
                 f"scheme {scheme!r} is not one of redis, rediss, sentinel, redis+socket (Celery has no Redis Cluster)"

@@ -1,13 +1,18 @@
-"""Stage finalise: the manifest of what was made."""
+"""Stage finalise: the manifest of what was made, written last."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from topclip.model.clip import RenderResult
-from topclip.model.manifest import Manifest
+from topclip.errors import EncodeError, MediaError
+from topclip.model.clip import FailedClip, RenderedClip, RenderResult
+from topclip.model.manifest import Manifest, ManifestClip, ManifestFailure
 from topclip.model.request import ClipRequest
 from topclip.model.source import SourceInfo
 from topclip.pipeline.context import StageContext
+from topclip.storage.base import job_folder, manifest_key
+
+MANIFEST_VERSION = "1"
 
 
 @dataclass(frozen=True)
@@ -21,5 +26,41 @@ class FinalResult:
 def finalise(
     request: ClipRequest, info: SourceInfo, plan_key: str, results: Sequence[RenderResult], ctx: StageContext
 ) -> FinalResult:
-    """Write the manifest. Raises: the first clip's failure if every clip failed."""
-    raise NotImplementedError
+    """Write the manifest. In mode `plan` there are no results, and a manifest without clips.
+
+    Raises: the first clip's failure if every clip failed; StorageError.
+    """
+    made = sorted((r for r in results if isinstance(r, RenderedClip)), key=lambda r: r.n)
+    failed = sorted((r for r in results if isinstance(r, FailedClip)), key=lambda r: r.n)
+    if failed and not made:
+        raise _as_error(failed[0], len(failed))
+    manifest = Manifest(
+        version=MANIFEST_VERSION,
+        source=info.to_dict(),
+        options=request.options.to_dict(),
+        plan=_relative(plan_key, ctx.job_id),
+        clips=tuple(_clip(r, ctx.job_id) for r in made),
+        failed=tuple(ManifestFailure(**r.model_dump(exclude={"outcome"})) for r in failed),
+    )
+    content = manifest.model_dump_json(indent=1).encode() + b"\n"
+    key = manifest_key(ctx.job_id, hashlib.sha256(content).hexdigest()[:16])
+    ctx.store.put_bytes(key, content)
+    return FinalResult(key, manifest)
+
+
+def _clip(rendered: RenderedClip, job_id: str) -> ManifestClip:
+    shared = rendered.model_dump(exclude={"outcome", "key", "thumbnail_key"})
+    file, thumbnail = _relative(rendered.key, job_id), _relative(rendered.thumbnail_key, job_id)
+    return ManifestClip(**shared, file=file, thumbnail=thumbnail)
+
+
+def _relative(key: str, job_id: str) -> str:
+    """A key as a path from the manifest's folder."""
+    return key.removeprefix(job_folder(job_id) + "/")
+
+
+def _as_error(failure: FailedClip, n_failed: int) -> MediaError:
+    kinds = {kind.code: kind for kind in MediaError.__subclasses__()}
+    what = f"all {n_failed} clips failed; the first: {failure.message}" if n_failed > 1 else failure.message
+    detail = {} if failure.hint is None else {"hint": failure.hint}
+    return kinds.get(failure.code, EncodeError)(what, detail)

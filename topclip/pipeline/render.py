@@ -1,11 +1,174 @@
-"""Stage render: one clip, made, checked and published."""
+"""Stage render: one clip, made, checked and published. A clip that cannot be made is a value, not an exception."""
 
-from topclip.model.clip import ClipSpec, RenderResult
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from topclip.analysers.loudness import integrated_lufs
+from topclip.errors import CheckFailed, MediaError
+from topclip.media.check import BLACK_LEVEL, Found, check_clip, look
+from topclip.media.decode import Faults, Picture, Span, decode_span
+from topclip.media.encode import MAX_GAIN_DB, Attempt, clip_args, first_attempt, limited_gain, thumbnail_args
+from topclip.media.ffmpeg import run_ffmpeg
+from topclip.model.clip import Check, ClipSpec, FailedClip, RenderedClip, RenderResult
 from topclip.model.request import ClipRequest
 from topclip.model.source import SourceInfo
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.source import source_path
+from topclip.storage.base import clip_key
+
+RENDER_VERSION = "1"
+BLOCK_BYTES = 1 << 20
+
+
+class _Job(NamedTuple):
+    """What every step of one clip needs."""
+
+    source: Path
+    info: SourceInfo
+    spec: ClipSpec
+    ctx: StageContext
+
+
+class _Made(NamedTuple):
+    """A file and what was found in it."""
+
+    path: Path
+    found: Found
+    checks: tuple[Check, ...]
 
 
 def render_clip(request: ClipRequest, info: SourceInfo, spec: ClipSpec, ctx: StageContext) -> RenderResult:
-    """Make one clip; one that cannot be made comes back as FailedClip."""
-    raise NotImplementedError
+    """Make one clip; one that cannot be made comes back as FailedClip.
+
+    Publishes the clip, its thumbnail, then its RenderedClip, each only if it is not there yet.
+    Raises: JobStopped, StorageError, SourceNotFound.
+    """
+    keys = [clip_key(ctx.job_id, spec.n, spec_digest(info, spec), suffix) for suffix in (".mp4", ".jpg", ".json")]
+    if ctx.store.exists(keys[2]):
+        return RenderedClip.model_validate_json(ctx.store.get_bytes(keys[2]))
+    try:
+        with source_path(request, ctx, info) as path:
+            clip = _publish(_Job(path, info, spec, ctx), keys)
+    except MediaError as err:
+        return FailedClip(
+            n=spec.n, start_s=spec.start_s, end_s=spec.end_s, code=err.code, message=err.message, hint=err.hint
+        )
+    ctx.store.put_bytes(keys[2], clip.model_dump_json().encode())
+    return clip
+
+
+def spec_digest(info: SourceInfo, spec: ClipSpec) -> str:
+    """Names a clip by all that determines it."""
+    rests_on = [info.sha256, info.video.to_dict(), spec.to_dict(), RENDER_VERSION]
+    return hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _publish(job: _Job, keys: list[str]) -> RenderedClip:
+    """The clip as it lies in the store, its thumbnail beside it.
+
+    A clip that an earlier run left without its RenderedClip is looked at again, and made anew if it is not sound.
+    """
+    store, clip = job.ctx.store, keys[0]
+    if store.exists(clip):
+        with store.local_path(clip) as path:
+            found = look(path)
+            checks = _checks(job, found, Attempt(MAX_GAIN_DB))
+            if all(c.ok for c in checks):
+                return _describe(job, _Made(path, found, checks), keys)
+        store.delete(clip)
+    with _scratch(job, ".mp4") as path:
+        made = _make(job, path)
+        rendered = _describe(job, made, keys)
+        if not store.put_file(clip, path):  # another run was quicker: what counts is what lies there
+            return _publish(job, keys)
+    return rendered
+
+
+@contextmanager
+def _scratch(job: _Job, suffix: str) -> Iterator[Path]:
+    """A name in the store's staging folder, free of any file afterwards."""
+    path = job.ctx.store.staging() / f"{job.ctx.job_id}-{job.spec.n}-{os.urandom(6).hex()}{suffix}"
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _make(job: _Job, path: Path) -> _Made:
+    """Render, check, and once more with what the checks taught. Raises: EncodeError, CheckFailed."""
+    attempt = first_attempt(job.spec)
+    made = _try(job, path, attempt)
+    if not all(c.ok for c in made.checks):
+        made = _try(job, path, _repaired(job, attempt, made))
+    failed = [c for c in made.checks if not c.ok]
+    if failed:
+        what = "; ".join(f"{c.name} is {c.found}, wanted {c.wanted}" for c in failed)
+        raise CheckFailed(
+            f"the rendered clip is not as it should be: {what}", {"hint": "the source may be damaged here"}
+        )
+    return made
+
+
+def _try(job: _Job, path: Path, attempt: Attempt) -> _Made:
+    spec, ctx = job.spec, job.ctx
+    length_s = spec.end_s - spec.start_s
+    args = clip_args(job.source, job.info, spec, attempt, out=path, threads=ctx.threads)
+    run_ffmpeg(ctx.ffmpeg, args, lambda done_s: ctx.report(min(done_s, length_s), length_s))
+    found = look(path)
+    return _Made(path, found, _checks(job, found, attempt))
+
+
+def _repaired(job: _Job, attempt: Attempt, made: _Made) -> Attempt:
+    """The next attempt: more or less gain where the loudness was off, a longer run-up where the picture was."""
+    failed = {c.name for c in made.checks if not c.ok}
+    gain_db = attempt.gain_db
+    loudness = integrated_lufs(made.found.momentary_lufs)
+    if "loudness" in failed and loudness is not None:
+        gain_db = limited_gain(gain_db + job.spec.loudness - loudness)
+    return Attempt(gain_db, is_safe=bool(failed - {"loudness"}))
+
+
+def _checks(job: _Job, found: Found, attempt: Attempt) -> tuple[Check, ...]:
+    is_black = found.pictures.brightest <= BLACK_LEVEL and _source_is_black(job)
+    loudness = integrated_lufs(found.momentary_lufs)
+    at_limit = attempt.gain_db >= MAX_GAIN_DB
+    return check_clip(found, job.info, job.spec, loudness=loudness, may_be_black=is_black, at_limit=at_limit)
+
+
+def _source_is_black(job: _Job) -> bool:
+    span = Span(job.spec.start_pts, job.spec.end_pts)
+    items = decode_span(job.source, job.info.model_copy(update={"audio": None}), span, Faults())
+    return all(item.thumb.mean() <= BLACK_LEVEL for item in items if isinstance(item, Picture) and item.is_owned)
+
+
+def _describe(job: _Job, made: _Made, keys: list[str]) -> RenderedClip:
+    """The clip's facts; makes and publishes its thumbnail."""
+    with _scratch(job, ".jpg") as picture:
+        at_s = (job.spec.end_s - job.spec.start_s) / 3
+        run_ffmpeg(job.ctx.ffmpeg, thumbnail_args(made.path, at_s, picture), lambda _: job.ctx.report(1.0, 1.0))
+        job.ctx.store.put_file(keys[1], picture)
+    pictures = made.found.pictures
+    return RenderedClip(
+        n=job.spec.n,
+        start_s=job.spec.start_s,
+        end_s=job.spec.end_s,
+        key=keys[0],
+        thumbnail_key=keys[1],
+        frames=pictures.n_frames,
+        width=made.found.size.width,
+        height=made.found.size.height,
+        duration_s=round(pictures.end_s - pictures.start_s, 6),
+        size_bytes=made.path.stat().st_size,
+        sha256=_sha256(made.path),
+        checks=made.checks,
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
