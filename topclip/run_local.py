@@ -4,8 +4,12 @@ The oracle for the distributed flow: the same stages, the same plan byte for byt
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from threading import Event
 
+from topclip.errors import JobStopped
+from topclip.model.analysis import Chunk
 from topclip.model.job import Stage
 from topclip.model.manifest import Manifest
 from topclip.model.request import ClipRequest
@@ -52,11 +56,32 @@ def run(request: ClipRequest, ctx: StageContext, on_progress: OnProgress = no_pr
 
 
 def analyse(request: ClipRequest, ctx: StageContext, on_progress: OnProgress = no_progress) -> SourceInfo:
-    """Probe a source and analyse all its chunks. Raises: TopClipError."""
+    """Probe a source and analyse all its chunks, as many at once as the context has threads. Raises: TopClipError."""
     info = probe_source(request, _reporting(ctx, Stage.PROBE, on_progress, 0.0, None))
-    for chunk in plan_chunks(info):
-        analyse_chunk(request, info, chunk, _reporting(ctx, Stage.ANALYSE, on_progress, chunk.start_s, info.duration_s))
-        on_progress(Stage.ANALYSE, chunk.end_s, info.duration_s)
+    chunks = plan_chunks(info)
+    done_s = dict.fromkeys(range(len(chunks)), 0.0)
+    stopped = Event()
+
+    def one(chunk: Chunk) -> None:
+        def report(part_s: float, total_s: float) -> None:
+            if stopped.is_set():
+                raise JobStopped("another chunk failed")
+            ctx.report(part_s, total_s)
+            done_s[chunk.index] = part_s
+            on_progress(Stage.ANALYSE, sum(done_s.values()), info.duration_s)
+
+        analyse_chunk(request, info, chunk, replace(ctx, report=report))
+        done_s[chunk.index] = chunk.duration_s
+
+    with ThreadPoolExecutor(max(1, ctx.threads)) as pool:
+        running = [pool.submit(one, chunk) for chunk in chunks]
+        try:
+            for future in as_completed(running):
+                future.result()
+        finally:
+            stopped.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+    on_progress(Stage.ANALYSE, info.duration_s, info.duration_s)
     return info
 
 

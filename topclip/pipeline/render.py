@@ -68,6 +68,11 @@ def spec_digest(info: SourceInfo, spec: ClipSpec) -> str:
     return hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def make_file(source: Path, info: SourceInfo, spec: ClipSpec, ctx: StageContext, path: Path) -> int:
+    """Make a clip as a plain file outside the store; its number of frames. Raises: MediaError, JobStopped."""
+    return _make(_Job(source, info, spec, ctx), path).found.pictures.n_frames
+
+
 def _publish(job: _Job, keys: list[str]) -> RenderedClip:
     """The clip as it lies in the store, its thumbnail beside it.
 

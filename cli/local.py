@@ -1,0 +1,207 @@
+"""The commands that need no server: shots, plan, cut and clip, in this process."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cli.options import clip_options, seconds
+from topclip import run_local
+from topclip.config import Settings
+from topclip.media.binary import find_ffmpeg
+from topclip.model.analysis import Analysis, Cut
+from topclip.model.base import JsonDict
+from topclip.model.job import Stage
+from topclip.model.manifest import Manifest
+from topclip.model.request import ClipOptions, ClipRequest, MediaPath
+from topclip.pipeline.context import StageContext
+from topclip.pipeline.cut import cut_range
+from topclip.pipeline.plan import load_analysis, make_plan
+from topclip.storage.base import job_folder
+from topclip.storage.local import LocalStore
+
+PARTIAL = 3
+SOURCE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+json_flag = click.option("--json", "as_json", is_flag=True, help="Print the document as JSON.")
+
+
+class Seconds(click.ParamType[float]):
+    """A time in seconds or as [H:]MM:SS."""
+
+    name = "S"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds."""
+        try:
+            return seconds(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no time in seconds or [H:]MM:SS", param, ctx)
+
+
+@click.command()
+@click.argument("file", type=SOURCE)
+@json_flag
+def shots(file: Path, *, as_json: bool) -> int:
+    """Find the shot boundaries of FILE: the first frame of each new shot."""
+    with _workplace() as ctx, _progress() as on_progress:
+        info = run_local.analyse(_request(file, ClipOptions()), ctx, on_progress)
+        analysis = load_analysis(info, ctx)
+    document = {"fps": info.video.fps, "cuts": [cut.to_dict() for cut in _cuts(analysis)]}
+    _print(document, _describe_shots, as_json=as_json)
+    return 0
+
+
+def _cuts(analysis: Analysis) -> Iterator[Cut]:
+    for shot in analysis.shots[1:]:
+        yield Cut(frame=shot.start_frame, time_s=shot.start_s)
+
+
+@click.command()
+@click.argument("file", type=SOURCE)
+@clip_options
+@json_flag
+def plan(file: Path, options: ClipOptions, *, as_json: bool) -> int:
+    """Show the highlights of FILE, and why they are."""
+    request = _request(file, options)
+    with _workplace() as ctx, _progress() as on_progress:
+        info = run_local.analyse(request, ctx, on_progress)
+        content = ctx.store.get_bytes(make_plan(request, info, ctx).plan_key)
+    _print(json.loads(content), _describe_plan, as_json=as_json)
+    return 0
+
+
+@click.command()
+@click.argument("file", type=SOURCE)
+@click.option("--start", type=Seconds(), required=True, help="First moment of the clip.")
+@click.option("--end", type=Seconds(), required=True, help="First moment after the clip.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The mp4 to be made.")
+@json_flag
+def cut(file: Path, start: float, end: float, out: Path, *, as_json: bool) -> int:
+    """Cut the frames of FILE from --start to before --end into an mp4, exact to the frame."""
+    if not out.absolute().parent.is_dir():
+        raise click.BadParameter(f"no folder {out.absolute().parent}", param_hint="--out")
+    with _workplace() as ctx, _progress() as on_progress:
+        report = _report_as(Stage.RENDER, on_progress)
+        frames = cut_range(file, start, end, out, StageContext(**{**vars(ctx), "report": report}))
+    _print(
+        {"method": "encode", "frames": frames, "copied": 0}, lambda d: f"{out}: {d['frames']} frames", as_json=as_json
+    )
+    return 0
+
+
+@click.command()
+@click.argument("file", type=SOURCE)
+@clip_options
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the clips.")
+@json_flag
+def clip(file: Path, options: ClipOptions, out: Path, *, as_json: bool) -> int:
+    """Make the clips of FILE into a folder: clips, plan.json and, written last, manifest.json."""
+    out.mkdir(parents=True, exist_ok=True)
+    with _workplace(out) as ctx, _progress() as on_progress:
+        result = run_local.run(_request(file, options), ctx, on_progress)
+        manifest = _deliver(ctx, result, out)
+    _print(manifest.to_dict(), lambda d: _describe_manifest(d, out), as_json=as_json)
+    return PARTIAL if manifest.failed else 0
+
+
+def _deliver(ctx: StageContext, result: run_local.LocalResult, out: Path) -> Manifest:
+    """Move what a run made from the store into the user's folder, which is on the same disk; the manifest comes last."""
+    manifest = result.manifest.model_copy(update={"plan": "plan.json"})
+    for made in manifest.clips:
+        for name in (made.file, made.thumbnail):
+            target = out / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with ctx.store.local_path(f"{job_folder(ctx.job_id)}/{name}") as path:
+                path.replace(target)
+    _write(out / "plan.json", ctx.store.get_bytes(result.plan_key))
+    _write(out / "manifest.json", manifest.model_dump_json(indent=1).encode() + b"\n")
+    return manifest
+
+
+def _write(path: Path, content: bytes) -> None:
+    scratch = path.with_name(f".{path.name}-{os.getpid()}")
+    scratch.write_bytes(content)
+    scratch.replace(path)
+
+
+def _request(file: Path, options: ClipOptions) -> ClipRequest:
+    return ClipRequest(source=MediaPath(path=str(file.absolute()), name=file.name), options=options)
+
+
+@contextlib.contextmanager
+def _workplace(beside: Path | None = None) -> Iterator[StageContext]:
+    """A context with a store of its own that is gone afterwards; on the disk of a folder, where one is given."""
+    settings = Settings.from_env()
+    folder = Path(tempfile.mkdtemp(prefix=".topclip-", dir=beside))
+    try:
+        yield StageContext(
+            job_id=str(uuid.uuid4()),
+            store=LocalStore(folder),
+            ffmpeg=find_ffmpeg(settings.ffmpeg),
+            max_duration_s=settings.max_duration_s,
+            max_pixels=settings.max_pixels,
+            threads=settings.concurrency or len(os.sched_getaffinity(0)),
+        )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[run_local.OnProgress]:
+    """Bars on standard error, one for each stage, where somebody looks."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description:8}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        known = {stage: bars.add_task(stage.value, total=1.0, visible=False) for stage in Stage}
+
+        def on_progress(stage: Stage, done_s: float, total_s: float) -> None:
+            bars.update(known[stage], completed=done_s, total=max(total_s, 1e-9), visible=True)
+
+        yield on_progress
+
+
+def _report_as(stage: Stage, on_progress: run_local.OnProgress) -> Callable[[float, float], None]:
+    return lambda done_s, total_s: on_progress(stage, done_s, total_s)
+
+
+def _print(document: JsonDict, describe: Callable[[JsonDict], str], *, as_json: bool) -> None:
+    click.echo(json.dumps(document, ensure_ascii=False) if as_json else describe(document))
+
+
+def _describe_shots(document: JsonDict) -> str:
+    lines = [f"{cut['time_s']:10.3f} s  frame {cut['frame']}" for cut in document["cuts"]]
+    return "\n".join([f"{len(lines)} cuts at {document['fps']} frames a second", *lines])
+
+
+def _describe_plan(document: JsonDict) -> str:
+    lines = [f"{h['n']:3} {_span(h)}  score {h['score']:.3f}  {_parts(h)}" for h in document["highlights"]]
+    lines += [f"  - {_span(m)}  score {m['score']:.3f}  {m['reason']}" for m in document["near_misses"]]
+    return "\n".join(lines)
+
+
+def _parts(highlight: JsonDict) -> str:
+    return ", ".join(f"{p['name']} {p['contribution']:.3f}" for p in highlight["signals"])
+
+
+def _describe_manifest(document: JsonDict, out: Path) -> str:
+    lines = [f"{out / c['file']}  {_span(c)}  {c['width']}x{c['height']}" for c in document["clips"]]
+    lines += [f"clip {f['n']} failed: {f['message']}" for f in document["failed"]]
+    return "\n".join([*lines, str(out / "manifest.json")])
+
+
+def _span(item: JsonDict) -> str:
+    return f"{item['start_s']:9.3f} - {item['end_s']:9.3f} s"

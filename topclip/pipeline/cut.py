@@ -1,0 +1,68 @@
+"""Cut one given range out of a file, without a plan: the sound as it is, the picture in its own shape."""
+
+import math
+import os
+from pathlib import Path
+
+from topclip.errors import InvalidRequest
+from topclip.media.decode import Faults, Picture, Span, decode_span
+from topclip.media.probe import probe
+from topclip.model.clip import ClipSpec
+from topclip.model.request import Aspect, Fit, Quality
+from topclip.model.source import SourceInfo
+from topclip.pipeline.context import StageContext
+from topclip.pipeline.render import make_file
+
+
+def cut_range(source: Path, start_s: float, end_s: float, out: Path, ctx: StageContext) -> int:
+    """Cut the frames whose time lies in [start_s, end_s); the number of frames.
+
+    out: appears only when it is complete and checked, and replaces what was there.
+    Raises: InvalidRequest if the range is empty or behind the source's end; MediaError; JobStopped.
+    """
+    if not 0 <= start_s < end_s:
+        raise InvalidRequest(f"{start_s:g}-{end_s:g} is no range", {"field": "end", "hint": "end must be after start"})
+    info = probe(source)
+    spec = _spec(source, info, start_s, end_s)
+    scratch = out.with_name(f".{out.name}-{os.getpid()}.mp4")
+    try:
+        frames = make_file(source, info, spec, ctx, scratch)
+        scratch.replace(out)
+    finally:
+        scratch.unlink(missing_ok=True)
+    return frames
+
+
+def _spec(source: Path, info: SourceInfo, start_s: float, end_s: float) -> ClipSpec:
+    video = info.video
+    first, last = (video.start_pts + math.ceil(round(t, 6) / video.tick - 1e-6) for t in (start_s, end_s))
+    found: list[int] = []
+    after = None
+    silent = info.model_copy(update={"audio": None})
+    for item in decode_span(source, silent, Span(first, None), Faults()):
+        if not isinstance(item, Picture) or not item.is_owned:
+            continue
+        if item.pts >= last:
+            after = item.pts
+            break
+        found.append(item.pts)
+    if not found:
+        raise InvalidRequest(
+            f"the source has no picture in {start_s:g}-{end_s:g} s; it lasts {info.duration_s:g} s", {"field": "start"}
+        )
+    if after is None:
+        after = found[-1] + max(1, round(1 / (video.rate * video.tick)))
+    times_s = [round(float((pts - video.start_pts) * video.tick), 6) for pts in (found[0], after)]
+    return ClipSpec(
+        n=1,
+        start_s=times_s[0],
+        end_s=times_s[1],
+        start_pts=found[0],
+        end_pts=after,
+        frames=len(found),
+        aspect=Aspect.SOURCE,
+        fit=Fit.CROP,
+        quality=Quality.HIGH,
+        loudness=-14.0,
+        source_loudness=None,
+    )
