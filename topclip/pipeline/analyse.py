@@ -13,7 +13,7 @@ from topclip.model.request import ClipRequest
 from topclip.model.source import SourceInfo
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.source import source_path
-from topclip.storage.base import chunk_key
+from topclip.storage.base import ArtifactStore, chunk_key
 
 
 def analyse_chunk(request: ClipRequest, info: SourceInfo, chunk: Chunk, ctx: StageContext) -> ChunkResult:
@@ -28,6 +28,11 @@ def analyse_chunk(request: ClipRequest, info: SourceInfo, chunk: Chunk, ctx: Sta
             tracks = measure_chunk(path, info, chunk, ctx)
         ctx.store.put_bytes(key, tracks.to_bytes())
     return ChunkResult(index=chunk.index, key=key, n_frames=len(tracks.pts))
+
+
+def is_analysed(info: SourceInfo, chunk: Chunk, store: ArtifactStore) -> bool:
+    """Whether the chunk's numbers are in the store, by this job or an earlier one. Raises: StorageError."""
+    return store.exists(chunk_key(info.sha256, ANALYSIS_VERSION, chunk.index))
 
 
 def _found(key: str, ctx: StageContext) -> Tracks | None:
