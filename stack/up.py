@@ -100,7 +100,8 @@ class _Stack:
         self._supervisor.add(web_program(self._settings, self._listener))
         if self._flower:
             self._supervisor.add(self._flower.program())
-        headers = {"Authorization": f"Bearer {key}" for key in self._settings.api_keys[:1]}
+        keys = self._settings.api_keys
+        headers = {"Authorization": f"Bearer {keys[0]}"} if keys else {}
         with httpx.Client(timeout=ASK_TIMEOUT_S, trust_env=False, headers=headers) as http:
             if not self._supervisor.run_until(lambda: self._is_ready(http)):
                 return
