@@ -53,6 +53,12 @@ class FakeWatch(Watch):
         self.on_event, self.on_gap = on_event, on_gap
         self.up = True
 
+    def start(self) -> None:
+        self.on_gap()
+
+    def stop(self) -> None:
+        self.up = False
+
     @property
     def is_up(self) -> bool:
         return self.up

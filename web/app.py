@@ -2,6 +2,7 @@
 
 import logging
 import time
+from typing import cast
 
 from flask import Flask, Response, g, request
 from flask_openapi3 import OpenAPI
@@ -47,16 +48,21 @@ def create_app(settings: Settings, client: JobClient, store: ArtifactStore) -> O
 
 def start(app: Flask) -> None:
     """Begin to hear of changes; to be called once, in the process that serves."""
-    parts: Services = app.extensions[EXTENSION]
+    parts = services_of(app)
     intake.sweep(parts.store.staging())
     parts.watch.start()
 
 
 def stop(app: Flask) -> None:
     """Send those home who wait, and hear no more."""
-    parts: Services = app.extensions[EXTENSION]
+    parts = services_of(app)
     parts.followers.close()
     parts.watch.stop()
+
+
+def services_of(app: Flask) -> Services:
+    """The parts of an application, outside a request."""
+    return cast("Services", app.extensions[EXTENSION])
 
 
 def _services(settings: Settings, client: JobClient, store: ArtifactStore) -> Services:

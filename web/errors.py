@@ -8,7 +8,8 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
-from topclip.errors import TopClipError
+from topclip.errors import JobExpired, TopClipError
+from topclip.model.job import JobState
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ def from_error(err: TopClipError) -> Response:
     if status == 500:
         log.error("%s %s: %s", request.method, request.path, err.message, exc_info=err)
     told = {key: err.detail[key] for key in TOLD if err.detail.get(key) is not None}
+    if err.code == JobExpired.code:
+        told.setdefault("state", JobState.EXPIRED)
     response = problem(status, err.code, err.message, told)
     if err.retryable:
         response.headers["Retry-After"] = str(err.detail.get("retry_after_s", RETRY_AFTER_S))

@@ -51,6 +51,11 @@ class Followers:
                 if not waiting:
                     del self._by_job[job_id]
 
+    def count(self, job_id: JobId) -> int:
+        """How many follow the job."""
+        with self._lock:
+            return len(self._by_job.get(job_id, ()))
+
     def wake(self, job_id: JobId) -> None:
         """Tell those who follow the job."""
         with self._lock:

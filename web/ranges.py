@@ -1,9 +1,13 @@
 """Byte ranges of RFC 9110, as players use them: one range or suffix, `If-Range`, 416; else the whole."""
 
+import re
+
 from flask import Response, request
 from werkzeug.http import parse_range_header
 
 from web.errors import problem
+
+LAST_NOTHING = re.compile(r"^\s*bytes\s*=\s*-0+\s*$")
 
 
 def asked_range(size: int, etag: str) -> tuple[int, int] | None:
@@ -11,7 +15,10 @@ def asked_range(size: int, etag: str) -> tuple[int, int] | None:
 
     Raises: LookupError if the range lies beyond the end.
     """
-    wanted = parse_range_header(request.headers.get("Range"))
+    text = request.headers.get("Range", "")
+    if LAST_NOTHING.match(text):
+        raise LookupError
+    wanted = parse_range_header(text)
     if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
         return None
     if not _is_still_same(etag):

@@ -206,5 +206,5 @@ class StatusCache:
             if entry is None:
                 raise QueueUnavailable("Redis does not answer, and this server knows nothing of the job yet")
             if self._is_expired(entry):
-                raise JobExpired("the job's retention has passed", {"state": "EXPIRED"})
+                raise JobExpired("the job's retention has passed")
             return Reading(entry.status, "cache", stale=True, as_of=entry.as_of)

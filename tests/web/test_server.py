@@ -1,0 +1,274 @@
+"""The real server: gunicorn over a real Redis that is frozen, killed and started again, and uploads larger than memory
+should ever see.
+"""
+
+import http.client
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psutil
+import pytest
+
+from tests.nodes import ProcessContainer, RedisContainer, free_port
+from tests.waiting import until
+from topclip.config import Settings
+
+PROMISED_S = 1.0
+"""No request takes longer while Redis is away. Measured with a margin for a busy machine."""
+MARGIN_S = 1.0
+
+
+class WebContainer(ProcessContainer):
+    """gunicorn as `topclip up` starts it."""
+
+    def __init__(self, folder: Path, settings: Settings, name: str = "web") -> None:
+        self.port = free_port()
+        self._env = settings.model_copy(update={"port": self.port}).to_env()
+        self.url = f"http://127.0.0.1:{self.port}"
+        super().__init__(folder, name)
+
+    def argv(self) -> list[str]:
+        return [sys.executable, "-m", "gunicorn", "-c", "python:web.gunicorn_conf", "web.wsgi:create_app_from_env()"]
+
+    def env(self) -> dict[str, str]:
+        return self._env
+
+    @property
+    def ready_prompt(self) -> str:
+        return "Listening at"
+
+    def get(self, path: str, **kw: Any) -> httpx.Response:
+        return httpx.get(self.url + path, timeout=20, **kw)
+
+    def submit(self, video: Path, **options: Any) -> httpx.Response:
+        data = {"options": json.dumps(options)}
+        with video.open("rb") as file:
+            return httpx.post(self.url + "/api/jobs", files={"file": (video.name, file)}, data=data, timeout=20)
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisContainer]:
+    (tmp_path / "redis").mkdir()
+    node = RedisContainer(tmp_path / "redis")
+    assert node.ready()
+    yield node
+    node.teardown()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, redis: RedisContainer) -> Settings:
+    return Settings(redis_url=redis.url, data_dir=tmp_path / "data", web_threads=16, max_streams=4, max_upload_mb=300)
+
+
+@pytest.fixture
+def start_web(tmp_path: Path, settings: Settings) -> Iterator[Callable[..., WebContainer]]:
+    """start_web(**settings) -> a server that answers and hears of changes."""
+    started: list[WebContainer] = []
+
+    def start(**changes: Any) -> WebContainer:
+        node = WebContainer(tmp_path, settings.model_copy(update=changes), f"web{len(started)}")
+        started.append(node)
+        assert node.ready()
+        until(lambda: _answers(node), 20, node.logs)
+        return node
+
+    yield start
+    for node in started:
+        node.teardown()
+
+
+def _answers(node: WebContainer) -> bool:
+    try:
+        return node.get("/health/live").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _is_fresh(node: WebContainer) -> bool:
+    return bool(node.get("/health").json()["redis"]["status"] != "down") and "[OK] Redis connected" in node.logs()
+
+
+@pytest.fixture
+def web(start_web: Callable[..., WebContainer]) -> WebContainer:
+    node = start_web()
+    until(lambda: _is_fresh(node), 20, node.logs)
+    return node
+
+
+def _status(web: WebContainer, job: str) -> Any:
+    return web.get(f"/api/job-status/{job}")
+
+
+@pytest.mark.parametrize("fault", ["SIGSTOP", "SIGKILL"])
+def test_an_outage_of_redis_is_answered_honestly_and_in_time_and_heals(
+    web: WebContainer, redis: RedisContainer, video: Path, settings: Settings, fault: str
+) -> None:
+    job = web.submit(video).json()["id"]
+    until(lambda: _status(web, job).json()["source"] == "cache", 5)
+    redis.kill(fault)
+    for path, wanted in (
+        (f"/api/job-status/{job}", 200),
+        (f"/api/job-status/{uuid4()}", 503),
+        ("/health", 200),
+        ("/health/ready", 503),
+        ("/api/jobs", 200),
+        ("/metrics", 200),
+        (f"/api/job-status/{job}?wait=30", 200),
+    ):
+        answer = web.get(path)
+        assert answer.status_code == wanted, (path, answer.text)
+        assert answer.elapsed.total_seconds() < PROMISED_S + MARGIN_S, path
+    refused = web.submit(video)
+    assert (refused.status_code, refused.json()["code"]) == (503, "QUEUE_UNAVAILABLE")
+    assert int(refused.headers["Retry-After"]) > 0
+    until(lambda: _status(web, job).json()["stale"], 5)
+    assert web.get("/health").json()["redis"]["status"] == "down"
+    folders = {path.name for path in (settings.store_dir / "jobs").iterdir() if any(path.iterdir())}
+    assert folders == {job}
+
+    if fault == "SIGSTOP":
+        redis.kill("SIGCONT")
+    else:
+        redis.restart()
+    until(lambda: not _status(web, job).json()["stale"], 15, web.logs)
+    assert _status(web, str(uuid4())).status_code == 404
+    assert web.submit(video).status_code == 202
+
+
+def test_it_starts_without_redis_warns_and_connects_when_redis_comes(
+    redis: RedisContainer, start_web: Callable[..., WebContainer]
+) -> None:
+    redis.kill()
+    web = start_web()
+    until(lambda: "[WARN]" in web.logs(), 10, web.logs)
+    assert _status(web, str(uuid4())).status_code == 503
+    redis.restart()
+    until(lambda: f"[OK] Redis connected: {redis.url}" in web.logs(), 15, web.logs)
+    assert _status(web, str(uuid4())).status_code == 404
+
+
+def test_a_job_survives_the_death_of_the_web_process_and_is_seen_by_another(
+    web: WebContainer, start_web: Callable[..., WebContainer], video: Path
+) -> None:
+    job = web.submit(video).json()["id"]
+    other = start_web()
+    assert _status(other, job).json()["state"] == "QUEUED"
+    for process in [*web.children(), psutil.Process(web.process.pid)]:
+        process.kill()
+    web.process.wait()
+    web.restart()
+    until(lambda: _answers(web), 20, web.logs)
+    assert _status(web, job).json()["state"] == "QUEUED"
+    assert httpx.post(f"{web.url}/api/jobs/{job}/cancel").json()["state"] == "CANCELLED"
+    until(lambda: _status(other, job).json()["state"] == "CANCELLED", 5)
+
+
+def test_a_cancel_on_one_server_reaches_a_stream_on_another(
+    web: WebContainer, start_web: Callable[..., WebContainer], video: Path
+) -> None:
+    job = web.submit(video).json()["id"]
+    other = start_web()
+    with httpx.stream("GET", f"{other.url}/api/jobs/{job}/events", timeout=20) as stream:
+        lines = stream.iter_lines()
+        assert next(line for line in lines if line.startswith("data:"))
+        httpx.post(f"{web.url}/api/jobs/{job}/cancel")
+        states = [json.loads(line[5:])["state"] for line in lines if line.startswith("data:")]
+    assert states[-1] == "CANCELLED"
+
+
+def test_a_stream_lives_through_a_restart_of_redis_and_gets_the_end_once(
+    web: WebContainer, redis: RedisContainer, video: Path
+) -> None:
+    job = web.submit(video).json()["id"]
+    seen: list[Any] = []
+
+    def follow() -> None:
+        with httpx.stream("GET", f"{web.url}/api/jobs/{job}/events", timeout=30) as stream:
+            seen.extend(json.loads(line[5:]) for line in stream.iter_lines() if line.startswith("data:"))
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    until(redis.client.save, 5)
+    redis.kill()
+    until(lambda: _status(web, job).json()["stale"], 5)
+    redis.restart()
+    until(lambda: not _status(web, job).json()["stale"], 15, web.logs)
+    httpx.post(f"{web.url}/api/jobs/{job}/cancel")
+    thread.join(15)
+    assert [d["state"] for d in seen].count("CANCELLED") == 1
+    assert not thread.is_alive()
+
+
+def test_an_upload_goes_to_the_stores_own_disk_and_not_into_memory(web: WebContainer, settings: Settings) -> None:
+    size = 200 << 20
+    worker = web.children()[0]
+    before = worker.memory_info().rss
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
+    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=60)
+    connection.putrequest("POST", "/api/jobs")
+    connection.putheader("Content-Type", "multipart/form-data; boundary=b")
+    connection.putheader("Content-Length", str(len(head) + size + 9))
+    connection.endheaders(head)
+    most, block = 0, b"\0" * (1 << 20)
+    for _ in range(size >> 20):
+        connection.send(block)
+        most = max(most, worker.memory_info().rss)
+    staged = [path.stat().st_size for path in (settings.store_dir / ".staging").iterdir()]
+    assert sum(staged) > size // 2
+    connection.send(b"\r\n--b--\r\n")
+    answer = connection.getresponse()
+    assert (answer.status, json.loads(answer.read())["code"]) == (415, "UNSUPPORTED_MEDIA")
+    assert most - before < size // 4
+    until(lambda: not list((settings.store_dir / ".staging").iterdir()), 5)
+
+
+def test_a_client_that_sends_too_much_still_sees_why(
+    start_web: Callable[..., WebContainer], settings: Settings
+) -> None:
+    web = start_web(max_upload_mb=1)
+    for headers in ({}, {"Transfer-Encoding": "chunked"}):
+        body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n' + b"x" * (40 << 20)
+        content = iter([body[i : i + 65536] for i in range(0, len(body), 65536)]) if headers else body
+        kind = {"Content-Type": "multipart/form-data; boundary=b"}
+        answer = httpx.post(web.url + "/api/jobs", content=content, headers=kind, timeout=60)
+        assert (answer.status_code, answer.json()["field"]) == (413, "file")
+    assert list((settings.store_dir / ".staging").iterdir()) == []
+
+
+def test_a_client_that_goes_away_in_mid_upload_leaves_nothing_behind(web: WebContainer, settings: Settings) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=60)
+    connection.putrequest("POST", "/api/jobs")
+    connection.putheader("Content-Type", "multipart/form-data; boundary=b")
+    connection.putheader("Content-Length", "5000000")
+    connection.endheaders(
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n' + b"x" * 600_000
+    )
+    staging = settings.store_dir / ".staging"
+    until(lambda: any(path.stat().st_size for path in staging.iterdir()), 10)
+    connection.close()
+    until(lambda: not list(staging.iterdir()), 10, web.logs)
+
+
+def test_held_streams_never_starve_short_answers_and_a_stop_is_quick(web: WebContainer, video: Path) -> None:
+    job = web.submit(video).json()["id"]
+    with httpx.Client(timeout=20) as client:
+        held = [
+            client.send(client.build_request("GET", f"{web.url}/api/jobs/{job}/events"), stream=True) for _ in range(4)
+        ]
+        busy = web.get(f"/api/jobs/{job}/events")
+        assert (busy.status_code, busy.json()["code"]) == (503, "SERVER_BUSY")
+        assert all(_status(web, job).status_code == 200 for _ in range(20))
+        began = time.monotonic()
+        web.process.send_signal(signal.SIGTERM)
+        assert web.process.wait(15) == 0
+        assert time.monotonic() - began < 8  # not gunicorn's whole patience
+        for answer in held:
+            answer.close()
