@@ -22,8 +22,8 @@ RUN /opt/build/bin/pip wheel -q --no-deps --no-build-isolation --wheel-dir /whee
 
 FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="TopClip" org.opencontainers.image.licenses="MIT"
-RUN groupadd --system --gid 10001 topclip && useradd --system --uid 10001 --gid topclip --no-create-home --home-dir /data topclip \
- && mkdir /data /media && chown topclip:topclip /data
+RUN groupadd --gid 10001 topclip && useradd --uid 10001 --gid topclip --no-create-home --home-dir /data topclip \
+ && mkdir -p /data /media && chown topclip:topclip /data
 COPY --from=build /opt/topclip /opt/topclip
 ENV PATH=/opt/topclip/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 TOPCLIP_DATA_DIR=/data
 USER 10001:10001

@@ -63,7 +63,7 @@ def show(stack: subprocess.Popen[str], log: Path, *, is_once: bool) -> int:
         say("the stack did not start")
         return stack.wait() or 1
     urls = json.loads(line)
-    clips = DATA / "clips"
+    clips = DATA / "made"
     say(f"page    {urls['web']}\nFlower  {urls['flower']}\n\nsubmitting {FOOTAGE.relative_to(ROOT)}")
     submit = [TOPCLIP, "submit", str(FOOTAGE), "--url", urls["web"], "--watch", "--out", str(clips), *OPTIONS]
     code = subprocess.run(submit, check=False).returncode
