@@ -17,6 +17,7 @@ from web.metrics import Metrics
 from web.openapi import INFO, register_api, schemas_of
 from web.schemas import PathSubmission, Problem, UploadSubmission
 from web.services import EXTENSION, Services, services
+from web.sniff import Sniffer
 from web.status_cache import StatusCache
 from web.vitals import Vitals
 from workers.client import JobClient
@@ -50,6 +51,7 @@ def start(app: Flask) -> None:
     """Begin to hear of changes; to be called once, in the process that serves."""
     parts = services_of(app)
     intake.sweep(parts.store.staging())
+    parts.sniffer.start()
     parts.watch.start()
 
 
@@ -57,6 +59,7 @@ def stop(app: Flask) -> None:
     """Send those home who wait, and hear no more."""
     parts = services_of(app)
     parts.followers.close()
+    parts.sniffer.stop()
     parts.watch.stop()
 
 
@@ -87,6 +90,7 @@ def _services(settings: Settings, client: JobClient, store: ArtifactStore) -> Se
         cache=cache,
         followers=followers,
         seats=Seats(settings.max_streams),
+        sniffer=Sniffer(),
         vitals=vitals,
         metrics=Metrics(vitals),
     )

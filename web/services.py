@@ -9,6 +9,7 @@ from topclip.config import Settings
 from topclip.storage.base import ArtifactStore
 from web.follow import Followers, Seats
 from web.metrics import Metrics
+from web.sniff import Sniffer
 from web.status_cache import StatusCache
 from web.vitals import Vitals
 from workers.client import JobClient, Watch
@@ -27,6 +28,7 @@ class Services:
     cache: StatusCache
     followers: Followers
     seats: Seats
+    sniffer: Sniffer
     vitals: Vitals
     metrics: Metrics
 

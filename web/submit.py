@@ -19,7 +19,6 @@ from web.intake import MAX_TEXT_BYTES, find_in_library, read_form, staged, suffi
 from web.openapi import JOBS, Api, answers
 from web.schemas import Accepted, PathSubmission, UploadSubmission, read_submission, status_url
 from web.services import services
-from web.sniff import refuse_unreadable
 
 blueprint = Api("submit", __name__, abp_tags=[JOBS])
 
@@ -60,7 +59,7 @@ def _take_path() -> JobStatus:
         raise RequestError("the body is too long")
     submission = read_submission(text)
     source = find_in_library(submission, services().settings.media_root)
-    refuse_unreadable(Path(source.path), "source")
+    services().sniffer.refuse_unreadable(Path(source.path), "source")
     return _post(submission.options, lambda _: source)
 
 
@@ -73,7 +72,7 @@ def _take_upload(boundary: str) -> JobStatus:
     with ExitStack() as stack:
         path = stack.enter_context(staged(store.staging()))
         form = read_form(request.stream, boundary, path, max_bytes)
-        refuse_unreadable(path, "file")
+        services().sniffer.refuse_unreadable(path, "file")
 
         def publish(job_id: str) -> SourceRef:
             key = upload_key(job_id, suffix_of(form.name))

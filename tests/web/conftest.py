@@ -16,7 +16,7 @@ from tests.fakes import FakeClient, clip_status, make_status
 from topclip.config import Settings
 from topclip.model.job import JobState
 from topclip.storage.local import LocalStore
-from web.app import create_app, start, stop
+from web.app import create_app, stop
 
 CLIP_BYTES = bytes(range(256)) * 40
 
@@ -50,7 +50,6 @@ def store(settings: Settings) -> LocalStore:
 def app(settings: Settings, client: FakeClient, store: LocalStore) -> Iterator[Flask]:
     (settings.data_dir / "media").mkdir()
     app = create_app(settings, client, store)
-    start(app)
     yield app
     stop(app)
 

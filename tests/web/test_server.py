@@ -227,6 +227,7 @@ def test_an_upload_goes_to_the_stores_own_disk_and_not_into_memory(web: WebConta
     answer = connection.getresponse()
     assert (answer.status, json.loads(answer.read())["code"]) == (415, "UNSUPPORTED_MEDIA")
     assert most - before < size // 4
+    connection.close()
     until(lambda: not list((settings.store_dir / ".staging").iterdir()), 5)
 
 

@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.fakes import FakeClient
@@ -17,6 +18,7 @@ from tests.web.conftest import form
 from topclip.config import Settings
 from topclip.model.request import Aspect, MediaPath, Upload
 from topclip.storage.local import LocalStore
+from web.app import services_of
 from web.intake import ABANDONED_S, STAGED, sweep
 
 Files = Callable[[], list[str]]
@@ -117,7 +119,6 @@ REFUSALS = [
     (_body(('name="film"; filename="a.mp4"', b"x")), BOUNDARY, 422, "film"),
     (_body(*[('name="file"; filename="a"', b"x")] * 2), BOUNDARY, 422, "file"),
     (_body(('name="file"; filename="a.mp4"', b"x" * 2_000_000)), BOUNDARY, 413, "file"),
-    (_body(('name="file"; filename="a.mp4"', b"no video at all")), BOUNDARY, 415, "file"),
     (_body(('name="file"; filename="a.mp4"', b"x" * 999))[:-9], BOUNDARY, 400, None),
     (b"--b\r\n" + b"x" * 3_000_000, BOUNDARY, 413, "file"),
     (b"--b\r\n" + b"x" * 1_100_000, BOUNDARY, 400, None),
@@ -140,6 +141,21 @@ def test_a_refusal_has_its_status_and_leaves_nothing_behind(
     assert (answer.status_code, answer.json.get("field")) == (status, field), answer.text
     assert answer.content_type == "application/problem+json"
     assert files() == []
+
+
+def test_a_file_that_is_no_video_is_415_and_leaves_nothing_behind(app: Flask, http: FlaskClient, files: Files) -> None:
+    services_of(app).sniffer.start()
+    answer = http.post("/api/jobs", data=form(b"no video at all"))
+    assert (answer.status_code, answer.json["code"], answer.json["field"]) == (415, "UNSUPPORTED_MEDIA", "file")
+    assert files() == []
+
+
+def test_a_path_of_the_media_folder_that_is_no_video_is_415(app: Flask, http: FlaskClient, settings: Settings) -> None:
+    services_of(app).sniffer.start()
+    assert settings.media_root
+    (settings.media_root / "a.mp4").write_bytes(b"no video at all")
+    answer = http.post("/api/jobs", json={"source": "a.mp4"})
+    assert (answer.status_code, answer.json["field"]) == (415, "source")
 
 
 def test_bad_options_that_come_first_are_refused_before_the_file_is_read(http: FlaskClient) -> None:
