@@ -1,0 +1,101 @@
+"""The compose file and the image fit the code: every queue has a consumer, secrets are required, commands exist."""
+
+import itertools
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import celeryconfig
+from topclip.config import Settings, variable
+from workers.names import QUEUES
+
+ROOT = Path(__file__).resolve().parent.parent
+SECRETS = ("REDIS_PASSWORD", "TOPCLIP_API_KEYS", "TOPCLIP_SECRET_KEY", "FLOWER_PASSWORD")
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    document = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    found: dict[str, Any] = document["services"]
+    return found
+
+
+def test_every_queue_has_a_consumer(services: dict[str, Any]) -> None:
+    """A worker without `-Q` takes all queues of celeryconfig.py."""
+    consumed: set[str] = set()
+    for service in services.values():
+        words = shlex.split(service.get("command", ""))
+        if "worker" in words and "celery" in words:
+            named = words[words.index("-Q") + 1].split(",") if "-Q" in words else QUEUES
+            consumed.update(named)
+    assert consumed == set(QUEUES)
+
+
+def test_only_known_settings_are_given(services: dict[str, Any]) -> None:
+    known = {variable(name) for name in Settings.model_fields}
+    for name, service in services.items():
+        given = {key for key in service.get("environment", {}) if key.startswith("TOPCLIP_")}
+        assert given <= known, name
+
+
+def test_ports_are_open_to_this_machine_alone(services: dict[str, Any]) -> None:
+    published = [port for service in services.values() for port in service.get("ports", [])]
+    assert len(published) == 2
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_redis_keeps_what_it_is_given(services: dict[str, Any]) -> None:
+    words = shlex.split(services["redis"]["command"])
+    options = dict(itertools.pairwise(words))
+    assert options["--appendonly"] == "yes"
+    assert options["--maxmemory-policy"] == "noeviction"
+    assert "--requirepass" in options
+    assert services["redis"]["volumes"] == ["redis:/data"]
+
+
+def test_a_worker_is_stopped_softly_and_given_the_time_for_it(services: dict[str, Any]) -> None:
+    worker = services["worker"]
+    assert worker["environment"]["REMAP_SIGTERM"] == "SIGQUIT"
+    assert int(worker["stop_grace_period"].rstrip("s")) >= celeryconfig.worker_soft_shutdown_timeout + 15
+
+
+def test_every_service_is_watched(services: dict[str, Any]) -> None:
+    assert [name for name, service in services.items() if "healthcheck" not in service] == []
+
+
+def test_nothing_starts_without_secrets_and_make_env_writes_them(tmp_path: Path) -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    assert [name for name in SECRETS if f"${{{name}:?" not in text] == []
+    target = tmp_path / "docker" / "make_env.py"
+    target.parent.mkdir()
+    shutil.copy(ROOT / "docker" / "make_env.py", target)
+    subprocess.run(["python3", target], check=True, capture_output=True)
+    first = (tmp_path / ".env").read_text()
+    values = dict(line.split("=", 1) for line in first.splitlines() if not line.startswith("#"))
+    assert set(values) == set(SECRETS)
+    assert len(set(values.values())) == len(SECRETS)
+    assert all(len(value) >= 24 for value in values.values())
+    assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
+    subprocess.run(["python3", target], check=True, capture_output=True)
+    assert (tmp_path / ".env").read_text() == first
+    Settings.from_env({}, dotenv=tmp_path / ".env")
+
+
+def test_the_image_installs_by_hash_and_runs_without_root() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    assert text.count("pip install --no-deps --only-binary :all: --require-hashes") == 2
+    assert "USER 10001:10001" in text
+    copied = set((ROOT / ".dockerignore").read_text().split())
+    assert {
+        "!requirements.lock",
+        "!requirements-build.lock",
+        "!topclip",
+        "!workers",
+        "!web",
+        "!celeryconfig.py",
+    } <= copied
