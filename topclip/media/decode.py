@@ -20,6 +20,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from topclip.media.probe import open_media
+from topclip.media.seek import can_seek
 from topclip.media.sound import BLOCK_S, Meter, SoundBlock
 from topclip.model.source import SourceInfo
 
@@ -132,7 +133,7 @@ class _Pass:
     def _seek(self, lead_s: float) -> bool:
         """Whether decoding begins at the file's start."""
         start = self._span.start_pts
-        if start is None:
+        if start is None or not can_seek(self._info):
             return True
         target_s = (start - self._info.video.start_pts) * self._info.video.tick
         if lead_s >= target_s:

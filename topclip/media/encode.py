@@ -13,9 +13,6 @@ from topclip.model.clip import ClipSpec
 from topclip.model.request import Fit, Quality
 from topclip.model.source import SourceInfo
 
-SEEK_LEAD_S = 2.0
-"""Decoding begins so long before the range: past the pictures that an open group of pictures leaves broken."""
-SAFE_SEEK_LEAD_S = 60.0
 MAX_GAIN_DB = 30.0
 """More gain than this makes noise, not sound."""
 PEAK_LIMIT_DB = -1.5
@@ -33,17 +30,18 @@ X264 = {
 
 @dataclass(frozen=True)
 class Attempt:
-    """What may differ from one try to the next. gain_db: for the sound. is_safe: seek from much farther away."""
+    """What may differ from one try to the next.
+
+    gain_db: for the sound. seek_lead_s: how long before the range decoding begins, None: with the file.
+    """
 
     gain_db: float
-    is_safe: bool = False
+    seek_lead_s: float | None
 
 
-def first_attempt(spec: ClipSpec) -> Attempt:
+def first_gain_db(spec: ClipSpec) -> float:
     """The gain that brings the measured range to the wanted loudness; none if it is silent."""
-    if spec.source_loudness is None:
-        return Attempt(0.0)
-    return Attempt(limited_gain(spec.loudness - spec.source_loudness))
+    return 0.0 if spec.source_loudness is None else limited_gain(spec.loudness - spec.source_loudness)
 
 
 def limited_gain(gain_db: float) -> float:
@@ -73,10 +71,9 @@ def thumbnail_args(clip: Path, at_s: float, out: Path) -> list[str]:
 
 
 def _seek(info: SourceInfo, spec: ClipSpec, attempt: Attempt) -> list[str]:
-    lead_s = SAFE_SEEK_LEAD_S if attempt.is_safe else SEEK_LEAD_S
-    if spec.start_s <= lead_s:
+    if attempt.seek_lead_s is None:
         return []
-    at_s = float(spec.start_pts * info.video.tick) - lead_s
+    at_s = float(spec.start_pts * info.video.tick) - attempt.seek_lead_s
     return ["-seek_timestamp", "1", "-noaccurate_seek", "-ss", f"{at_s:.6f}"]
 
 
@@ -117,9 +114,13 @@ def _fitted(geometry: Geometry, fit: Fit, info: SourceInfo) -> str:
 
 def _video_codec(info: SourceInfo, spec: ClipSpec) -> list[str]:
     preset, crf = X264[spec.quality]
+    # A muxer guesses how long the last frame lasts; where frames come unevenly it guesses wrong.
+    length = spec.end_pts - spec.start_pts
+    last = f"if(eq(N\\,{spec.frames - 1})\\,{length}-DTS+STARTDTS\\,DURATION)"
     return [
+        *("-bsf:v", f"setts=pts=PTS:dts=DTS:duration={last}"),
         *("-fps_mode", "passthrough", "-enc_time_base", info.video.time_base.replace("/", ":")),
-        *("-frames:v", str(spec.frames), "-c:v", "libx264", "-preset", preset, "-crf", crf),
+        *("-c:v", "libx264", "-preset", preset, "-crf", crf),
         *("-profile:v", "high", "-flags:v", "+bitexact"),
     ]
 

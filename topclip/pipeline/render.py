@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +13,9 @@ from topclip.analysers.loudness import integrated_lufs
 from topclip.errors import CheckFailed, MediaError
 from topclip.media.check import BLACK_LEVEL, Found, check_clip, look
 from topclip.media.decode import Faults, Picture, Span, decode_span
-from topclip.media.encode import MAX_GAIN_DB, Attempt, clip_args, first_attempt, limited_gain, thumbnail_args
+from topclip.media.encode import MAX_GAIN_DB, Attempt, clip_args, first_gain_db, limited_gain, thumbnail_args
 from topclip.media.ffmpeg import run_ffmpeg
+from topclip.media.seek import seek_lead_s
 from topclip.model.clip import Check, ClipSpec, FailedClip, RenderedClip, RenderResult
 from topclip.model.request import ClipRequest
 from topclip.model.source import SourceInfo
@@ -22,7 +24,7 @@ from topclip.pipeline.source import source_path
 from topclip.storage.base import clip_key
 
 RENDER_VERSION = "1"
-BLOCK_BYTES = 1 << 20
+SAFE_LEAD_S = 300.0
 
 
 class _Job(NamedTuple):
@@ -82,7 +84,7 @@ def _publish(job: _Job, keys: list[str]) -> RenderedClip:
     if store.exists(clip):
         with store.local_path(clip) as path:
             found = look(path)
-            checks = _checks(job, found, Attempt(MAX_GAIN_DB))
+            checks = _checks(job, found, Attempt(MAX_GAIN_DB, None))
             if all(c.ok for c in checks):
                 return _describe(job, _Made(path, found, checks), keys)
         store.delete(clip)
@@ -106,10 +108,14 @@ def _scratch(job: _Job, suffix: str) -> Iterator[Path]:
 
 def _make(job: _Job, path: Path) -> _Made:
     """Render, check, and once more with what the checks taught. Raises: EncodeError, CheckFailed."""
-    attempt = first_attempt(job.spec)
-    made = _try(job, path, attempt)
-    if not all(c.ok for c in made.checks):
-        made = _try(job, path, _repaired(job, attempt, made))
+    attempt = Attempt(first_gain_db(job.spec), seek_lead_s(job.source, job.info, job.spec.start_pts))
+    try:
+        made = _try(job, path, attempt)
+    except MediaError:
+        made = _try(job, path, replace(attempt, seek_lead_s=_safe_lead_s(job)))
+    else:
+        if not all(c.ok for c in made.checks):
+            made = _try(job, path, _repaired(job, attempt, made))
     failed = [c for c in made.checks if not c.ok]
     if failed:
         what = "; ".join(f"{c.name} is {c.found}, wanted {c.wanted}" for c in failed)
@@ -131,11 +137,18 @@ def _try(job: _Job, path: Path, attempt: Attempt) -> _Made:
 def _repaired(job: _Job, attempt: Attempt, made: _Made) -> Attempt:
     """The next attempt: more or less gain where the loudness was off, a longer run-up where the picture was."""
     failed = {c.name for c in made.checks if not c.ok}
-    gain_db = attempt.gain_db
+    gain_db, lead_s = attempt.gain_db, attempt.seek_lead_s
     loudness = integrated_lufs(made.found.momentary_lufs)
     if "loudness" in failed and loudness is not None:
         gain_db = limited_gain(gain_db + job.spec.loudness - loudness)
-    return Attempt(gain_db, is_safe=bool(failed - {"loudness"}))
+    if failed - {"loudness"}:
+        lead_s = _safe_lead_s(job)
+    return Attempt(gain_db, lead_s)
+
+
+def _safe_lead_s(job: _Job) -> float | None:
+    """A run-up that helps where any would: all that came before, or minutes of it."""
+    return None if job.spec.start_s <= SAFE_LEAD_S else SAFE_LEAD_S
 
 
 def _checks(job: _Job, found: Found, attempt: Attempt) -> tuple[Check, ...]:

@@ -1,0 +1,55 @@
+"""Where decoding must begin so that a given frame comes out whole."""
+
+from pathlib import Path
+
+from av.container import InputContainer
+from av.error import FFmpegError
+
+from topclip.media.probe import open_media
+from topclip.model.source import SourceInfo
+
+LEADS_S = (2.0, 12.0, 75.0)
+"""How far before the wanted frame to look for a key frame, nearest first: past the pictures that an open group of
+pictures leaves broken, and past what a container without an index (MPEG-TS) lands on."""
+MAX_PACKETS = 3000
+UNSEEKABLE = frozenset(
+    {"h264", "hevc", "vvc", "m4v", "mpegvideo", "obu", "av1", "h263", "h261", "vc1", "mjpeg", "gif", "apng"}
+)
+"""Bare streams: their timestamps are counted from wherever reading began."""
+
+
+def can_seek(info: SourceInfo) -> bool:
+    """Whether a position in the container can be found by time."""
+    return not UNSEEKABLE & set(info.container.split(","))
+
+
+def seek_lead_s(path: Path, info: SourceInfo, start_pts: int) -> float | None:
+    """How many seconds before a frame to seek to, so that a key frame lies between; None: begin with the file.
+
+    Raises: MediaError if the file cannot be opened.
+    """
+    if not can_seek(info):
+        return None
+    before_s = float((start_pts - info.video.start_pts) * info.video.tick)
+    with open_media(path) as container:
+        for lead_s in LEADS_S:
+            if lead_s >= before_s:
+                return None
+            if _has_key(container, info, start_pts, lead_s):
+                return lead_s
+    return None
+
+
+def _has_key(container: InputContainer, info: SourceInfo, start_pts: int, lead_s: float) -> bool:
+    stream = container.streams[info.video.index]
+    try:
+        container.seek(start_pts - round(lead_s / info.video.tick), stream=stream)
+        for n, packet in enumerate(container.demux(stream)):
+            pts = packet.pts if packet.pts is not None else packet.dts
+            if packet.size and packet.is_keyframe:
+                return pts is not None and pts <= start_pts
+            if n > MAX_PACKETS or (pts is not None and pts > start_pts + 10 / info.video.tick):
+                return False
+    except (FFmpegError, OSError):
+        return False
+    return False
