@@ -2,6 +2,8 @@
 # The first Python that is new enough; `make PYTHON=/path/to/python` names another.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+# uv trusts the machine's own certificates, as pip does, where there are any.
+export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem),true,false)
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/python -m uv
