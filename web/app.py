@@ -89,7 +89,7 @@ def _services(settings: Settings, client: JobClient, store: ArtifactStore) -> Se
         watch=watch,
         cache=cache,
         followers=followers,
-        seats=Seats(settings.max_streams),
+        seats=Seats(min(settings.max_streams, settings.web_threads * 3 // 4)),  # short answers always find a thread
         sniffer=Sniffer(),
         vitals=vitals,
         metrics=Metrics(vitals),

@@ -1,9 +1,11 @@
 """The page and the API's documentation: rendered here, with one script and one style sheet of our own."""
 
+import re
 from typing import Any, cast
 
 from flask import Blueprint, Response, current_app, jsonify, render_template
 from flask_openapi3 import OpenAPI
+from markupsafe import Markup, escape
 
 from topclip import __version__
 from topclip.model.request import Aspect, ClipOptions, Fit
@@ -21,6 +23,12 @@ ASPECT_NAMES = {
     Aspect.SOURCE: "As it is",
 }
 FIT_NAMES = {Fit.CROP: "Crop", Fit.BLUR: "Blurred edges", Fit.PAD: "Bars"}
+
+
+@blueprint.app_template_filter("marked")
+def marked(text: str) -> Markup:
+    """What stands in backquotes, as code; all else escaped."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 @blueprint.get("/")

@@ -1,0 +1,121 @@
+"""The page in real Chromium on the real stack: submit a video, watch it being worked on, play a clip, delete the job."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from tests.media import Media
+from tests.stack.running import Running, stack
+from tests.waiting import until
+
+CHROMIUM = shutil.which("chromium") or ""
+DONE_MS = 90_000
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM and os.environ.get("CI") != "true", reason="no chromium on the PATH"),
+]
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Media(tmp_path_factory.mktemp("media"))("base.mp4")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with stack(tmp_path_factory.mktemp("page") / "data", "--no-flower") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser: Browser, running: Running) -> Iterator[Page]:
+    """The page on a phone; whatever it complains of in its console is a fault."""
+    found = browser.new_page(viewport={"width": 390, "height": 844})
+    faults: list[str] = []
+    found.on("pageerror", lambda error: faults.append(str(error)))
+    found.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    found.goto(running.urls["web"])
+    yield found
+    found.close()
+    assert faults == []
+
+
+def _submit(page: Page, video: Path, aspect: str, count: int = 1) -> Locator:
+    page.set_input_files("#file", video)
+    page.check(f'input[name="aspect"][value="{aspect}"]')
+    for name, value in (("count", count), ("min_length", 2), ("max_length", 3)):
+        page.fill(f"#{name}", str(value))
+    page.click("#go")
+    card = page.locator(".job").filter(has_text=video.name).first
+    card.wait_for(timeout=20_000)
+    return card
+
+
+def _fits(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"))
+
+
+def test_a_video_goes_in_and_a_clip_plays(page: Page, video: Path, running: Running) -> None:
+    expect(page.locator("#empty")).to_be_visible()
+    card = _submit(page, video, "9:16")
+    expect(page.locator("#file-name")).to_have_text("Drop a video here")
+    expect(card.locator(".state")).to_have_text("Done", timeout=DONE_MS)
+    clip = card.locator("video").first
+    clip.wait_for()
+    clip.evaluate("v => { v.muted = true; return v.play(); }")
+    until(lambda: clip.evaluate("v => v.currentTime") > 0.3, 20)
+    assert clip.evaluate("v => v.videoWidth / v.videoHeight") == pytest.approx(9 / 16, abs=0.01)
+    expect(card.locator(".why dt")).to_have_count(3)
+    assert _fits(page)
+
+    with page.expect_download() as download:
+        card.get_by_text("Download", exact=True).click()
+    assert download.value.suggested_filename == f"{video.stem}-clip-1.mp4"
+    assert download.value.path().stat().st_size > 1000
+
+    card.get_by_text("Delete").click()
+    card.get_by_text("Delete it for good?").click()
+    expect(page.locator("#empty")).to_be_visible(timeout=10_000)
+    assert running.get("/api/jobs").json()["jobs"] == []
+
+
+def test_faults_are_told_at_the_field_and_by_the_server(page: Page, tmp_path: Path) -> None:
+    page.click("#go")
+    expect(page.locator("#fault")).to_contain_text("Choose a video")
+    text = tmp_path / "notes.mp4"
+    text.write_text("this is no video")
+    page.set_input_files("#file", text)
+    page.fill("#min_length", "20")
+    page.fill("#max_length", "10")
+    page.click("#go")
+    expect(page.locator("#fault")).to_contain_text("shorter than the shortest")
+    expect(page.locator("#max_length")).to_have_attribute("aria-invalid", "true")
+
+
+def test_it_can_be_used_by_keyboard_alone(page: Page) -> None:
+    seen = []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate("document.activeElement.id || document.activeElement.name || ''"))
+    assert [name for name in seen if name] == ["file", "aspect", "count", "min_length", "max_length", "go"]
+
+
+@pytest.mark.parametrize("width", [320, 430, 1280])
+def test_nothing_sticks_out(page: Page, running: Running, width: int) -> None:
+    for path in ("/", "/api/docs"):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.goto(running.urls["web"] + path)
+        assert _fits(page), path
