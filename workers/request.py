@@ -26,7 +26,8 @@ class CountingRequest(Request):  # type: ignore[misc]
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """End a task that was killed too often; leave everything else to Celery."""
-        lost = isinstance(exc_info.exception, WorkerLostError | SystemExit)
+        exc = getattr(exc_info.exception, "exc", exc_info.exception)  # billiard wraps what crossed processes
+        lost = isinstance(exc, WorkerLostError | SystemExit)
         header = header_of(self._context)
         if not (lost and header) or worker_state.should_terminate or self._already_cancelled:
             return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
@@ -34,6 +35,7 @@ class CountingRequest(Request):  # type: ignore[misc]
         kills = int(backend._scripts("killed", header["job"], header["epoch"], header["part"]) or 0)
         if kills < KILLS_ALLOWED:
             return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+        worker_state.task_ready(self)
         self._give_up(self._context, kills)
         return None
 

@@ -14,7 +14,7 @@ from pytest_celery import (
     CeleryWorkerCluster,
 )
 
-from tests.nodes import ProcessWorker, RedisContainer, WorkerContainer
+from tests.nodes import ROOT, ProcessWorker, RedisContainer, WorkerContainer
 from tests.waiting import until
 from topclip.config import Settings
 from topclip.model.job import JobStatus
@@ -115,3 +115,9 @@ def finished(client: JobClient, celery_setup: CeleryTestSetup) -> Callable[..., 
         return client.read(job_id)
 
     return wait
+
+
+@pytest.fixture
+def source() -> Path:
+    """The footage that the project ships: two minutes of real video, of at least six chunks."""
+    return ROOT / "demo/footage.mp4"

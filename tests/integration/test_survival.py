@@ -138,6 +138,28 @@ def test_a_task_whose_process_is_killed_is_run_again(
     assert finished(job_id).state is JobState.SUCCEEDED
 
 
+def test_a_task_that_kills_its_process_again_and_again_fails_the_job_with_that_reason(
+    celery_setup: CeleryTestSetup, source: Path, submit: Submit, client: JobClient
+) -> None:
+    job_id = submit(source, count=2, min_length=3, max_length=6)
+    main = psutil.Process(container(celery_setup).process.pid)
+
+    def ended() -> bool:
+        status = client.read(job_id)
+        if status.stage is Stage.ANALYSE:
+            for child in main.children():
+                child.kill()
+        return status.state.is_terminal
+
+    until(ended, 60, lambda: container(celery_setup).logs(), step_s=0.3)
+    status = client.read(job_id)
+    assert status.state is JobState.FAILED
+    assert status.error
+    assert (status.error.code, status.error.stage) == ("KILLED", Stage.SELECT)
+    assert status.error.hint
+    assert container(celery_setup).status == "running"
+
+
 def test_cancelling_a_running_job_ends_it_for_good(
     celery_setup: CeleryTestSetup, source: Path, submit: Submit, finished: Finished, client: JobClient
 ) -> None:
@@ -180,3 +202,46 @@ def test_a_deleted_job_is_gone_with_its_files_and_known_to_have_been(
     with pytest.raises(UnknownJob):
         client.read("00000000-0000-4000-8000-000000000000")
     assert client.list().jobs == ()
+
+
+class TestTwoWorkers:
+    """Two workers share a job, and one hands back what it cannot finish."""
+
+    @pytest.fixture
+    def n_workers(self) -> int:
+        return 2
+
+    def test_a_worker_that_is_told_to_stop_hands_its_tasks_back(
+        self, celery_setup: CeleryTestSetup, source: Path, submit: Submit, finished: Finished, client: JobClient
+    ) -> None:
+        job_id = submit(source, count=2, min_length=3, max_length=6)
+        in_stage(client, job_id, Stage.ANALYSE)
+        container(celery_setup).kill("SIGQUIT")
+        status = finished(job_id)
+        assert status.state is JobState.SUCCEEDED
+        assert status.attempts == 1
+        until(lambda: container(celery_setup).status == "exited", 20)
+        assert container(celery_setup).process.returncode == 0
+
+    def test_a_paused_worker_loses_its_tasks_and_publishes_nothing(
+        self,
+        celery_setup: CeleryTestSetup,
+        source: Path,
+        submit: Submit,
+        finished: Finished,
+        client: JobClient,
+        redis_node: RedisContainer,
+    ) -> None:
+        job_id = submit(source, count=2, min_length=3, max_length=6)
+        in_stage(client, job_id, Stage.ANALYSE)
+        paused = container(celery_setup)
+        family = [psutil.Process(paused.process.pid), *paused.children()]
+        for process in family:
+            process.suspend()
+        assert finished(job_id).state is JobState.SUCCEEDED
+        for process in family:
+            process.resume()
+        until(lambda: nothing_unacknowledged(redis_node), 20)
+        status = client.read(job_id)
+        assert status.state is JobState.SUCCEEDED
+        assert status.attempts <= 2  # a message that lay in the paused worker's socket is published again
