@@ -3,9 +3,10 @@
 import mimetypes
 import re
 from collections.abc import Iterator
+from threading import Lock
 from urllib.parse import quote
 
-from cachetools import LRUCache
+from cachetools import LRUCache, cached
 from flask import Response, request
 from werkzeug.http import dump_options_header
 
@@ -17,13 +18,12 @@ from topclip.storage.base import job_folder
 from web.archive import Member, zip_blocks
 from web.openapi import CLIPS, Api, answers, file_answer
 from web.ranges import asked_range, unsatisfiable
-from web.schemas import ClipPath, ClipQuery, JobPath, read_query
+from web.schemas import ClipPath, ClipQuery, FilePath, JobPath, read_query
 from web.services import services
 from web.status import read
 
 blueprint = Api("clips", __name__, abp_tags=[CLIPS])
 
-_manifests: LRUCache[str, Manifest] = LRUCache(256)
 CLIP = file_answer("video/mp4", "The clip, or the part asked for.")
 
 
@@ -73,6 +73,21 @@ def thumbnail(path: ClipPath) -> Response:
 
 
 @blueprint.get(
+    "/api/jobs/<job_id>/clips/<file>",
+    answers=answers({200: CLIP, 206: CLIP}, 404, 409, 410, 416, 503),
+)
+def file(path: FilePath) -> Response:
+    """Read a clip or thumbnail by the name that the manifest gives it: its links work relative to the manifest."""
+    status = read(path.job_id).status
+    for made in _manifest(status).clips:
+        if made.file == f"clips/{path.file}":
+            return _file(_key(status, made.file), made.sha256, path.file, is_download=False)
+        if made.thumbnail == f"clips/{path.file}":
+            return _file(_key(status, made.thumbnail), f"{made.sha256}-thumbnail", path.file, is_download=False)
+    raise ArtifactMissing(f"the job has no file {path.file}")
+
+
+@blueprint.get(
     "/api/jobs/<job_id>/clips.zip",
     answers=answers({200: file_answer("application/zip", "All clips and the manifest.")}, 404, 409, 410, 503),
 )
@@ -108,12 +123,15 @@ def _not_there(status: JobStatus, what: str) -> NotReady | ArtifactMissing:
 
 
 def _manifest(status: JobStatus) -> Manifest:
-    key = status.manifest_key
-    if key is None:
+    if status.manifest_key is None:
         raise _not_there(status, "clips")
-    if (known := _manifests.get(key)) is None:
-        known = _manifests[key] = Manifest.model_validate_json(services().store.get_bytes(key))
-    return known
+    return _read_manifest(status.manifest_key)
+
+
+@cached(LRUCache(256), lock=Lock())
+def _read_manifest(key: str) -> Manifest:
+    """A manifest never changes under its key."""
+    return Manifest.model_validate_json(services().store.get_bytes(key))
 
 
 def _made_clip(status: JobStatus, n: int) -> ManifestClip:

@@ -114,8 +114,7 @@ class _Doors:
 
     def add_headers(self, response: Response) -> Response:
         """Headers that every answer has."""
-        for name, value in SECURITY_HEADERS.items():
-            response.headers.setdefault(name, value)
+        response.headers.extend(SECURITY_HEADERS)
         return response
 
 

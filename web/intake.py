@@ -5,6 +5,7 @@ Nothing is held in memory, and nothing stays behind unless the caller publishes 
 
 import contextlib
 import errno
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ BLOCK_BYTES = 256 * 1024
 MAX_TEXT_BYTES = 256 * 1024
 MAX_HEAD_BYTES = 1024 * 1024
 MAX_PARTS = 16
+SYNC_BYTES = 64 * 1024 * 1024
+"""So much is pushed to disk at once, while the client still sends: the rest at the end is little, and the answer quick."""
 STAGED = "upload-"
 ABANDONED_S = 3600.0
 """A staged upload that nobody has written to for so long belongs to a process that was killed."""
@@ -90,6 +93,7 @@ class _Reader:
         self._max_bytes = max_bytes
         self._part = ""
         self._text = bytearray()
+        self._unsynced_bytes = 0
 
     def read(self, body: IO[bytes], boundary: str) -> None:
         decoder = MultipartDecoder(boundary.encode("latin-1", "replace"), MAX_HEAD_BYTES, max_parts=MAX_PARTS)
@@ -134,6 +138,10 @@ class _Reader:
         if self._form.size_bytes > self._max_bytes:
             raise too_large(self._max_bytes)
         self._file.write(data)
+        self._unsynced_bytes += len(data)
+        if self._unsynced_bytes >= SYNC_BYTES:
+            self._unsynced_bytes = 0
+            os.fdatasync(self._file.fileno())
 
     def _collect(self, data: bytes, *, is_end: bool) -> None:
         self._text += data

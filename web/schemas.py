@@ -33,6 +33,12 @@ class ClipPath(JobPath):
     n: int = Field(description="Number of the clip, from 1.")
 
 
+class FilePath(JobPath):
+    """A file of a job in a path."""
+
+    file: str = Field(description="Name as in the manifest, without its folder.")
+
+
 class StatusQuery(_Schema):
     """Parameters of the status."""
 

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from urllib.parse import urljoin
 from uuid import uuid4
 
 import pytest
@@ -89,6 +90,14 @@ def test_thumbnail_plan_and_manifest_come_as_they_were_made(http: FlaskClient, d
     assert [c["n"] for c in manifest.json["clips"]] == [1, 2]
     again = http.get(f"/api/jobs/{done}/manifest", headers={"If-None-Match": manifest.headers["ETag"]})
     assert again.status_code == 304
+
+
+def test_the_links_of_the_manifest_work_as_they_stand(http: FlaskClient, done: str) -> None:
+    path = f"/api/jobs/{done}/manifest"
+    for made in http.get(path).json["clips"]:
+        assert http.get(urljoin(path, made["file"])).data[0] == made["n"]
+        assert http.get(urljoin(path, made["thumbnail"])).content_type == "image/jpeg"
+    assert http.get(urljoin(path, "clips/other.mp4")).status_code == 404
 
 
 def test_the_archive_holds_all_clips_and_is_sound(http: FlaskClient, done: str) -> None:
