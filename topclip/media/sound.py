@@ -81,7 +81,8 @@ class Meter:
         origin_s = self._next_sample / RATE_HZ
         chain = [
             graph.add("atrim", f"start={origin_s:.9f}"),
-            graph.add("aresample", f"{RATE_HZ}:async=1:first_pts={self._next_sample}"),
+            # first_pts counts samples of the *input's* rate, although the documentation says only "samples".
+            graph.add("aresample", f"{RATE_HZ}:async=1:first_pts={round(origin_s * frame.sample_rate)}"),
             graph.add("aformat", f"sample_fmts=flt:channel_layouts=stereo:sample_rates={RATE_HZ}"),
             graph.add("ebur128", "metadata=1"),
             graph.add("aformat", "sample_fmts=flt"),

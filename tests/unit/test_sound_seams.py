@@ -1,0 +1,40 @@
+"""The loudness of a moment is the same whichever chunk it is measured in, at any sample rate."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from topclip.media.binary import find_ffmpeg
+from topclip.media.decode import Faults, decode_span
+from topclip.media.probe import probe
+from topclip.media.sound import SoundBlock
+from topclip.model.analysis import Chunk
+from topclip.pipeline.analyse import chunk_span
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "layout"), [(44_100, "stereo"), (48_000, "mono"), (32_000, "mono"), (96_000, "stereo")]
+)
+def test_a_chunk_hears_what_the_whole_source_hears(tmp_path: Path, rate_hz: int, layout: str) -> None:
+    path = tmp_path / "steps.mkv"
+    steps = f"aevalsrc=sin(2*PI*440*t)*(0.02+0.3*mod(floor(t*1.7)\\,4)):s={rate_hz}:d=24:c={layout}"
+    if layout == "stereo":
+        steps = steps.replace(f":s={rate_hz}", f"|0.5*sin(2*PI*660*t):s={rate_hz}")
+    inputs = ["-f", "lavfi", "-i", "testsrc=s=64x36:r=10:d=24", "-f", "lavfi", "-i", steps]
+    argv = [find_ffmpeg(""), "-v", "error", *inputs, "-c:v", "libx264", "-g", "60", "-c:a", "pcm_s16le", str(path)]
+    subprocess.run(argv, check=True)
+    whole, part = loudness(path, 0.0, 24.0), loudness(path, 14.0, 20.0)
+    shared = [at for at in part if 14.0 <= at < 20.0]
+    assert len(shared) == 60
+    assert np.max(np.abs([whole[at] - part[at] for at in shared])) < 0.1
+    assert np.ptp([whole[at] for at in shared]) > 3
+
+
+def loudness(path: Path, start_s: float, end_s: float) -> dict[float, float]:
+    """Momentary loudness by the time at which its block begins."""
+    info = probe(path)
+    span = chunk_span(info, Chunk(index=1 if start_s else 0, start_s=start_s, end_s=end_s))
+    items = decode_span(path, info, span, Faults())
+    return {round(b.start_s, 1): b.momentary_lufs for b in items if isinstance(b, SoundBlock)}
