@@ -188,6 +188,12 @@ class ServerBusy(TopClipError):
     retryable = True
 
 
+class QueueFull(ServerBusy):
+    """As many jobs wait or run as this server takes; try again later."""
+
+    code = "QUEUE_FULL"
+
+
 class ServerUnreachable(TopClipError):
     """The command cannot reach the web server."""
 

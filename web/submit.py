@@ -34,7 +34,7 @@ MEDIA_TYPES: dict[str, type[BaseModel]] = {
 @blueprint.post(
     "/api/jobs",
     body=MEDIA_TYPES,
-    answers=answers({202: Accepted}, 400, 404, 413, 415, 422, 503, 507),
+    answers=answers({202: Accepted}, 400, 404, 413, 415, 422, 429, 503, 507),
 )
 def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
     """Submit a job: upload a video, or name one in the server's media folder."""

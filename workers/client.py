@@ -21,8 +21,8 @@ from topclip.errors import (
     InvalidRequest,
     JobConflict,
     JobExpired,
+    QueueFull,
     QueueUnavailable,
-    ServerBusy,
     TopClipError,
     UnknownJob,
 )
@@ -65,7 +65,7 @@ class JobClient:
     def submit(self, job_id: JobId, request: ClipRequest) -> JobStatus:
         """Write the job's record, then publish its first task.
 
-        Raises: ServerBusy if as many jobs as may wait do so, QueueUnavailable, StorageError; with nothing left behind: where
+        Raises: QueueFull if as many jobs as may wait do so, QueueUnavailable, StorageError; with nothing left behind: where
         Redis went away in between, the reconciler clears the record of a job whose file is not in the store.
         """
         now = time.time()
@@ -151,7 +151,7 @@ class JobClient:
             )  # fmt: skip
         if verdict == "FULL":
             bound = self._settings.max_queued_jobs
-            raise ServerBusy(f"{bound} jobs wait already", {"retry_after_s": 30, "hint": "Try again later."})
+            raise QueueFull(f"{bound} jobs wait already", {"retry_after_s": 30, "hint": "Try again later."})
         if verdict == "EXISTS":
             raise JobConflict(f"job {record.id} exists already")
         try:

@@ -118,7 +118,6 @@ def test_an_outage_of_redis_is_answered_honestly_and_in_time_and_heals(
         (f"/api/job-status/{job}", 200),
         (f"/api/job-status/{uuid4()}", 503),
         ("/health", 200),
-        ("/health/ready", 503),
         ("/api/jobs", 200),
         ("/metrics", 200),
         (f"/api/job-status/{job}?wait=30", 200),
@@ -126,6 +125,7 @@ def test_an_outage_of_redis_is_answered_honestly_and_in_time_and_heals(
         answer = web.get(path)
         assert answer.status_code == wanted, (path, answer.text)
         assert answer.elapsed.total_seconds() < PROMISED_S + MARGIN_S, path
+    until(lambda: web.get("/health/ready").status_code == 503, 5)  # what `/health` found is kept for a second
     refused = web.submit(video)
     assert (refused.status_code, refused.json()["code"]) == (503, "QUEUE_UNAVAILABLE")
     assert int(refused.headers["Retry-After"]) > 0
@@ -169,6 +169,17 @@ def test_a_job_survives_the_death_of_the_web_process_and_is_seen_by_another(
     assert _status(web, job).json()["state"] == "QUEUED"
     assert httpx.post(f"{web.url}/api/jobs/{job}/cancel").json()["state"] == "CANCELLED"
     until(lambda: _status(other, job).json()["state"] == "CANCELLED", 5)
+
+
+def test_a_full_queue_is_429_and_leaves_nothing_behind(
+    start_web: Callable[..., WebContainer], video: Path, settings: Settings
+) -> None:
+    web = start_web(max_queued_jobs=1)
+    job = until(lambda: web.submit(video).json().get("id"), 10)
+    full = web.submit(video)
+    assert (full.status_code, full.json()["code"]) == (429, "QUEUE_FULL")
+    assert int(full.headers["Retry-After"]) > 0
+    assert [path.name for path in (settings.store_dir / "jobs").iterdir()] == [job]
 
 
 def test_a_cancel_on_one_server_reaches_a_stream_on_another(
