@@ -50,13 +50,13 @@ def known_shape(job_id: str) -> JobId:
 
 def answer(reading: Reading, status: int = 200) -> Response:
     """A status as an answer, 304 where the client has it already."""
-    response = Response(status=status, content_type="application/json")
-    response.set_data(json.dumps(status_document(reading)))
-    response.set_etag(etag(reading))
-    response.headers["Cache-Control"] = "no-cache"
+    if (body := reading.views.get("json")) is None:
+        body = reading.views["json"] = json.dumps(status_document(reading)).encode()
+    headers = {"ETag": f'"{etag(reading)}"', "Cache-Control": "no-cache"}
     if reading.stale:
-        response.headers["Retry-After"] = "1"
-    if status == 200:
+        headers["Retry-After"] = "1"
+    response = Response(body, status, headers, content_type="application/json")
+    if status == 200 and "If-None-Match" in request.headers:
         response.make_conditional(request)
     return response
 

@@ -39,6 +39,8 @@ class Reading:
     source: Literal["cache", "redis"]
     stale: bool
     as_of: datetime
+    views: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+    """What was made of it, so that a thousand readers of one cached status cost one rendering."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class _Entry:
     status: JobStatus
     read_s: float
     as_of: datetime
+    fresh: Reading
     dirty: bool = False
 
 
@@ -158,7 +161,7 @@ class StatusCache:
         return self._clock.now() >= entry.status.expires_at
 
     def _from_cache(self, entry: _Entry) -> Reading:
-        return Reading(entry.status, "cache", stale=not self._is_up(), as_of=entry.as_of)
+        return entry.fresh if self._is_up() else Reading(entry.status, "cache", stale=True, as_of=entry.as_of)
 
     def _board(self, job_id: JobId) -> tuple[_Flight, bool]:
         if flight := self._flights.get(job_id):
@@ -192,7 +195,9 @@ class StatusCache:
         old = self._entries.get(status.id)
         if old and version_of(old.status) > version_of(status):
             status = old.status
-        self._entries[status.id] = _Entry(status, self._clock.monotonic(), self._clock.now(), dirty)
+        now = self._clock.now()
+        fresh = Reading(status, "cache", stale=False, as_of=now)
+        self._entries[status.id] = _Entry(status, self._clock.monotonic(), now, fresh, dirty)
 
     def _drop(self, job_id: JobId) -> None:
         self._entries.pop(job_id, None)
