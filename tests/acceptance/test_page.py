@@ -105,6 +105,17 @@ def test_faults_are_told_at_the_field_and_by_the_server(page: Page, tmp_path: Pa
     expect(page.locator("#max_length")).to_have_attribute("aria-invalid", "true")
 
 
+def test_an_outage_of_redis_is_told_and_heals_by_itself(page: Page, video: Path, running: Running) -> None:
+    card = _submit(page, video, "source")
+    expect(card.locator(".state")).to_have_text("Done", timeout=DONE_MS)
+    redis = running.find("redis-server")
+    redis.suspend()
+    expect(page.locator("#banner")).to_contain_text("Redis is away", timeout=15_000)
+    expect(card.locator("video")).to_be_visible()
+    redis.resume()
+    expect(page.locator("#banner")).to_be_hidden(timeout=15_000)
+
+
 def test_it_can_be_used_by_keyboard_alone(page: Page) -> None:
     seen = []
     for _ in range(12):
