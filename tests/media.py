@@ -59,7 +59,8 @@ class Media:
 
 def _base(media: Media, path: Path) -> None:
     graph = ";".join(
-        f"{source},format=yuv420p,trim=end_frame={n * RATE},setsar=1[v{i}]" for i, (source, n) in enumerate(SHOTS)
+        f"{source},format=yuv420p,trim=start_frame=40:end_frame={40 + n * RATE},setpts=PTS-STARTPTS,setsar=1[v{i}]"
+        for i, (source, n) in enumerate(SHOTS)
     )
     joined = "".join(f"[v{i}]" for i in range(len(SHOTS))) + f"concat=n={len(SHOTS)}[v]"
     sound = f"aevalsrc='{HUM}+{TONE}|{HUM}+{TONE}':s=48000:d={LENGTH_S}[a]"

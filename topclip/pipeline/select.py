@@ -1,8 +1,8 @@
 """Stage select: which ranges of a source become clips, and why. Pure: same signals and options, same plan.
 
-A range's extent is solved first: from each start, the end that gathers most score above a threshold. Ranges then
-compete by their mean score. Numbers are rounded before they are compared and ties go to the earlier one, so that no
-machine's last bit decides.
+A range's extent is solved first: from each start, the end that gathers most score above a threshold, and of the starts
+around a moment the one that gathers most. Ranges then compete by their mean score. Numbers are rounded before they are
+compared and ties go to the earlier one, so that no machine's last bit decides.
 """
 
 from dataclasses import dataclass
@@ -24,6 +24,8 @@ PLAN_VERSION = f"analysis {ANALYSIS_VERSION}, select {SELECT_VERSION}"
 
 THRESHOLD_QUANTILE = 0.65
 """A range grows as long as it stays, on the whole, above this share of the source."""
+PEAK_HOPS = 10
+"""How near two starts are the same moment seen twice."""
 SPACING_S = 5.0
 """Two ranges closer than this show the same moment; the weaker one waits until the rest is served."""
 MAX_NEAR_MISSES = 5
@@ -33,15 +35,24 @@ OVERLAP_SHARE = 0.5
 
 @dataclass
 class Field:
-    """The candidates: one for each start hop, with its best length in hops (0: none) and its mean score.
+    """The candidates: one for each start hop, with its best length in hops (0: none), its gain and its mean score.
 
-    prefix: running sum of the source's score. threshold: what a hop must exceed to be worth its time.
+    prefix: running sum of the source's score. threshold: what a hop must exceed to be worth its time. gains: sum of
+    what the candidate's hops have above the threshold.
     """
 
     prefix: Array
     threshold: float
     lengths: Array
+    gains: Array
     scores: Array
+
+    def peaks(self) -> Array:
+        """The candidates whose gain no other start nearby betters: each moment's best extent."""
+        padded = np.pad(self.gains, PEAK_HOPS, constant_values=-np.inf)
+        highest: Array = np.lib.stride_tricks.sliding_window_view(padded, 2 * PEAK_HOPS + 1).max(axis=1)
+        peaks: Array = self.gains >= highest
+        return peaks
 
     def span_s(self, start: int) -> tuple[float, float]:
         """The candidate's range in seconds."""
@@ -136,7 +147,7 @@ def _candidates(scores: Scores, options: ClipOptions) -> Field:
     n = len(scores.values)
     prefix = np.concatenate([[0.0], np.cumsum(scores.values)])
     threshold = float(np.quantile(scores.values, THRESHOLD_QUANTILE))
-    field = Field(prefix, threshold, np.zeros(n, np.int64), np.full(n, -np.inf))
+    field = Field(prefix, threshold, np.zeros(n, np.int64), np.full(n, -np.inf), np.full(n, -np.inf))
     _extend(field, options, (0, n), n)
     return field
 
@@ -155,7 +166,7 @@ def _extend(field: Field, options: ClipOptions, starts: tuple[int, int], limit: 
         better = gains > best
         best[better], lengths[better] = gains[better], length
     means = (field.prefix[index + lengths] - field.prefix[index]) / np.maximum(1, lengths)
-    field.lengths[first:last] = lengths
+    field.lengths[first:last], field.gains[first:last] = lengths, best
     field.scores[first:last] = np.where(lengths > 0, np.round(means, 6), -np.inf)
 
 
@@ -163,15 +174,10 @@ def _choose(timeline: Timeline, scores: Scores, options: ClipOptions, field: Fie
     """Take the best candidate, give its edges their place, take its time out of the field; again."""
     chosen: list[Highlight] = []
     open_scores = field.scores.copy()
-    spaced = True
     while len(chosen) < options.count:
-        allowed = _apart(field, open_scores, chosen) if spaced else open_scores
-        start = int(np.argmax(allowed))
-        if not np.isfinite(allowed[start]):
-            if not spaced:
-                break
-            spaced = False
-            continue
+        start = _next(field, open_scores, chosen)
+        if start is None:
+            break
         edges = solve_edges(timeline, *field.span_s(start), _room(timeline, options, chosen, start * HOP_S))
         if edges is None:
             open_scores[start] = -np.inf
@@ -179,6 +185,16 @@ def _choose(timeline: Timeline, scores: Scores, options: ClipOptions, field: Fie
         chosen.append(_highlight(timeline, scores, *edges))
         _take(field, open_scores, options, chosen)
     return chosen
+
+
+def _next(field: Field, open_scores: Array, chosen: list[Highlight]) -> int | None:
+    """The best open candidate: a moment of its own, else one close to a chosen one, else any that is left."""
+    peaks = np.where(field.peaks(), open_scores, -np.inf)
+    for allowed in (_apart(field, peaks, chosen), peaks, open_scores):
+        start = int(np.argmax(allowed))
+        if np.isfinite(allowed[start]):
+            return start
+    return None
 
 
 def _take(field: Field, open_scores: Array, options: ClipOptions, chosen: list[Highlight]) -> None:
@@ -234,7 +250,7 @@ def _near_misses(field: Field, scores: Scores, chosen: list[Highlight]) -> list[
     """The best candidates that lost, each telling something new, with the reason."""
     missed: list[NearMiss] = []
     taken = [(h.start_s, h.end_s) for h in chosen]
-    open_scores = field.scores.copy()
+    open_scores = np.where(field.peaks(), field.scores, -np.inf)
     while len(missed) < MAX_NEAR_MISSES:
         start = int(np.argmax(open_scores))
         if not np.isfinite(open_scores[start]):
