@@ -68,6 +68,7 @@ class Pulse:
         if time.monotonic() < self._next_at:
             return
         self._next_at = time.monotonic() + INTERVAL_S
+        done_s = max(done_s, self._told)  # a clip that is repaired begins anew; what was told is not taken back
         run, progress = self.run, {"done_s": round(done_s, 2), "total_s": round(total_s, 2)}
         news = "" if run.is_own or done_s == self._told else result_meta(run.task_id, run.epoch, PROGRESS, progress)
         try:
