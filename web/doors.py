@@ -6,6 +6,7 @@ A page cannot send a header from `<video>` or EventSource, so a key can be excha
 import hashlib
 import hmac
 import ipaddress
+import re
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, redirect, render_template, request, session
@@ -71,6 +72,8 @@ class _Doors:
         if self._keys:
             app.before_request(self.refuse_strangers)
             app.add_url_rule("/sign-in", "sign_in", self.sign_in, methods=["POST"])
+        else:
+            app.before_request(self.refuse_other_names)
 
     def refuse_other_sites(self) -> None:
         """A write that a page of another site makes a browser send is refused."""
@@ -78,9 +81,15 @@ class _Doors:
             return
         site = request.headers.get("Sec-Fetch-Site")
         origin = request.headers.get("Origin")
-        is_own = site in ("same-origin", "none") if site else origin is None or urlsplit(origin).netloc == request.host
+        is_own = site in ("same-origin", "none") if site else origin is None or _place(origin) == request.host
         if not is_own:
             raise Forbidden("writes from pages of other sites are refused")
+
+    def refuse_other_names(self) -> None:
+        """Without keys only this machine's own names are answered: a page of another site may have its name lead here."""
+        name = re.sub(r":\d*$", "", request.host)
+        if not is_loopback(name) and not name.endswith(".localhost"):
+            raise Forbidden(f"{name} is no name of this machine alone; set TOPCLIP_API_KEYS to be reached by it")
 
     def refuse_strangers(self) -> ResponseReturnValue | None:
         """Whoever has neither key nor cookie is asked for one."""
@@ -121,6 +130,14 @@ class _Doors:
 def sign_in_page(*, is_wrong: bool = False) -> str:
     """The form that asks for a key."""
     return render_template("sign_in.html", is_wrong=is_wrong)
+
+
+def _place(origin: str) -> str:
+    """Host and port of an origin; nothing if it is malformed."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def _fingerprint(key: bytes) -> str:

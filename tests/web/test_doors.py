@@ -69,6 +69,7 @@ def test_the_page_asks_for_a_key_and_keeps_it_in_a_cookie_that_no_script_reads(g
         {"Sec-Fetch-Site": "same-site"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
     ],
 )
 def test_writes_from_other_sites_are_refused(http: FlaskClient, job: str, headers: dict[str, str]) -> None:
@@ -80,6 +81,26 @@ def test_writes_from_other_sites_are_refused(http: FlaskClient, job: str, header
 @pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "same-origin"}, {"Origin": "http://localhost"}])
 def test_own_writes_pass(http: FlaskClient, job: str, headers: dict[str, str]) -> None:
     assert http.post(f"/api/jobs/{job}/cancel", headers=headers).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8000", 200),
+        ("127.0.0.1:8000", 200),
+        ("[::1]:8000", 200),
+        ("evil.example", 403),
+        ("[::", 403),
+        ("10.0.0.1", 403),
+    ],
+)
+def test_without_keys_only_this_machines_own_names_are_answered(http: FlaskClient, host: str, status: int) -> None:
+    assert http.get("/api/jobs", headers={"Host": host}).status_code == status
+
+
+def test_with_keys_any_name_will_do(guarded: FlaskClient) -> None:
+    headers = {"Host": "clips.example", "X-API-Key": KEY}
+    assert guarded.get("/api/jobs", headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/api/jobs", "/nowhere", "/static/topclip.js"])
