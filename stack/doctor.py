@@ -9,12 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from redis.exceptions import RedisError
+
 from stack.redis_server import RedisServer, binary
 from topclip.config import Settings
-from topclip.errors import ConfigError, QueueUnavailable
+from topclip.errors import ConfigError
 from topclip.media.binary import find_ffmpeg
-from topclip.storage.factory import store_for
-from workers.client import JobClient
+from workers.health import report
+from workers.links import KEEPER, redis_client
 
 Grade = Literal["ok", "warn", "fail"]
 
@@ -64,8 +66,8 @@ def examine(environ: Mapping[str, str] | None = None, **over: Any) -> Diagnosis:
     settings = _running(settings)
     local = [Check("settings", "ok", "all settings are valid"), *_folders(settings), *_ffmpeg(settings)]
     try:
-        health = JobClient(settings, store_for(settings)).health()
-    except QueueUnavailable as err:
+        health = report(redis_client(settings, KEEPER), settings.key_prefix)
+    except RedisError as err:
         return Diagnosis((*local, _no_redis(settings, err)), has_redis=False)
     return Diagnosis((*local, *_redis(settings, health["redis"]), _workers(health)), has_redis=True)
 
@@ -136,13 +138,13 @@ def _output(path: str, argument: str) -> str:
     ).stdout
 
 
-def _no_redis(settings: Settings, err: QueueUnavailable) -> Check:
+def _no_redis(settings: Settings, err: RedisError) -> Check:
     advice = "start `topclip up`, which brings its own Redis, or set REDIS_URL; see docs/redis.md"
     try:
         binary()
     except ConfigError:
         advice = "install Redis and set REDIS_URL; see docs/redis.md"
-    return Check("redis", "fail", f"{settings.masked_redis_url} is out of reach: {err.message}", advice)
+    return Check("redis", "fail", f"{settings.masked_redis_url} is out of reach: {err}", advice)
 
 
 def _redis(settings: Settings, redis: Mapping[str, Any]) -> Iterator[Check]:
@@ -158,7 +160,9 @@ def _redis(settings: Settings, redis: Mapping[str, Any]) -> Iterator[Check]:
 
 
 def _persistence(redis: Mapping[str, Any]) -> Check:
-    if redis["aof"] in (True, "on", "yes", "ok", "enabled"):
+    if not redis["aof"]["last_write_ok"]:
+        return Check("persistence", "fail", "Redis cannot write its append-only file", "make room on its disk")
+    if redis["aof"]["enabled"]:
         return Check("persistence", "ok", "the append-only file is on")
     advice = "`redis-cli CONFIG SET appendonly yes`, and the same in redis.conf"
     return Check("persistence", "warn", "the append-only file is off: a crash of Redis loses jobs", advice)
