@@ -12,7 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from topclip.errors import CheckFailed
+from topclip.errors import CheckFailed, TopClipError
 from topclip.media.decode import THUMB_HEIGHT_PX, THUMB_WIDTH_PX
 from topclip.media.geometry import Size, plan_geometry
 from topclip.media.probe import open_media
@@ -51,8 +51,8 @@ class Found:
 
 
 def look(path: Path) -> Found:
-    """Decode a clip to the end. Raises: MediaError if it cannot be opened or has no picture."""
-    with open_media(path) as container:
+    """Decode a clip to the end. Raises: CheckFailed if it cannot be opened or has no picture."""
+    with _opened(path) as container:
         if not container.streams.video:
             raise CheckFailed("the clip has no picture")
         context = container.streams.video[0].codec_context
@@ -70,6 +70,13 @@ def look(path: Path) -> Found:
             audio_s=audio_s,
             momentary_lufs=np.array([b.momentary_lufs for b in measure_file(path)]),
         )
+
+
+def _opened(path: Path) -> InputContainer:
+    try:
+        return open_media(path)
+    except TopClipError as err:
+        raise CheckFailed(f"the clip cannot be read: {err.message}") from err
 
 
 def _watch(container: InputContainer) -> Pictures:

@@ -83,10 +83,9 @@ def _publish(job: _Job, keys: list[str]) -> RenderedClip:
     store, clip = job.ctx.store, keys[0]
     if store.exists(clip):
         with store.local_path(clip) as path:
-            found = look(path)
-            checks = _checks(job, found, Attempt(MAX_GAIN_DB, None))
-            if all(c.ok for c in checks):
-                return _describe(job, _Made(path, found, checks), keys)
+            left = _left_behind(job, path)
+            if left is not None:
+                return _describe(job, left, keys)
         store.delete(clip)
     with _scratch(job, ".mp4") as path:
         made = _make(job, path)
@@ -94,6 +93,16 @@ def _publish(job: _Job, keys: list[str]) -> RenderedClip:
         if not store.put_file(clip, path):  # another run was quicker: what counts is what lies there
             return _publish(job, keys)
     return rendered
+
+
+def _left_behind(job: _Job, path: Path) -> _Made | None:
+    """What an earlier run made, if it is sound."""
+    try:
+        found = look(path)
+    except CheckFailed:
+        return None
+    checks = _checks(job, found, Attempt(MAX_GAIN_DB, None))
+    return _Made(path, found, checks) if all(c.ok for c in checks) else None
 
 
 @contextmanager

@@ -1,0 +1,89 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from cli.local import clip, cut, plan, shots
+from cli.options import build_options
+from tests.media import CUTS_S, RATE, Media
+from topclip.media.probe import probe
+from topclip.model.clip import Plan
+from topclip.model.manifest import Manifest
+
+
+def run(command: click.Command, *args: object, code: int = 0) -> str:
+    done = CliRunner().invoke(command, [str(a) for a in args], standalone_mode=False)
+    if done.exception is not None:
+        raise done.exception
+    assert (done.return_value or 0) == code
+    return done.stdout
+
+
+def test_shots_prints_the_cuts(media: Media) -> None:
+    document = json.loads(run(shots, media("base.mp4"), "--json"))
+    assert document == {"fps": "25/1", "cuts": [{"frame": int(t * RATE), "time_s": t} for t in CUTS_S]}
+    assert "4 cuts" in run(shots, media("base.mp4"))
+
+
+def test_plan_prints_the_plan(media: Media) -> None:
+    flags = ("--count", 2, "--min-length", 3, "--max-length", 6, "--weight", "loudness=2", "--weight", "cuts=0")
+    document = json.loads(run(plan, media("base.mp4"), *flags, "--json"))
+    assert len(Plan.model_validate(document).highlights) == 2
+    assert document["options"]["weights"] == {"loudness": 2, "motion": 0.6, "cuts": 0}
+    assert "score" in run(plan, media("base.mp4"), *flags)
+
+
+def test_cut_makes_one_exact_clip(media: Media, tmp_path: Path) -> None:
+    out = tmp_path / "part.mp4"
+    document = json.loads(run(cut, media("base.mp4"), "--start", "4", "--end", "0:09", "--out", out, "--json"))
+    assert document == {"method": "encode", "frames": 125, "copied": 0}
+    assert probe(out).duration_s == pytest.approx(5, abs=0.04)
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_clip_leaves_clips_plan_and_manifest(media: Media, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    flags = ("--count", 2, "--min-length", 3, "--max-length", 5, "--aspect", "9:16", "--quality", "draft")
+    manifest = Manifest.model_validate_json(run(clip, media("base.mp4"), *flags, "--out", out, "--json"))
+    assert Manifest.model_validate_json((out / "manifest.json").read_bytes()) == manifest
+    assert json.loads((out / manifest.plan).read_bytes())["highlights"]
+    files = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
+    clips = {name for c in manifest.clips for name in (c.file, c.thumbnail)}
+    assert files == {"manifest.json", "plan.json", *clips}
+
+
+def test_a_failure_leaves_nothing_half_made(media: Media, tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="shorter than min_length"):
+        run(clip, media("short.mp4"), "--min-length", 20, "--out", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--count", "0"], "--count"),
+        (["--min-length", "20", "--max-length", "10"], "max_length"),
+        (["--aspect", "3:2"], "3:2"),
+        (["--weight", "charm=1"], "no signal"),
+        (["--range", "9"], "START-END"),
+        (["--mode", "ranges"], "ranges"),
+    ],
+)
+def test_a_bad_flag_is_named(media: Media, flags: list[str], words: str) -> None:
+    with pytest.raises(click.UsageError, match=words):
+        run(plan, media("short.mp4"), *flags)
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "value"),
+    [
+        ({"count": 3}, "count", 3),
+        ({"ranges": ((1.0, 2.0),)}, "mode", "ranges"),
+        ({"aspect": None, "weights": ()}, "aspect", "source"),
+    ],
+)
+def test_flags_become_options(given: dict[str, Any], field: str, value: object) -> None:
+    assert getattr(build_options(given), field) == value

@@ -1,0 +1,282 @@
+"""Clips as an independent decoder sees them: which frames, what shape, how loud, and what is left behind."""
+
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.media import CUTS_S, RATE, Media, ffmpeg
+from tests.unit.conftest import make_context, request_for
+from topclip import run_local
+from topclip.errors import JobCancelled, MediaError, NoHighlights
+from topclip.media.geometry import plan_geometry
+from topclip.media.probe import probe
+from topclip.model.clip import ClipSpec, FailedClip, RenderedClip
+from topclip.model.job import Stage
+from topclip.model.request import Aspect, ClipRequest, Fit, Upload
+from topclip.model.source import SourceInfo
+from topclip.pipeline import __doc__ as order_in_words
+from topclip.pipeline.analyse import analyse_chunk
+from topclip.pipeline.chunk import plan_chunks
+from topclip.pipeline.context import StageContext
+from topclip.pipeline.finalise import finalise
+from topclip.pipeline.plan import make_plan
+from topclip.pipeline.probe import probe_source
+from topclip.pipeline.render import render_clip
+from topclip.storage.base import job_folder
+
+WIDTH, HEIGHT = 48, 28
+
+
+def frames_of(path: Path, *more: str) -> NDArray[np.int16]:
+    """The file's frames as small grey pictures, in display order, by ffmpeg itself."""
+    scale = ["-vf", f"scale={WIDTH}:{HEIGHT},format=gray", "-fps_mode", "passthrough", "-f", "rawvideo", "-"]
+    done = subprocess.run(
+        [ffmpeg(), "-v", "error", "-xerror", "-i", path, *more, *scale], capture_output=True, check=True
+    )
+    assert not done.stderr, done.stderr.decode()
+    return np.frombuffer(done.stdout, np.uint8).reshape(-1, HEIGHT, WIDTH).astype(np.int16)
+
+
+def prepared(request: ClipRequest, ctx: StageContext) -> tuple[SourceInfo, tuple[ClipSpec, ...]]:
+    info = probe_source(request, ctx)
+    for chunk in plan_chunks(info):
+        analyse_chunk(request, info, chunk, ctx)
+    return info, make_plan(request, info, ctx).specs
+
+
+def rendered(path: Path, ctx: StageContext, **options: object) -> list[tuple[RenderedClip, Path]]:
+    request = request_for(path, **options)
+    info, specs = prepared(request, ctx)
+    clips = []
+    for spec in specs:
+        result = render_clip(request, info, spec, ctx)
+        assert isinstance(result, RenderedClip), result
+        with ctx.store.local_path(result.key) as file:
+            clips.append((result, file))
+    return clips
+
+
+EXACT = [
+    *("short.mp4", "open_gop.mp4", "vfr.mp4", "short.ts", "offset.ts", "short.avi", "short.webm", "tenbit.mkv"),
+    *("ntsc.mkv", "short.mpg", "short.mov", "slides.mp4", "short.flv", "fragmented.mp4", "raw.h264"),
+]
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_a_clip_holds_exactly_the_frames_of_its_range(media: Media, ctx: StageContext, name: str) -> None:
+    (first, start), (middle, part) = rendered(media(name), ctx, mode="ranges", ranges=[[0, 1.7], [3.3, 5.9]])
+    source = frames_of(media(name))
+    for clip, file in ((first, start), (middle, part)):
+        found = frames_of(file)
+        assert len(found) == clip.frames
+        begin = (
+            0 if clip is first else int(np.argmin([np.abs(source[i] - found[0]).mean() for i in range(len(source))]))
+        )
+        assert np.abs(source[begin : begin + len(found)] - found).mean() < 4
+        assert clip.duration_s == pytest.approx(clip.end_s - clip.start_s, abs=0.05)
+    if name not in ("vfr.mp4", "slides.mp4"):
+        rate = 30000 / 1001 if name == "ntsc.mkv" else RATE
+        assert middle.frames == pytest.approx((middle.end_s - middle.start_s) * rate, abs=0.1)
+        assert np.argmin(np.abs(source[100:] - found[-1]).mean(axis=(1, 2))) + 100 == round(middle.end_s * rate) - 1
+
+
+def test_a_clip_that_ends_at_a_cut_shows_nothing_of_the_next_shot(media: Media, ctx: StageContext) -> None:
+    ((_, file),) = rendered(media("base.mp4"), ctx, mode="ranges", ranges=[[CUTS_S[0], CUTS_S[1]]])
+    found, source = frames_of(file), frames_of(media("base.mp4"))
+    first, last = int(CUTS_S[0] * RATE), int(CUTS_S[1] * RATE)
+    assert len(found) == last - first
+    for frame, inside, outside in ((found[0], first, first - 1), (found[-1], last - 1, last)):
+        assert np.abs(frame - source[inside]).mean() * 4 < np.abs(frame - source[outside]).mean()
+
+
+SHAPES = [("9:16", "crop"), ("9:16", "blur"), ("1:1", "pad"), ("4:5", "crop"), ("16:9", "blur"), ("source", "crop")]
+ODD_ONES = ["short.mp4", "rotated.mp4", "anamorphic.mp4", "odd.mkv", "rgb.mov", "full_range.mp4", "interlaced.mpg"]
+
+
+@pytest.mark.parametrize("name", ODD_ONES)
+@pytest.mark.parametrize(("aspect", "fit"), SHAPES)
+def test_every_source_gets_the_wanted_shape(media: Media, name: str, aspect: str, fit: str) -> None:
+    video = probe(media(name)).video
+    geometry = plan_geometry(video, Aspect(aspect), Fit(fit))
+    wanted = video.display_width / video.display_height
+    if aspect != "source":
+        wanted = float(Fraction(aspect.replace(":", "/")))
+    assert geometry.canvas.width / geometry.canvas.height == pytest.approx(
+        wanted, abs=0.02 if aspect == "source" else 0.01
+    )
+    assert geometry.canvas.width % 2 == geometry.canvas.height % 2 == 0
+    assert geometry.scaled.width <= geometry.crop.width + 1
+    assert geometry.scaled.height <= geometry.crop.height + 1
+
+
+@pytest.mark.parametrize(("name", "aspect", "fit"), [
+    ("rotated.mp4", "source", "crop"), ("anamorphic.mp4", "9:16", "crop"), ("odd.mkv", "1:1", "blur"),
+    ("rgb.mov", "9:16", "pad"), ("interlaced.mpg", "4:5", "blur"), ("full_range.mp4", "16:9", "crop"),
+])  # fmt: skip
+def test_the_shape_is_rendered(media: Media, ctx: StageContext, name: str, aspect: str, fit: str) -> None:
+    ((clip, file),) = rendered(media(name), ctx, mode="ranges", ranges=[[0.5, 1.5]], aspect=aspect, fit=fit)
+    video = probe(file).video
+    assert (
+        (video.width, video.height)
+        == (clip.width, clip.height)
+        == plan_geometry(probe(media(name)).video, Aspect(aspect), Fit(fit)).canvas
+    )
+    assert (video.pixel_format, video.sample_aspect, video.rotation) == ("yuv420p", "1/1", 0)
+
+
+def test_a_rotated_picture_comes_out_upright(media: Media, ctx: StageContext) -> None:
+    ((_, file),) = rendered(media("rotated.mp4"), ctx, mode="ranges", ranges=[[1, 2]])
+    flat = frames_of(media("short.mp4"))[30]
+    upright = frames_of(file)[5]
+    turned = np.rot90(flat, 1)  # as the display matrix says: 90 degrees counter-clockwise
+    small = upright[:: HEIGHT // 14, :: WIDTH // 16][:14, :16]
+    same, other = (t[:: t.shape[0] // 14, :: t.shape[1] // 14][:14, :14] for t in (turned, np.rot90(turned, 2)))
+    assert np.abs(small[:14, :14] - same).mean() < np.abs(small[:14, :14] - other).mean()
+
+
+def test_pad_and_blur_keep_the_whole_picture_in_the_middle(media: Media, ctx: StageContext) -> None:
+    ((padded, file),) = rendered(media("short.mp4"), ctx, mode="ranges", ranges=[[5, 6]], aspect="1:1", fit="pad")
+    frame = frames_of(file)[3]
+    assert padded.width == padded.height
+    assert frame[:4].max() < 24
+    assert frame[10:18].max() > 40
+
+
+@pytest.mark.parametrize("target", [-14.0, -20.0])
+def test_loudness_is_on_target(media: Media, ctx: StageContext, target: float) -> None:
+    for clip, file in rendered(media("base.mp4"), ctx, mode="ranges", ranges=[[1, 5], [10, 14]], loudness=target):
+        done = subprocess.run(
+            [ffmpeg(), "-i", file, "-af", "ebur128", "-f", "null", "-"], capture_output=True, text=True, check=True
+        )
+        summary = done.stderr[done.stderr.rindex("Integrated loudness") :]
+        assert float(summary.split("I:")[1].split("LUFS")[0]) == pytest.approx(target, abs=1)
+        assert {c.name for c in clip.checks} >= {"frames", "duration", "decodes", "starts_together", "loudness", "size"}
+
+
+@pytest.mark.parametrize(
+    "name", ["mute.mp4", "silent.mp4", "late_sound.mp4", "short_sound.mp4", "surround.mkv", "mono.mp4", "black.mp4"]
+)
+def test_any_kind_of_sound_makes_a_good_clip(media: Media, ctx: StageContext, name: str) -> None:
+    (_, _), (clip, file) = rendered(media(name), ctx, mode="ranges", ranges=[[0, 2], [4, 6]])
+    assert all(c.ok for c in clip.checks)
+    audio = probe(file).audio
+    if name == "mute.mp4":
+        assert audio is None
+    else:
+        assert audio is not None
+        assert (audio.codec, audio.sample_rate_hz, audio.channels) == ("aac", 48_000, 2)
+
+
+def test_the_file_is_ready_for_the_web(media: Media, ctx: StageContext) -> None:
+    ((clip, file),) = rendered(media("short.mp4"), ctx, mode="ranges", ranges=[[1, 3]])
+    content = file.read_bytes()
+    assert 0 < content.index(b"moov") < content.index(b"mdat")
+    with ctx.store.local_path(clip.thumbnail_key) as thumbnail:
+        assert thumbnail.read_bytes()[:3] == b"\xff\xd8\xff"
+
+
+# --- the stage ------------------------------------------------------------------------------------------------
+
+
+def test_rendering_again_finds_what_is_there(media: Media, ctx: StageContext) -> None:
+    request = request_for(media("short.mp4"), mode="ranges", ranges=[[1, 3]])
+    info, (spec,) = prepared(request, ctx)
+    first = render_clip(request, info, spec, ctx)
+    without_ffmpeg = StageContext(**{**vars(ctx), "ffmpeg": "/nowhere/ffmpeg"})
+    assert render_clip(request, info, spec, without_ffmpeg) == first
+
+
+def test_a_clip_left_without_its_description_is_taken_up(media: Media, ctx: StageContext) -> None:
+    request = request_for(media("short.mp4"), mode="ranges", ranges=[[1, 3]])
+    info, (spec,) = prepared(request, ctx)
+    first = render_clip(request, info, spec, ctx)
+    assert isinstance(first, RenderedClip)
+    ctx.store.delete(first.key.replace(".mp4", ".json"))
+    assert render_clip(request, info, spec, ctx) == first
+    ctx.store.delete(first.key.replace(".mp4", ".json"))
+    ctx.store.delete(first.key)
+    ctx.store.put_bytes(first.key, b"not a clip")
+    again = render_clip(request, info, spec, ctx)
+    assert isinstance(again, RenderedClip)
+    assert ctx.store.size(again.key) == again.size_bytes > 1000
+
+
+def test_a_cancelled_clip_leaves_nothing(media: Media, tmp_path: Path) -> None:
+    path = media("base.mp4")
+    request = request_for(path, mode="ranges", ranges=[[1, 20]], quality="high")
+    ctx = make_context(tmp_path / "store")
+    info, (spec,) = prepared(request, ctx)
+
+    def stop(done_s: float, total_s: float) -> None:
+        raise JobCancelled("cancelled")
+
+    stopping = StageContext(**{**vars(ctx), "report": stop})
+    with pytest.raises(JobCancelled):
+        render_clip(request, info, spec, stopping)
+    assert list(ctx.store.staging().iterdir()) == []
+    assert not any("clips" in key for key in ctx.store.list(job_folder(ctx.job_id)))
+
+
+def test_a_clip_that_cannot_be_made_is_a_value(media: Media, ctx: StageContext) -> None:
+    request = request_for(media("short.mp4"), mode="ranges", ranges=[[1, 3], [4, 5]])
+    info, (good, bad) = prepared(request, ctx)
+    results = [render_clip(request, info, spec, ctx) for spec in (good, bad.model_copy(update={"frames": 99}))]
+    assert isinstance(results[1], FailedClip)
+    assert results[1].code == "CHECK_FAILED"
+    assert "frames" in results[1].message
+    final = finalise(request, info, make_plan(request, info, ctx).plan_key, results, ctx)
+    assert [c.n for c in final.manifest.clips] == [1]
+    assert [c.n for c in final.manifest.failed] == [2]
+    with pytest.raises(MediaError):
+        finalise(request, info, "jobs/x/plan-y.json", results[1:], ctx)
+    assert list(ctx.store.staging().iterdir()) == []
+
+
+# --- the whole flow -------------------------------------------------------------------------------------------
+
+
+def test_the_order_of_the_stages_is_said_alike_everywhere() -> None:
+    assert tuple(Stage) == run_local.ORDER
+    words = str(order_in_words).split(":")[1]
+    places = [words.index(stage.value) for stage in Stage]
+    assert places == sorted(places)
+
+
+def test_the_whole_flow_makes_what_the_manifest_says(media: Media, tmp_path: Path) -> None:
+    stages: list[Stage] = []
+    ctx = make_context(tmp_path / "store")
+    content = media("base.mp4").read_bytes()
+    ctx.store.put_bytes(f"{job_folder(ctx.job_id)}/source.mp4", content)
+    source = Upload(key=f"{job_folder(ctx.job_id)}/source.mp4", name="talk.mp4")
+    options = request_for(tmp_path, count=2, min_length=3, max_length=6, aspect="9:16").options
+    request = ClipRequest(source=source, options=options)
+    result = run_local.run(request, ctx, lambda stage, done, total: stages.append(stage))
+    assert [s for i, s in enumerate(stages) if i == 0 or stages[i - 1] != s] == list(Stage)
+    assert len(result.manifest.clips) == 2
+    assert any(c.start_s < 12 < c.end_s for c in result.manifest.clips)  # the planted loud moment
+    folder = Path(f"{job_folder(ctx.job_id)}")
+    for clip in result.manifest.clips:
+        assert ctx.store.size(str(folder / clip.file)) == clip.size_bytes
+        assert ctx.store.exists(str(folder / clip.thumbnail))
+    assert ctx.store.exists(str(folder / result.manifest.plan))
+    assert run_local.run(request, ctx) == result
+
+
+def test_two_runs_make_the_same_plan(media: Media, tmp_path: Path) -> None:
+    plans = []
+    for n in range(2):
+        ctx = make_context(tmp_path / str(n), threads=1 + n)
+        request = request_for(media("vfr.mp4"), mode="plan", count=3, min_length=2, max_length=5)
+        result = run_local.run(request, ctx)
+        assert result.manifest.clips == ()
+        plans.append(ctx.store.get_bytes(result.plan_key))
+    assert plans[0] == plans[1]
+
+
+def test_too_short_a_source_has_no_highlights(media: Media, ctx: StageContext) -> None:
+    with pytest.raises(NoHighlights):
+        run_local.run(request_for(media("short.mp4"), min_length=9), ctx)

@@ -1,0 +1,70 @@
+"""The cut rule on pictures drawn by hand: what is a cut, and what only looks like one."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from topclip.analysers.shots import find_cuts
+from topclip.analysers.tracks import FrameNumbers, Tracks
+
+Picture = NDArray[np.uint8]
+
+
+def scene(seed: int, n: int, *, level: int = 120, moving: float = 1.0, noise: float = 1.5) -> list[Picture]:
+    """A smooth picture that drifts sideways under camera noise."""
+    rng = np.random.default_rng(seed)
+    x, y = np.meshgrid(np.arange(64), np.arange(36))
+    waves = [
+        (rng.uniform(0.02, 0.15), rng.uniform(0.02, 0.15), rng.uniform(0, 6), rng.uniform(15, 35)) for _ in range(5)
+    ]
+    frames = []
+    for k in range(n):
+        picture = sum(a * np.sin(u * (x + moving * k) * 6 + v * y * 6 + p) for u, v, p, a in waves)
+        frames.append(np.clip(level + picture + rng.normal(0, noise, x.shape), 0, 255).astype(np.uint8))
+    return frames
+
+
+def cuts_of(frames: list[Picture]) -> list[int]:
+    numbers = FrameNumbers()
+    for i, frame in enumerate(frames):
+        numbers.add(i, frame, is_owned=True)
+    empty = np.empty(0, np.float32)
+    tracks = Tracks(**numbers.arrays(), loudness_lufs=empty, levels_db=empty, n_corrupt=np.zeros(1, np.int64))
+    return [int(c) for c in find_cuts(tracks)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_hard_cut_is_found_at_its_frame(seed: int) -> None:
+    assert cuts_of(scene(seed, 30, level=90) + scene(seed + 100, 30, level=150)) == [30]
+
+
+def test_a_cut_from_a_still_to_a_busy_shot_is_found() -> None:
+    rng = np.random.default_rng(5)
+    busy = [rng.integers(0, 255, (36, 64)).astype(np.uint8) for _ in range(30)]
+    assert cuts_of(scene(1, 30, level=60, moving=0) + busy) == [30]
+
+
+def test_steady_motion_is_no_cut() -> None:
+    assert cuts_of(scene(3, 80, moving=3)) == []
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4])
+def test_a_flash_is_no_cut(length: int) -> None:
+    frames = scene(4, 60, level=90)
+    for k in range(30, 30 + length):
+        frames[k] = np.clip(frames[k].astype(int) + 110, 0, 255).astype(np.uint8)
+    assert cuts_of(frames) == []
+
+
+def test_a_fast_pan_is_no_cut() -> None:
+    still, pan = scene(6, 30, moving=0), scene(6, 12, moving=7)
+    assert cuts_of(still + pan + [pan[-1]] * 30) == []
+
+
+def test_two_quick_cuts_are_both_found() -> None:
+    assert cuts_of(scene(1, 30, level=70) + scene(2, 10, level=180) + scene(3, 30, level=90)) == [30, 40]
+
+
+def test_one_picture_or_none_has_no_cut() -> None:
+    assert cuts_of([]) == []
+    assert cuts_of(scene(1, 1)) == []
