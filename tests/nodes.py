@@ -71,7 +71,7 @@ class ProcessContainer(CeleryTestContainer):
 
     def ready(self) -> bool:
         assert self.ready_prompt
-        until(lambda: self.ready_prompt in self.logs() or self.status == "exited", 30, lambda: self.logs())
+        until(lambda: self.ready_prompt in self.logs() or self.status == "exited", 30, self.logs)
         return self.status == "running"
 
     def kill(self, signal: str | int = "SIGKILL") -> None:
