@@ -4,6 +4,7 @@ Runs `topclip` as a user would and knows nothing of its insides. Everything land
 `--once` it stops the stack after the job and exits with the job's exit code; else it goes on serving until Ctrl-C.
 """
 
+import argparse
 import json
 import os
 import signal
@@ -15,7 +16,6 @@ from typing import IO
 ROOT = Path(__file__).resolve().parent.parent
 TOPCLIP = str(Path(sys.executable).with_name("topclip"))
 TETHER = str(ROOT / "stack" / "tether.py")  # the stack ends with the demo, however that ends
-DATA = ROOT / "var" / "demo"
 FOOTAGE = ROOT / "demo" / "footage.mp4"
 OPTIONS = ("--count", "4", "--min-length", "6", "--max-length", "15", "--aspect", "9:16")
 TAIL_LINES = 25
@@ -24,26 +24,28 @@ INTERRUPTED = 130
 
 def main(argv: list[str]) -> int:
     """Run the demo; its exit code."""
-    if argv not in ([], ["--once"]):
-        sys.stderr.write("usage: run.py [--once]\n")
-        return 2
+    parser = argparse.ArgumentParser(description="TopClip on a real video.")
+    parser.add_argument("--once", action="store_true", help="end after the job, with its exit code")
+    parser.add_argument("--data-dir", type=Path, default=ROOT / "var" / "demo", help="where everything lands")
+    wanted = parser.parse_args(argv)
+    data: Path = wanted.data_dir.absolute()
     signal.signal(signal.SIGTERM, _interrupt)
-    DATA.mkdir(parents=True, exist_ok=True)
-    log = DATA / "up.log"
+    data.mkdir(parents=True, exist_ok=True)
+    log = data / "up.log"
     say(f"starting Redis, a worker, Flower and the web server (their log: {log})")
     with log.open("w") as stderr:
-        stack = start(stderr)
+        stack = start(data, stderr)
         try:
-            return show(stack, log, is_once=bool(argv))
+            return show(stack, data, log, is_once=wanted.once)
         except KeyboardInterrupt:
-            return INTERRUPTED if argv else 0
+            return INTERRUPTED if wanted.once else 0
         finally:
             stop(stack)
 
 
-def start(stderr: IO[str]) -> subprocess.Popen[str]:
+def start(data: Path, stderr: IO[str]) -> subprocess.Popen[str]:
     """Start the stack, out of reach of the terminal's Ctrl-C: the demo stops it in order."""
-    command = [TOPCLIP, "up", "--json", "--port", "0", "--flower-port", "0", "--data-dir", str(DATA)]
+    command = [TOPCLIP, "up", "--json", "--port", "0", "--flower-port", "0", "--data-dir", str(data)]
     return subprocess.Popen(
         [sys.executable, TETHER, str(os.getpid()), *command],
         stdout=subprocess.PIPE,
@@ -54,7 +56,7 @@ def start(stderr: IO[str]) -> subprocess.Popen[str]:
     )
 
 
-def show(stack: subprocess.Popen[str], log: Path, *, is_once: bool) -> int:
+def show(stack: subprocess.Popen[str], data: Path, log: Path, *, is_once: bool) -> int:
     """Submit the footage, print where everything is, and keep serving unless told otherwise; the job's exit code."""
     assert stack.stdout is not None
     line = stack.stdout.readline()
@@ -63,7 +65,7 @@ def show(stack: subprocess.Popen[str], log: Path, *, is_once: bool) -> int:
         say("the stack did not start")
         return stack.wait() or 1
     urls = json.loads(line)
-    clips = DATA / "made"
+    clips = data / "made"
     say(f"page    {urls['web']}\nFlower  {urls['flower']}\n\nsubmitting {FOOTAGE.relative_to(ROOT)}")
     submit = [TOPCLIP, "submit", str(FOOTAGE), "--url", urls["web"], "--watch", "--out", str(clips), *OPTIONS]
     code = subprocess.run(submit, check=False).returncode
