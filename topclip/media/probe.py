@@ -249,6 +249,15 @@ def _reason(err: BaseException) -> str:
     return text if isinstance(text, str) else type(err).__name__
 
 
+def fault(path: str) -> str | None:
+    """What speaks against a file as a source, None if nothing does."""
+    try:
+        probe(Path(path))
+    except TopClipError as err:
+        return err.message
+    return None
+
+
 def main(argv: list[str]) -> int:
     """Print the probe of a file, or why there is none."""
     out = sys.stdout
