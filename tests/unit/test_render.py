@@ -81,7 +81,8 @@ def test_a_clip_holds_exactly_the_frames_of_its_range(media: Media, ctx: StageCo
     if name not in ("vfr.mp4", "slides.mp4"):
         rate = 30000 / 1001 if name == "ntsc.mkv" else RATE
         assert middle.frames == pytest.approx((middle.end_s - middle.start_s) * rate, abs=0.1)
-        assert np.argmin(np.abs(source[100:] - found[-1]).mean(axis=(1, 2))) + 100 == round(middle.end_s * rate) - 1
+        apart = np.abs(source - found[-1]).mean(axis=(1, 2))
+        assert apart[round(middle.end_s * rate) - 1] < apart.min() + 0.5  # a rate conversion shows a frame twice
 
 
 def test_a_clip_that_ends_at_a_cut_shows_nothing_of_the_next_shot(media: Media, ctx: StageContext) -> None:

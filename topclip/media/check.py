@@ -1,6 +1,6 @@
 """Look at a rendered clip as a stranger would: open it anew, decode it to the end, compare with what was wanted."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -50,8 +50,11 @@ class Found:
     momentary_lufs: NDArray[np.float64]
 
 
-def look(path: Path) -> Found:
-    """Decode a clip to the end. Raises: CheckFailed if it cannot be opened or has no picture."""
+def look(path: Path, tick: Callable[[], None]) -> Found:
+    """Decode a clip to the end.
+
+    tick(): called for each frame; may raise to stop. Raises: CheckFailed if it cannot be opened or has no picture.
+    """
     with _opened(path) as container:
         if not container.streams.video:
             raise CheckFailed("the clip has no picture")
@@ -59,16 +62,16 @@ def look(path: Path) -> Found:
         audio = next(iter(container.streams.audio), None)
         audio_s = None
         if audio is not None:
-            tick = audio.time_base or Fraction(1, 48_000)
-            start = float((audio.start_time or 0) * tick)
-            audio_s = (start, start + float((audio.duration or 0) * tick))
+            unit = audio.time_base or Fraction(1, 48_000)
+            start = float((audio.start_time or 0) * unit)
+            audio_s = (start, start + float((audio.duration or 0) * unit))
         return Found(
             codecs=tuple(s.codec_context.name for s in (*container.streams.video, *container.streams.audio)),
             pixel_format=str(context.pix_fmt),
             size=Size(context.width, context.height),
-            pictures=_watch(container),
+            pictures=_watch(container, tick),
             audio_s=audio_s,
-            momentary_lufs=np.array([b.momentary_lufs for b in measure_file(path)]),
+            momentary_lufs=np.array([b.momentary_lufs for b in measure_file(path, tick)]),
         )
 
 
@@ -79,23 +82,24 @@ def _opened(path: Path) -> InputContainer:
         raise CheckFailed(f"the clip cannot be read: {err.message}") from err
 
 
-def _watch(container: InputContainer) -> Pictures:
+def _watch(container: InputContainer, tick: Callable[[], None]) -> Pictures:
     video = container.streams.video[0]
     video.codec_context.thread_count = 1
-    tick = float(video.time_base or Fraction(1))
+    unit_s = float(video.time_base or Fraction(1))
     scaler, seen = VideoReformatter(), Pictures()
     try:
         for frame in container.decode(video):
-            at_s = (frame.pts or 0) * tick
+            tick()
+            at_s = (frame.pts or 0) * unit_s
             if not seen.n_frames:
                 seen.start_s = at_s
             seen.n_frames += 1
-            seen.end_s = at_s + (frame.duration or 0) * tick  # shown at least so long
+            seen.end_s = at_s + (frame.duration or 0) * unit_s  # shown at least so long
             seen.brightest = max(seen.brightest, _brightness(scaler, frame))
     except FFmpegError as err:
         seen.fault = str(err)
     if video.duration:
-        seen.end_s = seen.start_s + video.duration * tick
+        seen.end_s = seen.start_s + video.duration * unit_s
     return seen
 
 

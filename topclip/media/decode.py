@@ -5,7 +5,7 @@ cannot be decoded is passed over and counted.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -59,6 +59,8 @@ class Faults:
 
     n_corrupt: int = 0
     reasons: set[str] = field(default_factory=set)
+    tick: Callable[[], None] = lambda: None
+    """Called for each packet, lead-in too; may raise to stop."""
 
     def count(self, err: BaseException) -> None:
         """Note one packet that could not be decoded."""
@@ -157,6 +159,7 @@ class _Pass:
             except (FFmpegError, OSError) as err:
                 self._faults.count(err)  # the file breaks off here
                 break
+            self._faults.tick()
             yield from self._from_packet(packet)
         if not self._audio_done:
             yield from self._meter.finish()

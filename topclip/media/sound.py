@@ -4,7 +4,7 @@ What is measured is the stereo mix at 48 kHz that a clip will carry, so that a g
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -118,8 +118,11 @@ def _block(frame: AudioFrame, start_s: float, *, is_full: bool) -> SoundBlock:
     return SoundBlock(start_s, loudness, levels.astype(np.float32), peak)
 
 
-def measure_file(path: Path) -> list[SoundBlock]:
-    """All blocks of a file's sound, from its start; empty if it has none. Raises: MediaError."""
+def measure_file(path: Path, tick: Callable[[], None]) -> list[SoundBlock]:
+    """All blocks of a file's sound, from its start; empty if it has none.
+
+    tick(): called for each packet; may raise to stop. Raises: MediaError.
+    """
     blocks: list[SoundBlock] = []
     with open_media(path) as container:
         stream = audio_stream(container)
@@ -127,6 +130,7 @@ def measure_file(path: Path) -> list[SoundBlock]:
             return blocks
         meter = Meter(Fraction(0))
         for packet in container.demux(stream):
+            tick()
             try:
                 frames = packet.decode()
             except FFmpegError:

@@ -53,12 +53,13 @@ def measure_chunk(path: Path, info: SourceInfo, chunk: Chunk, ctx: StageContext)
     end_s = chunk.end_s if span.end_pts is not None else math.ceil(info.duration_s / SOUND_HOP_S) * SOUND_HOP_S
     sound = SoundNumbers(chunk.start_s, end_s if info.audio is not None else chunk.start_s)
     origin_s = float(info.video.start_pts * info.video.tick)
-    faults = Faults()
+    at_s = 0.0
+    faults = Faults(tick=lambda: ctx.report(at_s, chunk.duration_s))
     for item in decode_span(path, info, span, faults):
         if isinstance(item, Picture):
             frames.add(item.pts, item.thumb, is_owned=item.is_owned)
-            at_s = float((item.pts - info.video.start_pts) * info.video.tick)
-            ctx.report(min(max(0.0, at_s - chunk.start_s), chunk.duration_s), chunk.duration_s)
+            source_s = float((item.pts - info.video.start_pts) * info.video.tick)
+            at_s = min(max(0.0, source_s - chunk.start_s), chunk.duration_s)
         else:
             sound.add(item.start_s - origin_s, item.momentary_lufs, item.levels_db)
     return Tracks(**frames.arrays(), **sound.arrays(), n_corrupt=np.array([faults.n_corrupt], np.int64))

@@ -35,6 +35,11 @@ class _Job(NamedTuple):
     spec: ClipSpec
     ctx: StageContext
 
+    def tick(self) -> None:
+        """Ask whether the job still runs, where ffmpeg does not: all is rendered, only checks go on."""
+        length_s = self.spec.end_s - self.spec.start_s
+        self.ctx.report(length_s, length_s)
+
 
 class _Made(NamedTuple):
     """A file and what was found in it."""
@@ -98,7 +103,7 @@ def _publish(job: _Job, keys: list[str]) -> RenderedClip:
 def _left_behind(job: _Job, path: Path) -> _Made | None:
     """What an earlier run made, if it is sound."""
     try:
-        found = look(path)
+        found = look(path, job.tick)
     except CheckFailed:
         return None
     checks = _checks(job, found, Attempt(MAX_GAIN_DB, None))
@@ -139,7 +144,7 @@ def _try(job: _Job, path: Path, attempt: Attempt) -> _Made:
     length_s = spec.end_s - spec.start_s
     args = clip_args(job.source, job.info, spec, attempt, out=path, threads=ctx.threads)
     run_ffmpeg(ctx.ffmpeg, args, lambda done_s: ctx.report(min(done_s, length_s), length_s))
-    found = look(path)
+    found = look(path, job.tick)
     return _Made(path, found, _checks(job, found, attempt))
 
 
@@ -169,7 +174,7 @@ def _checks(job: _Job, found: Found, attempt: Attempt) -> tuple[Check, ...]:
 
 def _source_is_black(job: _Job) -> bool:
     span = Span(job.spec.start_pts, job.spec.end_pts)
-    items = decode_span(job.source, job.info.model_copy(update={"audio": None}), span, Faults())
+    items = decode_span(job.source, job.info.model_copy(update={"audio": None}), span, Faults(tick=job.tick))
     return all(item.thumb.mean() <= BLACK_LEVEL for item in items if isinstance(item, Picture) and item.is_owned)
 
 
@@ -177,7 +182,7 @@ def _describe(job: _Job, made: _Made, keys: list[str]) -> RenderedClip:
     """The clip's facts; makes and publishes its thumbnail."""
     with _scratch(job, ".jpg") as picture:
         at_s = (job.spec.end_s - job.spec.start_s) / 3
-        run_ffmpeg(job.ctx.ffmpeg, thumbnail_args(made.path, at_s, picture), lambda _: job.ctx.report(1.0, 1.0))
+        run_ffmpeg(job.ctx.ffmpeg, thumbnail_args(made.path, at_s, picture), lambda _: job.tick())
         job.ctx.store.put_file(keys[1], picture)
     pictures = made.found.pictures
     return RenderedClip(
