@@ -4,6 +4,7 @@ import subprocess
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -58,6 +59,16 @@ def rendered(path: Path, ctx: StageContext, **options: object) -> list[tuple[Ren
         with ctx.store.local_path(result.key) as file:
             clips.append((result, file))
     return clips
+
+
+@pytest.mark.parametrize("name", ["short.avi", "short.flv", "short.mp4"])
+def test_sound_goes_on_without_a_step_whatever_the_clock_of_the_picture(
+    media: Media, ctx: StageContext, name: str
+) -> None:
+    for _, file in rendered(media(name), ctx, count=1, min_length=2, max_length=4):
+        with av.open(str(file)) as container:
+            times = [p.pts for p in container.demux(audio=0) if p.pts is not None]
+        assert set(np.diff(times[:-1])) == {1024}
 
 
 EXACT = [

@@ -119,7 +119,7 @@ def _video_codec(info: SourceInfo, spec: ClipSpec) -> list[str]:
     last = f"if(eq(N\\,{spec.frames - 1})\\,{length}-DTS+STARTDTS\\,DURATION)"
     return [
         *("-bsf:v", f"setts=pts=PTS:dts=DTS:duration={last}"),
-        *("-fps_mode", "passthrough", "-enc_time_base", info.video.time_base.replace("/", ":")),
+        *("-fps_mode", "passthrough", "-enc_time_base:v", info.video.time_base.replace("/", ":")),
         *("-c:v", "libx264", "-preset", preset, "-crf", crf),
         *("-profile:v", "high", "-flags:v", "+bitexact"),
     ]
