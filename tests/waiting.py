@@ -7,7 +7,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(ask: Callable[[], T], seconds: float, otherwise: str | Callable[[], str] = "", step_s: float = 0.05) -> T:
+def until(
+    ask: Callable[[], T], seconds: float = 30, otherwise: str | Callable[[], str] = "", step_s: float = 0.05
+) -> T:
     """The first true answer. Raises: AssertionError with `otherwise` when the time is up."""
     end = time.monotonic() + seconds
     while not (answer := ask()):

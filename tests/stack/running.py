@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.stack.waiting import until
+from tests.waiting import until
 
 TOPCLIP = str(Path(sys.executable).with_name("topclip"))
 READY_S = 60.0
@@ -43,7 +43,7 @@ class Running:
             self._lines.extend(stdout)
 
     def wait_ready(self) -> None:
-        until(lambda: bool(self._lines) or self.process.poll() is not None, READY_S, "being ready")
+        until(lambda: bool(self._lines) or self.process.poll() is not None, READY_S, "not ready in time")
         assert self._lines, self.stderr[-3000:]
 
     @property

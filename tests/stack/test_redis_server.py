@@ -18,7 +18,7 @@ from stack.programs import redis_program
 from stack.redis_server import DataFolderLock, RedisServer, answers, binary
 from stack.slot import Slot
 from stack.supervisor import Child, Supervisor
-from tests.stack.waiting import until
+from tests.waiting import until
 from topclip.config import Settings
 from topclip.errors import ConfigError
 

@@ -13,7 +13,7 @@ import pytest
 
 from stack.console import Console
 from stack.supervisor import Program, StartupFailed, Supervisor
-from tests.stack.waiting import until
+from tests.waiting import until
 
 SLEEPER = "import time; time.sleep(600)"
 

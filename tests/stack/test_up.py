@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from tests.stack.running import TOPCLIP, Running, alive, stack
-from tests.stack.waiting import until
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_nothing_outlives_it_when_it_is_killed(tmp_path: Path) -> None:
         assert len(tree) >= 7
         running.process.send_signal(signal.SIGKILL)
         running.process.wait()
-        until(lambda: alive(tree) == [], 10, "being gone")
+        until(lambda: alive(tree) == [], 10, "something is still alive")
 
 
 def test_two_stacks_share_one_redis_and_one_folder(shared: Running, tmp_path: Path) -> None:

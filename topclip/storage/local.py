@@ -152,7 +152,7 @@ def _link(source: Path, target: Path) -> bool:
 
 @contextlib.contextmanager
 def _translated(key: str) -> Iterator[None]:
-    """Errors of the file system and of obstore become ours."""
+    """Errors of the file system become ours."""
     try:
         yield
     except FileNotFoundError as err:
