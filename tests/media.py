@@ -218,6 +218,11 @@ RECIPES: dict[str, Callable[[Media, Path], None]] = {
     "short.mov": _from_base("-c:v", "prores_ks", "-profile:v", "0", "-c:a", "pcm_s16le"),
     "short.avi": _from_base("-c:v", "mpeg4", "-bf", "2", "-q:v", "4", "-c:a", "libmp3lame"),
     "short.flv": _from_base(*X264, *AAC),
+    # One reference frame whose pts lies two frames too early, as MPEG-PS writers are seen to leave them.
+    "backwards.ts": _from_base(
+        *("-c:v", "mpeg2video", "-q:v", "4", "-bf", "2", "-c:a", "mp2"),
+        *("-bsf:v", "setts=pts=if(eq(N\\,100)\\,PTS-2*DURATION\\,PTS)", "-f", "mpegts"),
+    ),
     "short.mpg": _from_base("-c:v", "mpeg2video", "-q:v", "4", "-bf", "2", "-c:a", "mp2"),
     "short.webm": _from_base(
         "-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "400k", "-c:a", "libopus"

@@ -73,7 +73,7 @@ def test_sound_goes_on_without_a_step_whatever_the_clock_of_the_picture(
 
 EXACT = [
     *("short.mp4", "open_gop.mp4", "vfr.mp4", "short.ts", "offset.ts", "short.avi", "short.webm", "tenbit.mkv"),
-    *("ntsc.mkv", "short.mpg", "short.mov", "slides.mp4", "short.flv", "fragmented.mp4", "raw.h264"),
+    *("ntsc.mkv", "backwards.ts", "short.mpg", "short.mov", "slides.mp4", "short.flv", "fragmented.mp4", "raw.h264"),
 ]
 
 

@@ -194,11 +194,13 @@ class _Pass:
         return Picture(pts, np.asarray(small.to_ndarray(), np.uint8), start is None or pts >= start)
 
     def _time(self, frame: VideoFrame) -> int:
-        if frame.pts is not None:
-            return int(frame.pts)
-        if frame.dts is not None:
-            return int(frame.dts)
-        return self._info.video.start_pts if self._last_pts is None else self._last_pts + self._frame_ticks
+        """The frame's time as ffmpeg takes it: where a pts runs back (MPEG-PS has such), the dts tells."""
+        pts, dts, last = frame.pts, frame.dts, self._last_pts
+        if pts is not None and (last is None or pts > last or dts is None or dts <= last):
+            return int(pts)
+        if dts is not None:
+            return int(dts)
+        return self._info.video.start_pts if last is None else last + self._frame_ticks
 
     def _sound(self, frame: object) -> Iterator[SoundBlock]:
         for block in self._meter.push(frame):  # type: ignore[arg-type]  # PyAV types a packet's frames as a union
