@@ -1,6 +1,5 @@
 """The command lines of the children: worker, web server, Flower, embedded Redis."""
 
-import os
 import secrets
 import signal
 import socket
@@ -31,8 +30,8 @@ def worker_program(settings: Settings, node: str) -> Program:
     """One Celery worker. SIGQUIT is Celery's soft shutdown: a bounded wait, then the unfinished tasks go back to their
     queue.
     """
-    concurrency = settings.concurrency or os.cpu_count() or 1
-    argv = [*PYTHON, "celery", "-A", "workers.app:app", "worker", "-n", node, "-c", str(concurrency), "-O", "fair"]
+    # Media work takes every core it can get; the server, Redis and the person at the machine come first.
+    argv = ["nice", "-n", "5", *PYTHON, "celery", "-A", "workers.app:app", "worker", "-n", node, "-O", "fair"]
     argv += ["--without-mingle", "--without-gossip", "-l", settings.log_level]
     env = settings.child_env(PYTHONUNBUFFERED="1")
     return Program("worker", lambda: argv, env, stop_signal=signal.SIGQUIT, stop_s=WORKER_STOP_S)

@@ -137,11 +137,11 @@ class WorkerContainer(ProcessContainer):
     """A Celery worker of TopClip."""
 
     def __init__(self, folder: Path, name: str, env: dict[str, str], concurrency: int = 2) -> None:
-        self._env, self._concurrency = env, concurrency
+        self._env = env | {"TOPCLIP_CONCURRENCY": str(concurrency)}
         super().__init__(folder, name)
 
     def argv(self) -> list[str]:
-        flags = ["-n", f"{self._name}@%h", "-c", str(self._concurrency), "-O", "fair", "-l", "INFO"]
+        flags = ["-n", f"{self._name}@%h", "-O", "fair", "-l", "INFO"]
         return [
             sys.executable,
             "-m",

@@ -10,7 +10,7 @@ from flask_openapi3 import OpenAPI
 from topclip.config import Settings
 from topclip.model.job import JobEvent
 from topclip.storage.base import ArtifactStore
-from web import clips, doors, errors, events, health, intake, jobs, page, status, submit
+from web import clips, doors, errors, events, health, jobs, page, status, submit
 from web.drain import drain_after_refusal
 from web.follow import Followers, Seats
 from web.metrics import Metrics
@@ -25,6 +25,10 @@ from workers.client import JobClient
 log = logging.getLogger(__name__)
 
 VIEWS = (submit, status, jobs, events, clips, health)
+
+ABANDONED_S = 3600.0
+"""An upload that nothing was written to for so long belongs to nobody any more."""
+METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH")
 
 
 def create_app(settings: Settings, client: JobClient, store: ArtifactStore) -> OpenAPI:
@@ -50,7 +54,7 @@ def create_app(settings: Settings, client: JobClient, store: ArtifactStore) -> O
 def start(app: Flask) -> None:
     """Begin to hear of changes; to be called once, in the process that serves."""
     parts = services_of(app)
-    intake.sweep(parts.store.staging())
+    parts.store.sweep(ABANDONED_S)
     parts.sniffer.start()
     parts.watch.start()
 
@@ -107,7 +111,8 @@ def _measure(app: Flask) -> None:
     def end(response: Response) -> Response:
         route = request.url_rule.rule if request.url_rule else "none"
         metrics = services().metrics
-        metrics.requests.labels(request.method, route, response.status_code).inc()
+        method = request.method if request.method in METHODS else "other"  # anybody can invent one
+        metrics.requests.labels(method, route, response.status_code).inc()
         if "begun_s" in g:
             metrics.seconds.labels(route).observe(time.perf_counter() - g.begun_s)
         return response

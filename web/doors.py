@@ -19,6 +19,7 @@ from topclip.errors import ConfigError
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 OPEN_PATHS = ("/sign-in", "/health/live", "/health/ready")
+SIGN_IN_BYTES = 4096
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -114,7 +115,8 @@ class _Doors:
         return any(found)
 
     def sign_in(self) -> ResponseReturnValue:
-        """Exchange a key for a cookie."""
+        """Exchange a key for a cookie. Anybody may ask, so little is read."""
+        request.max_content_length = SIGN_IN_BYTES
         key = request.form.get("key", "").strip()
         if not self._is_key(key):
             return sign_in_page(is_wrong=True), 401

@@ -7,7 +7,6 @@ import contextlib
 import errno
 import os
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +27,6 @@ MAX_PARTS = 16
 SYNC_BYTES = 64 * 1024 * 1024
 """So much is pushed to disk at once, while the client still sends: the rest at the end is little, and the answer quick."""
 STAGED = "upload-"
-ABANDONED_S = 3600.0
-"""A staged upload that nobody has written to for so long belongs to a process that was killed."""
 HARMLESS_SUFFIX = re.compile(r"^\.[a-z0-9]{1,8}$")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -52,14 +49,6 @@ def staged(staging: Path) -> Iterator[Path]:
         yield path
     finally:
         path.unlink(missing_ok=True)
-
-
-def sweep(staging: Path) -> int:
-    """Remove uploads that killed processes have left; how many there were."""
-    abandoned = [p for p in staging.glob(f"{STAGED}*") if time.time() - p.stat().st_mtime > ABANDONED_S]
-    for path in abandoned:
-        path.unlink(missing_ok=True)
-    return len(abandoned)
 
 
 def read_form(body: IO[bytes], boundary: str, path: Path, max_bytes: int) -> Form:

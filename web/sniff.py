@@ -16,7 +16,7 @@ from pathlib import Path
 
 from topclip.errors import UnsupportedMedia
 
-DEADLINE_S = 0.8
+DEADLINE_S = 0.5
 MAX_AT_ONCE = 2
 LOOKS_PER_CHILD = 500
 """A decoder that leaks a little is sent home in time."""

@@ -58,6 +58,8 @@ class _Entry:
     as_of: datetime
     fresh: Reading
     dirty: bool = False
+    doubted: bool = False
+    """Redis was away since: it may have come back with less than it knew (a backup, a lost tail), and is right then."""
 
 
 @dataclass
@@ -136,7 +138,7 @@ class StatusCache:
             for flight in self._flights.values():
                 flight.superseded = True
             for job_id, entry in list(self._entries.items()):
-                self._entries[job_id] = replace(entry, dirty=True)
+                self._entries[job_id] = replace(entry, dirty=True, doubted=True)
 
     def known(self) -> Iterable[Reading]:
         """All that is cached, newest job first, for when Redis cannot be asked."""
@@ -193,11 +195,14 @@ class StatusCache:
 
     def _store(self, status: JobStatus, *, dirty: bool) -> None:
         old = self._entries.get(status.id)
-        if old and version_of(old.status) > version_of(status):
+        is_believed = old is None or (old.doubted and not dirty)
+        if old and not is_believed and version_of(old.status) > version_of(status):
             status = old.status
         now = self._clock.now()
         fresh = Reading(status, "cache", stale=False, as_of=now)
-        self._entries[status.id] = _Entry(status, self._clock.monotonic(), now, fresh, dirty)
+        self._entries[status.id] = _Entry(
+            status, self._clock.monotonic(), now, fresh, dirty, doubted=dirty and not is_believed
+        )
 
     def _drop(self, job_id: JobId) -> None:
         self._entries.pop(job_id, None)

@@ -70,6 +70,7 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
         error = _as_ours(err)
         if isinstance(error, QueueUnavailable):  # a retry could not be published either: the delivery itself goes back
             log.warning("%s goes back to its queue: %s", self.name, error)
+            self.pulse.finish("published")
             time.sleep(HAND_BACK_PAUSE_S)
             raise Reject(str(error), requeue=True)
         if error.retryable and self.request.retries < RETRIES:

@@ -46,7 +46,10 @@ def render_then_finalise(app: Celery, run: Run, specs: tuple[ClipSpec, ...], pla
 def join(app: Celery, run: Run, stage: Stage, header: list[Signature], body: Signature) -> Signature:
     """A chord whose id is that of the attempt and stage: published twice (a worker died before it could acknowledge),
     its parts count into the same join, and the body runs once."""
-    return chord(group(header, app=app).set(task_id=names.task_id(run.job, run.epoch, f"{stage}-join")), body, app=app)
+    joined = chord(header, body, app=app)
+    # chord() unwraps a group that it is given and drops its id with it, so the group is put in place afterwards.
+    joined.tasks = group(header, app=app, task_id=names.task_id(run.job, run.epoch, f"{stage}-join"))
+    return joined
 
 
 def analyse_parts(chunks: list[Chunk]) -> list[str]:

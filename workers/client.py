@@ -5,7 +5,7 @@ second. Must not load media code or a task.
 """
 
 import json
-import time
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from topclip.storage.base import ArtifactStore, job_folder, record_key
 from workers import health
 from workers.backend import result_meta, revoked_meta
 from workers.drive import publish
-from workers.links import WEB, make_app, redis_client
+from workers.links import WEB, make_app, redis_client, redis_now
 from workers.scripts import Scripts
 from workers.status import status_of
 from workers.watch import Watch
@@ -68,9 +68,11 @@ class JobClient:
         Raises: QueueFull if as many jobs as may wait do so, QueueUnavailable, StorageError; with nothing left behind: where
         Redis went away in between, the reconciler clears the record of a job whose file is not in the store.
         """
-        now = time.time()
+        with self._reaching():
+            now = redis_now(self._redis)
         record = self._record(job_id, request, now)
-        self._store.put_bytes(record_key(job_id), record.model_dump_json().encode())
+        if not self._store.put_bytes(record_key(job_id), record.model_dump_json().encode()):
+            raise JobConflict(f"job {job_id} exists already")
         try:
             self._write_and_publish(record, now)
         except TopClipError:
@@ -158,7 +160,7 @@ class JobClient:
             publish(self._app, record.id, 1)
         except (OperationalError, RedisError, OSError) as err:
             with self._reaching():
-                self._scripts("withdraw", record.id)
+                self._scripts("withdraw", record.id, "1")
             raise unavailable(err) from err
 
     def _status(self, job_id: JobId, reply: Any) -> JobStatus:
@@ -192,9 +194,12 @@ def unavailable(err: Exception) -> QueueUnavailable:
 
 def _cursor(text: str) -> float:
     try:
-        return float(text)
-    except ValueError as err:
-        raise InvalidRequest(f"cursor {text!r} is not one of ours", {"field": "cursor"}) from err
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise InvalidRequest(f"cursor {text!r} is not one of ours", {"field": "cursor"})
+    return found
 
 
 def _json(text: str) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from redis import Redis
 
 from topclip.model.job import JobState
 from workers import names
+from workers.links import redis_now
 
 
 def report(redis: Redis, prefix: str) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def report(redis: Redis, prefix: str) -> dict[str, Any]:
         for queue in names.QUEUES:
             pipe.llen(prefix + queue)
         pipe.hlen(prefix + "unacked")
-        pipe.zrangebyscore(prefix + "workers", time.time() - 10, "+inf")
+        pipe.zrangebyscore(prefix + "workers", redis_now(redis) - 10, "+inf")
         info, *counts, unacked, nodes = pipe.execute()
     states, queues = counts[: len(live)], counts[len(live) :]
     return {

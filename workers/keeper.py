@@ -4,8 +4,10 @@ A thread, since the main loop stands still while it drains or reconnects; with a
 gone; on the worker itself and a daemon, so that it goes on until the process ends, through drains and outages.
 """
 
+import contextlib
 import logging
 import os
+import signal
 import threading
 import time
 from typing import Any
@@ -15,14 +17,21 @@ from celery.worker import state as worker_state
 from redis.exceptions import RedisError
 
 from topclip.config import Settings
-from workers.lease import LEASES, RENEW, lease_keys
-from workers.links import KEEPER, redis_client
+from workers.backend import header_of
+from workers.lease import LEASES, RENEW, lease_keys, tag_and_value
+from workers.links import KEEPER, redis_client, redis_now
+from workers.scripts import Scripts
 
 log = logging.getLogger(__name__)
 
 TICKS_PER_LEASE = 6
 """Renewals in one lease: five may fail before it ends."""
 HEARTBEAT_TTL_S = 10
+LISTEN_EVERY_S = 1.0
+DEAF_AFTER_S = 3.0
+"""A task that is told to stop does so within a second or two, or never."""
+SILENT_AFTER_S = 600.0
+"""Longest time without a word from a task: more than any single call of a decoder, a hash or a plan takes."""
 
 
 class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
@@ -37,7 +46,9 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
         self._tick_s = min(1.0, settings.lease_s / TICKS_PER_LEASE)
         self._prefix = settings.key_prefix
         self._redis = redis_client(settings, KEEPER)
-        self._renewed_at = 0.0
+        self._scripts = Scripts(self._redis, self._prefix)
+        self._renewed_at = self._listened_at = 0.0
+        self._deaf: dict[str, float] = {}
         self._heard_at = time.monotonic()
 
     def start(self, worker: Any) -> None:
@@ -51,8 +62,8 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
             time.sleep(self._tick_s)
             try:
                 self.tick()
-            except RedisError as err:
-                log.debug("keeper: no word from Redis: %s", err)
+            except (RedisError, OSError, ValueError, TypeError) as err:  # whatever it was, leases must be renewed
+                log.warning("keeper: no word from Redis: %s", err)
 
     def tick(self) -> None:
         """One round. Raises: RedisError."""
@@ -65,6 +76,9 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
         if now - self._renewed_at >= self._lease_s / TICKS_PER_LEASE:
             self._renew()
             self._renewed_at = now
+        if now - self._listened_at >= LISTEN_EVERY_S:
+            self._end_the_deaf(now)
+            self._listened_at = now
 
     def _wait_for_owners(self) -> None:
         """After a restart of Redis itself, owners renew before anybody sweeps."""
@@ -79,38 +93,55 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
         LEASES.sweep_from = now + self._lease_s
 
     def _renew(self) -> None:
-        held = [x for tag in self._tags() if (value := LEASES.held.get(tag)) for x in (tag, value)]
+        held = [x for request in self._held() for x in tag_and_value(request.message.delivery_tag)]
         if not held:
             return
         for tag in self._redis.eval(RENEW, 3, *lease_keys(self._prefix), *held):
             log.warning("lease of delivery %s is lost; its task publishes nothing", tag)
-            LEASES.drop(tag)
 
     @staticmethod
-    def _tags() -> list[str]:
-        """Delivery tags of the requests that this worker runs, has reserved, or keeps until their time comes."""
+    def _held() -> list[Any]:
+        """The requests that this worker runs, has reserved, or keeps until their time comes."""
         sets = (worker_state.active_requests, worker_state.reserved_requests, worker_state.scheduled_requests)
         for _ in range(5):
             try:
-                return [r.message.delivery_tag for s in sets for r in list(s) if not r.acknowledged]
+                return list({id(r): r for s in sets for r in list(s) if not r.acknowledged}.values())
             except RuntimeError:  # a weak set changed while it was copied
                 continue
         return []
 
     def _deliver_late(self) -> None:
-        for tag, (script, value) in list(LEASES.late.items()):
-            self._redis.eval(script, 3, *lease_keys(self._prefix), tag, value)
-            with LEASES.lock:
-                LEASES.late.pop(tag, None)
-                LEASES.held.pop(tag, None)
+        for delivery_tag, script in list(LEASES.late.items()):
+            self._redis.eval(script, 3, *lease_keys(self._prefix), *tag_and_value(delivery_tag))
+            LEASES.late.pop(delivery_tag, None)
+
+    def _end_the_deaf(self, now: float) -> None:
+        """Kill the process of a task that must stop and does not, or that has said nothing for too long.
+
+        The task itself asks whether to go on; this is for one that hangs in a decoder or a dead network folder. What becomes
+        of the part is decided as for every killed process (workers/request.py).
+        """
+        current = {}
+        for request in self._held():
+            header = header_of(request._context)
+            if not header or not request.worker_pid or request not in worker_state.active_requests:
+                continue
+            tag, value = tag_and_value(request.message.delivery_tag)
+            verdict, silent_s = self._scripts("listen", header["job"], header["epoch"], tag, value, header["part"])
+            since = self._deaf.get(request.message.delivery_tag, now) if verdict != "OK" else now
+            current[request.message.delivery_tag] = since
+            if now - since > DEAF_AFTER_S or float(silent_s) > SILENT_AFTER_S:
+                log.error("%s does not stop (%s, silent for %s s); its process is killed", request, verdict, silent_s)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(request.worker_pid, signal.SIGKILL)
+        self._deaf = current
 
     def _say_alive(self) -> None:
-        name, now = self._worker.hostname, time.time()
+        name, now = self._worker.hostname, redis_now(self._redis)
         says = {
             "pid": os.getpid(),
             "concurrency": self._worker.concurrency,
             "active": len(worker_state.active_requests),
-            "seen_at": now,
         }
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.hset(f"{self._prefix}worker:{name}", mapping={k: str(v) for k, v in says.items()})

@@ -7,7 +7,6 @@ Times are Redis' own, so that a worker with a wrong clock reaps nobody.
 """
 
 import logging
-import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,28 +67,26 @@ CONNECTION_ERRORS = (AttributeError, OSError, RedisError)
 
 @dataclass
 class Leases:
-    """The leases that this worker's main process holds, shared by the transport and the keeper's thread."""
+    """What the worker's main process has to say about its leases later, shared by the transport and the keeper's thread."""
 
-    held: dict[str, str] = field(default_factory=dict)
-    late: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Acknowledgements and hand-backs that Redis was away for: tag -> (script, value)."""
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    late: dict[str, str] = field(default_factory=dict)
+    """Acknowledgements and hand-backs that Redis was away for: delivery -> script."""
     sweep_from: float = 0.0
     """No sweep before this moment of the monotonic clock: after an outage owners come first."""
 
-    def postpone(self, tag: str, script: str) -> None:
-        """Leave an acknowledgement or hand-back to the keeper."""
-        with self.lock:
-            if value := self.held.get(tag):
-                self.late[tag] = (script, value)
-
-    def drop(self, tag: str) -> str:
-        """Forget a lease; its value, or an empty string."""
-        with self.lock:
-            return self.held.pop(tag, "")
-
 
 LEASES = Leases()
+
+
+def delivery(tag: str, value: str) -> str:
+    """What kombu takes for the delivery tag: the tag and the lease's value, so that two deliveries of one message differ."""
+    return f"{tag}#{value}"
+
+
+def tag_and_value(delivery_tag: str) -> tuple[str, str]:
+    """The message's own tag, and the value of the lease that it was delivered under."""
+    tag, _, value = delivery_tag.partition("#")
+    return tag, value
 
 
 class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
@@ -101,20 +98,18 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
         value = uuid4().hex
         payload = dumps([message._raw, info["exchange"], info["routing_key"]])
         self._run(TAKE, delivery_tag, payload, value)
-        with LEASES.lock:
-            LEASES.held[delivery_tag] = value
         if header := message.headers.get(names.HEADER):
             message.headers[names.HEADER] = {**header, "lease": [delivery_tag, value]}
-        virtual.QoS.append(self, message, delivery_tag)
+        message.delivery_tag = delivery(delivery_tag, value)
+        virtual.QoS.append(self, message, message.delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge, if the lease is still ours; later, if Redis is away."""
         try:
-            if not self._run(ACK, delivery_tag, LEASES.held.get(delivery_tag, "")):
-                log.warning("delivery %s was taken over by another worker; not acknowledged", delivery_tag)
-            LEASES.drop(delivery_tag)
+            if not self._run(ACK, *tag_and_value(delivery_tag)):
+                log.warning("delivery %s belongs to another run by now; not acknowledged", delivery_tag)
         except CONNECTION_ERRORS:
-            LEASES.postpone(delivery_tag, ACK)
+            LEASES.late[delivery_tag] = ACK
         virtual.QoS.ack(self, delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
@@ -125,13 +120,19 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
         try:
             self._hand_back(delivery_tag)
         except CONNECTION_ERRORS:
-            LEASES.postpone(delivery_tag, LATE_HAND_BACK)
+            LEASES.late[delivery_tag] = LATE_HAND_BACK
         virtual.QoS.ack(self, delivery_tag)
 
     def restore_unacked(self, client: Any = None) -> None:
-        """Hand back whatever is unacknowledged, at shutdown."""
-        for tag in list(self._delivered):
-            self._hand_back(tag)
+        """Hand back whatever is unacknowledged, at shutdown: a start that counts against nobody."""
+        for delivery_tag, message in list(self._delivered.items()):
+            if self._hand_back(delivery_tag) and (header := message.headers.get(names.HEADER)):
+                starts = f"{self.channel.global_keyprefix}job:{header['job']}:starts"
+                self._run(
+                    "if redis.call('EXISTS', ARGV[1]) == 1 then redis.call('HDEL', ARGV[1], ARGV[2]) end",
+                    starts,
+                    header["part"],
+                )
         self._delivered.clear()
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
@@ -155,12 +156,13 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
             self.restore_by_tag(text, leftmost=True)
             self._forget_value(text, reaper)
 
-    def _hand_back(self, tag: str) -> None:
-        value, mine = LEASES.held.get(tag, ""), f"return-{uuid4().hex}"
-        if self._run(HAND_BACK, tag, value, mine):
-            self.restore_by_tag(tag, leftmost=True)
-            self._forget_value(tag, mine)
-        LEASES.drop(tag)
+    def _hand_back(self, delivery_tag: str) -> bool:
+        (tag, value), mine = tag_and_value(delivery_tag), f"return-{uuid4().hex}"
+        if not self._run(HAND_BACK, tag, value, mine):
+            return False
+        self.restore_by_tag(tag, leftmost=True)
+        self._forget_value(tag, mine)
+        return True
 
     def _forget_value(self, tag: str, value: str) -> None:
         """Drop the value of a message that is back in its queue, unless somebody has it again by now."""

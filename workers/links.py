@@ -4,6 +4,7 @@ A worker rides out an outage of an hour; the web answers within a second whateve
 Source of the figures: measured with Redis refusing and frozen, Celery and kombu 5.7, redis-py 8.1 (docs/adr/0004).
 """
 
+import os
 import ssl
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,12 @@ def redis_client(settings: Settings, profile: Profile) -> Redis:
     return Redis.from_url(url, **options)
 
 
+def redis_now(redis: Redis) -> float:
+    """Redis' own time, seconds since 1970: the clocks of hosts differ, this one is everybody's. Raises: RedisError."""
+    seconds, microseconds = redis.time()
+    return float(seconds + microseconds / 1e6)
+
+
 def make_app(settings: Settings, profile: Profile, name: str = "topclip") -> Celery:
     """A Celery application. It knows tasks by name only until somebody imports them."""
     app = Celery(name, set_as_current=profile.patient)
@@ -84,6 +91,7 @@ def connection_settings(settings: Settings, profile: Profile) -> dict[str, Any]:
         "broker_url": settings.redis_url,
         "result_backend": f"workers.backend.{backend}+{settings.redis_url}",
         "result_expires": settings.retention_s,
+        "worker_concurrency": settings.concurrency or os.cpu_count(),
         "redis_socket_timeout": profile.timeout_s,
         "redis_socket_connect_timeout": profile.connect_timeout_s,
         "redis_socket_keepalive": True,

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from redis.exceptions import RedisError
 
-from topclip.errors import JobCancelled, JobStopped, JobSuperseded, QueueUnavailable
+from topclip.errors import JobCancelled, JobStopped, JobSuperseded, Killed, QueueUnavailable
 from topclip.model.job import Stage
 from workers.backend import PROGRESS, result_meta, revoked_meta
 from workers.scripts import Scripts
@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S = 0.9
 """Least time between two questions to Redis; a stop is seen within this and the timeout of the connection."""
+STARTS_ALLOWED = 6
+"""Times that a part is begun without anything of its job being finished in between. The death of one process is counted by
+workers/request.py; this is for parts that take the whole worker down. Drains do not count."""
 PAUSE_S = 4.0
 """Time without questions after Redis did not answer, so that an outage does not slow the work down."""
 
@@ -53,14 +56,23 @@ class Pulse:
         self._told = -1.0
 
     def start(self, stage: Stage | None) -> None:
-        """Take the part. Raises: JobStopped if it is not to be run, QueueUnavailable if Redis does not say."""
+        """Take the part.
+
+        Raises: JobStopped if it is not to be run, Killed if its workers died of it, QueueUnavailable if Redis does not say.
+        """
         run = self.run
         try:
             verdict = self._scripts(
-                "start", run.job, run.epoch, run.tag, run.lease, run.part, stage or "", revoked_meta(run.job, run.epoch)
-            )
+                "start", run.job, run.epoch, run.tag, run.lease, run.part, stage or "", revoked_meta(run.job, run.epoch),
+                STARTS_ALLOWED,
+            )  # fmt: skip
         except RedisError as err:
             raise QueueUnavailable(f"Redis does not say whether {run.part} may start: {err}") from err
+        if verdict == "POISON":
+            raise Killed(
+                f"{run.part} was begun {STARTS_ALLOWED} times and its worker died each time",
+                {"hint": "Most often memory ran out: give the worker more, or lower its concurrency."},
+            )
         check(verdict, run)
 
     def __call__(self, done_s: float, total_s: float) -> None:
@@ -72,7 +84,7 @@ class Pulse:
         run, progress = self.run, {"done_s": round(done_s, 2), "total_s": round(total_s, 2)}
         news = "" if run.is_own or done_s == self._told else result_meta(run.task_id, run.epoch, PROGRESS, progress)
         try:
-            verdict = self._scripts("pulse", run.job, run.epoch, run.tag, run.lease, run.task_id, news)
+            verdict = self._scripts("pulse", run.job, run.epoch, run.tag, run.lease, run.task_id, news, run.part)
         except RedisError as err:
             log.debug("no word from Redis, going on: %s", err)
             self._next_at = time.monotonic() + PAUSE_S

@@ -12,24 +12,29 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from celery import Celery, bootsteps
+from celery import Celery, bootsteps, states
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from topclip.config import Settings
-from topclip.errors import StorageError
+from topclip.errors import ArtifactMissing, StorageError
 from topclip.model.job import JobState
 from topclip.storage.base import analysis_folder, job_folder, record_key
 from topclip.storage.factory import store_for
 from workers import keys, names
+from workers.backend import result_meta
 from workers.drive import redrive
-from workers.links import KEEPER, redis_client
+from workers.links import KEEPER, redis_client, redis_now
 from workers.scripts import Scripts
 
 log = logging.getLogger(__name__)
 
 UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.CANCELLING)
 PAGE = 500
+FAULTS = (RedisError, OperationalError, StorageError, OSError, ValueError, TypeError, KeyError, AttributeError)
+"""What one round may die of, such as an odd message in a queue; the next one is tried all the same."""
+STAGING_KEPT_S = 6 * 3600
+"""A file in staging that was not written for so long belongs to nobody any more."""
 
 
 class Reconciler(bootsteps.StartStopStep):  # type: ignore[misc]
@@ -48,15 +53,16 @@ class Reconciler(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def _run(self, app: Celery) -> None:
         lease_s = self._settings.lease_s
-        rounds = Rounds(app, self._settings)
+        rounds = None
         while True:
             time.sleep(min(10.0, lease_s / 2))
             try:
+                rounds = rounds or Rounds(app, self._settings)
                 if rounds.lead(self._name):
                     rounds.start_again()
                     rounds.clear_away()
-            except (RedisError, OperationalError, StorageError) as err:
-                log.warning("reconciler: this round failed: %s", err)
+            except FAULTS as err:
+                log.warning("reconciler: this round failed: %r", err)
 
 
 class Rounds:
@@ -91,8 +97,11 @@ class Rounds:
         return [job for job in lost if self._start_again(job)]
 
     def _start_again(self, job: str) -> bool:
-        if not self._store.exists(record_key(job)):  # its submission was refused while Redis went away
-            self._scripts("withdraw", job)
+        if not self._store.exists(record_key(job)):
+            if not self._scripts(
+                "withdraw", job, "0"
+            ):  # a submission that was refused while Redis went away is taken back
+                self._scripts("fail", job, lost_files_meta(job))
             return False
         return redrive(self._app, self._scripts, job, self._epoch(job))
 
@@ -105,14 +114,15 @@ class Rounds:
         for sha256 in self._due(keys.ANALYSES):
             self._store.delete(analysis_folder(sha256))
             self._redis.zrem(self._prefix + keys.ANALYSES, sha256)
+        self._store.sweep(STAGING_KEPT_S)
 
     def _due(self, index: str) -> list[str]:
-        due: list[str] = self._redis.zrangebyscore(self._prefix + index, 0, time.time(), start=0, num=PAGE)
+        due: list[str] = self._redis.zrangebyscore(self._prefix + index, 0, redis_now(self._redis), start=0, num=PAGE)
         return due
 
     def _unchanged(self) -> Iterator[tuple[str, str]]:
         """Unfinished jobs whose record did not change for two leases, and when it last did."""
-        before = time.time() - max(4.0, 2 * self._settings.lease_s)
+        before = redis_now(self._redis) - max(4.0, 2 * self._settings.lease_s)
         for state in UNFINISHED:
             jobs = self._redis.zrange(f"{self._prefix}state:{state}", 0, -1)
             for start in range(0, len(jobs), PAGE):
@@ -124,20 +134,34 @@ class Rounds:
                 yield from ((job, at) for job, at in zip(page, times, strict=True) if at and float(at) < before)
 
     def _messages(self) -> Iterator[tuple[str, int]]:
-        """Job and epoch of every message, queued or delivered."""
+        """Job and epoch of every message of ours, queued or delivered."""
         for queue in names.QUEUES:
             start = 0
             while page := self._redis.lrange(self._prefix + queue, start, start + PAGE - 1):
-                yield from (found for text in page if (found := _job_of(json.loads(text))))
+                yield from (found for text in page if (found := _job_of(text)))
                 start += PAGE
         for _, text in self._redis.hscan_iter(self._prefix + keys.UNACKED, count=PAGE):
-            if found := _job_of(json.loads(text)[0]):
+            if found := _job_of(text):
                 yield found
 
     def _epoch(self, job: str) -> int:
         return int(self._redis.hget(f"{self._prefix}job:{job}", "epoch") or 0)
 
 
-def _job_of(message: dict[str, Any]) -> tuple[str, int] | None:
-    header = message.get("headers", {}).get(names.HEADER)
-    return (header["job"], int(header["epoch"])) if header else None
+def _job_of(text: str) -> tuple[str, int] | None:
+    """Job and epoch of a message as kombu keeps it, queued or (in a list with its route) delivered; None if it is not ours."""
+    try:
+        found = json.loads(text)
+        header = (found[0] if isinstance(found, list) else found)["headers"][names.HEADER]
+        return header["job"], int(header["epoch"])
+    except (ValueError, TypeError, LookupError):
+        return None
+
+
+def lost_files_meta(job_id: str) -> str:
+    """The Celery result of a job whose files are gone from the store."""
+    error = ArtifactMissing(
+        "the job's files are gone from the store", {"hint": "Look at TOPCLIP_STORE, and submit it again."}
+    )
+    failure = {"exc_type": type(error).__name__, "exc_message": list(error.args), "exc_module": type(error).__module__}
+    return result_meta(job_id, 0, states.FAILURE, failure)

@@ -14,7 +14,7 @@ from celery.worker import state as worker_state
 from celery.worker.request import Request
 
 from topclip.errors import Killed
-from workers.backend import header_of
+from workers.backend import header_of, revoked_meta
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,8 @@ class CountingRequest(Request):  # type: ignore[misc]
             return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
         worker_state.task_ready(self)
         self._give_up(self._context, kills)
+        revoked = revoked_meta(header["job"], header["epoch"])
+        backend._scripts("finish", header["job"], header["epoch"], header["part"], "done", revoked)
         return None
 
     def _give_up(self, context: Context, kills: int) -> None:

@@ -1,7 +1,6 @@
 """What a worker process needs for its tasks, built once in each process when first used."""
 
 import os
-import time
 from functools import lru_cache
 
 from redis import Redis
@@ -15,7 +14,7 @@ from topclip.pipeline.context import Report, StageContext
 from topclip.storage.base import ArtifactStore, info_key
 from topclip.storage.factory import store_for
 from workers import keys
-from workers.links import KEEPER, redis_client
+from workers.links import KEEPER, redis_client, redis_now
 from workers.scripts import Scripts
 
 
@@ -63,7 +62,7 @@ def info_of(job_id: str) -> SourceInfo:
 
 def keep_analysis(sha256: str) -> None:
     """Keep the analysis of a content for as long as a job that starts now is kept."""
-    until = time.time() + settings().retention_s
+    until = redis_now(redis()) + settings().retention_s
     redis().zadd(settings().key_prefix + keys.ANALYSES, {sha256: until}, gt=True)
 
 

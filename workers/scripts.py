@@ -51,6 +51,26 @@ local function verdict(epoch, tag, lease)
   if get('cancel') == '1' then return 'CANCELLED' end
   return 'OK'
 end
+local function forget_all()
+  local epoch = get('epoch') or 0
+  for _, name in ipairs(redis.call('HKEYS', parts)) do
+    redis.call('DEL', P..'celery-task-meta-'..id..'.'..epoch..'.'..name)
+  end
+  for _, stage in ipairs({'analyse', 'render'}) do
+    local join = P..'celery-taskset-meta-'..id..'.'..epoch..'.'..stage..'-join'
+    redis.call('DEL', join, join..'.j', join..'.t', join..'.s', join..'.d', join..'.c')
+  end
+  for _, key in ipairs({rec, parts, rec..':kills', rec..':starts', rec..':pulses', P..'celery-task-meta-'..id}) do
+    redis.call('DEL', key)
+  end
+  redis.call('ZREM', P..'jobs', id); redis.call('ZREM', P..'expiry', id)
+  for _, s in ipairs({'QUEUED', 'RUNNING', 'CANCELLING', 'SUCCEEDED', 'PARTIAL', 'FAILED', 'CANCELLED'}) do
+    redis.call('ZREM', P..'state:'..s, id)
+  end
+end
+local function say_deleted(epoch, revision)
+  redis.call('PUBLISH', P..'job-events', cjson.encode({id=id, epoch=epoch, revision=revision, deleted=true}))
+end
 local function settle(revoked)
   if get('cancel') ~= '1' or TERMINAL[get('state')] then return false end
   for _, state in ipairs(redis.call('HVALS', parts)) do if state ~= 'done' then return false end end
@@ -73,34 +93,58 @@ redis.call('ZADD', P..'jobs', ARGV[4], id); redis.call('ZADD', P..'expiry', ARGV
 move('QUEUED'); write(id, ARGV[7]); part(ARGV[8], 'published'); announce()
 return 'OK'
 """,
-    # -> nothing: takes back a submission that could not be published
+    # force -> 1 if the job is no more: takes back a submission that was refused
     "withdraw": """
-for _, key in ipairs({rec, parts, P..'celery-task-meta-'..id}) do redis.call('DEL', key) end
-for _, key in ipairs({'jobs', 'expiry', 'state:QUEUED'}) do redis.call('ZREM', P..key, id) end
+if get('state') ~= 'QUEUED' and ARGV[3] ~= '1' then return 0 end
+local epoch, revision = tonumber(get('epoch') or 0), tonumber(get('revision') or 0) + 1
+forget_all(); say_deleted(epoch, revision)
+return 1
 """,
-    # epoch, tag, lease, part, stage or '', revoked -> verdict: a task starts
+    # meta -> nothing: the job ends FAILED, whatever it was doing
+    "fail": """
+if not get('state') or TERMINAL[get('state')] then return end
+write(id, ARGV[3]); move('FAILED'); announce()
+""",
+    # epoch, tag, lease, part, stage or '', revoked, starts allowed -> verdict, or POISON: a task starts
     "start": """
 local v = verdict(ARGV[3], ARGV[4], ARGV[5])
 if v == 'CANCELLED' then part(ARGV[6], 'done'); settle(ARGV[8]) end
 if v ~= 'OK' then return v end
+-- a copy of a message whose task has handed the job on already, perhaps long ago
+local after = ({probe='select', select='finalise'})[ARGV[6]]
+if after and (redis.call('HGET', parts, ARGV[6]) == 'done' or redis.call('HEXISTS', parts, after) == 1) then return 'DONE' end
 part(ARGV[6], 'leased')
 if get('state') == 'QUEUED' then move('RUNNING'); redis.call('HSET', rec, 'started_at', now()) end
 if ARGV[7] ~= '' then redis.call('HSET', rec, 'stage', ARGV[7]) end
+redis.call('HSET', rec..':pulses', ARGV[6], now()); keep(rec..':pulses')
 announce()
+local starts = redis.call('HINCRBY', rec..':starts', ARGV[6], 1); keep(rec..':starts')
+if starts > tonumber(ARGV[9]) then return 'POISON' end
 return v
 """,
-    # epoch, tag, lease, task id, meta or '' -> verdict: a running task asks whether to go on, and says how far it is
+    # epoch, tag, lease, task id, meta or '', part -> verdict: a running task asks whether to go on, and says how far it is
     "pulse": """
 local v = verdict(ARGV[3], ARGV[4], ARGV[5])
-if v == 'OK' and ARGV[7] ~= '' then write(ARGV[6], ARGV[7]); announce() end
+if v ~= 'OK' then return v end
+redis.call('HSET', rec..':pulses', ARGV[8], now())
+if ARGV[7] == '' then return v end
+local known = redis.call('GET', P..'celery-task-meta-'..ARGV[6])
+if not (known and cjson.decode(known).status == 'SUCCESS') then write(ARGV[6], ARGV[7]); announce() end
 return v
+""",
+    # epoch, tag, lease, part -> verdict, and seconds since the part's task said anything
+    "listen": """
+local v = verdict(ARGV[3], ARGV[4], ARGV[5])
+local said = redis.call('HGET', rec..':pulses', ARGV[6])
+return {v, said and string.format('%.1f', tonumber(now()) - tonumber(said)) or '0'}
 """,
     # epoch, tag, lease, stage, meta, part... -> verdict: the job goes on to a stage of many parts
     "advance": """
 local v = verdict(ARGV[3], ARGV[4], ARGV[5])
 if v ~= 'OK' then return v end
 redis.call('HSET', rec, 'stage', ARGV[6]); write(id, ARGV[7])
-for i = 8, #ARGV do part(ARGV[i], 'published') end
+for i = 8, #ARGV do redis.call('HSETNX', parts, ARGV[i], 'published') end
+keep(parts)
 announce()
 return v
 """,
@@ -118,7 +162,10 @@ return v
     "finish": """
 local v = verdict(ARGV[3], '', '')
 if v == 'GONE' or v == 'OLD' then return v end
-part(ARGV[4], ARGV[5]); redis.call('HDEL', rec..':kills', ARGV[4])
+part(ARGV[4], ARGV[5])
+-- something of the job was done, so that nothing counts against it; a part that is queued again began for nothing
+if ARGV[5] == 'done' then redis.call('DEL', rec..':kills', rec..':starts')
+else redis.call('HDEL', rec..':starts', ARGV[4]) end
 settle(ARGV[6])
 return v
 """,
@@ -143,7 +190,8 @@ return 'RUNNING'
 """,
     # epoch seen, part, revoked -> new epoch, or 0 if there is nothing to start again
     "redrive": """
-if tonumber(get('epoch') or 0) ~= tonumber(ARGV[3]) or TERMINAL[get('state')] then return 0 end
+local state = get('state')
+if not state or TERMINAL[state] or tonumber(get('epoch')) ~= tonumber(ARGV[3]) then return 0 end
 redis.call('DEL', parts)
 if settle(ARGV[5]) then return 0 end
 local epoch = redis.call('HINCRBY', rec, 'epoch', 1)
@@ -156,13 +204,9 @@ local state = get('state')
 if not state and ARGV[4] ~= '1' then return missing() end
 if state and not TERMINAL[state] and ARGV[4] ~= '1' then return 'BUSY' end
 local epoch, revision = tonumber(get('epoch') or 0), tonumber(get('revision') or 0) + 1
-for _, key in ipairs({rec, parts, rec..':kills', P..'celery-task-meta-'..id}) do redis.call('DEL', key) end
-redis.call('ZREM', P..'jobs', id); redis.call('ZREM', P..'expiry', id)
-for _, s in ipairs({'QUEUED', 'RUNNING', 'CANCELLING', 'SUCCEEDED', 'PARTIAL', 'FAILED', 'CANCELLED'}) do
-  redis.call('ZREM', P..'state:'..s, id)
-end
+forget_all()
 redis.call('SET', P..'gone:'..id, 1, 'EX', ARGV[3])
-redis.call('PUBLISH', P..'job-events', cjson.encode({id=id, epoch=epoch, revision=revision, deleted=true}))
+say_deleted(epoch, revision)
 return 'OK'
 """,
     # -> {record as a flat list, the job's result, results of its parts, jobs ahead} or EXPIRED | UNKNOWN

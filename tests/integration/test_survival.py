@@ -160,6 +160,88 @@ def test_a_task_that_kills_its_process_again_and_again_fails_the_job_with_that_r
     assert container(celery_setup).status == "running"
 
 
+def test_a_task_that_takes_its_whole_worker_down_again_and_again_fails_the_job(
+    celery_setup: CeleryTestSetup, source: Path, submit: Submit, client: JobClient, redis_node: RedisContainer
+) -> None:
+    job_id = submit(source, count=2, min_length=3, max_length=6)
+    in_stage(client, job_id, Stage.ANALYSE)
+    # What five deaths would have left: six starts of a part, and nothing finished since.
+    starts = f"topclip:job:{job_id}:starts"
+    worker = container(celery_setup)
+    worker.kill()
+    redis_node.client.hset(starts, mapping={f"analyse/{n}": 6 for n in range(8)})
+    worker.restart()
+    until(lambda: client.read(job_id).state.is_terminal, 60, worker.logs)
+    status = client.read(job_id)
+    assert status.error
+    assert (status.state, status.error.code) == (JobState.FAILED, "KILLED")
+
+
+def test_a_cancelled_task_that_does_not_listen_is_killed(
+    celery_setup: CeleryTestSetup,
+    source: Path,
+    submit: Submit,
+    finished: Finished,
+    client: JobClient,
+    redis_node: RedisContainer,
+) -> None:
+    job_id = submit(source, count=2, min_length=3, max_length=6)
+    in_stage(client, job_id, Stage.ANALYSE)
+    until(lambda: redis_node.client.hvals(f"topclip:job:{job_id}:parts").count("leased") == 2, 20)
+    frozen = container(celery_setup).children()
+    for process in frozen:
+        process.suspend()
+    client.cancel(job_id)
+    assert finished(job_id, 15).state is JobState.CANCELLED
+    until(lambda: not any(process.is_running() for process in frozen), 10)
+
+
+def test_copies_of_messages_of_stages_that_are_done_change_nothing(
+    celery_setup: CeleryTestSetup,
+    source: Path,
+    submit: Submit,
+    finished: Finished,
+    client: JobClient,
+    redis_node: RedisContainer,
+) -> None:
+    worker, redis = container(celery_setup), redis_node.client
+    worker.kill("SIGSTOP")
+    other = submit(source)  # goes to the paused worker's socket, so that the next one can be seen in its queue
+    job_id = submit(source, count=2, min_length=3, max_length=6)
+    message = redis.lrange("topclip:control", 0, -1)[-1]
+    assert job_id in message
+    client.cancel(other)
+    worker.kill("SIGCONT")
+    in_stage(client, job_id, Stage.RENDER)
+    redis.lpush("topclip:control", message)
+    seen = []
+
+    def ended() -> bool:
+        seen.append(client.read(job_id))
+        return seen[-1].state.is_terminal
+
+    until(ended, 60, worker.logs)
+    assert (seen[-1].state, seen[-1].attempts) == (JobState.SUCCEEDED, 1)
+    assert {status.stage for status in seen} <= {Stage.RENDER, Stage.FINALISE}
+    assert finished(job_id).revision == client.read(job_id).revision
+    assert not redis.keys("topclip:celery-taskset-meta-*.s")
+
+
+def test_one_odd_message_does_not_stop_the_reconciler(
+    celery_setup: CeleryTestSetup, source: Path, submit: Submit, finished: Finished, redis_node: RedisContainer
+) -> None:
+    worker = container(celery_setup)
+    worker.kill("SIGSTOP")
+    job_id = submit(source, count=1, min_length=3, max_length=6)
+    until(lambda: redis_node.client.llen("topclip:control") == 0, 5)
+    worker.kill()
+    for oddity in ('{"headers": null}', "[]", "no json"):
+        redis_node.client.hset("topclip:unacked", f"odd-{oddity}", oddity)
+    redis_node.client.hset("topclip:unacked", "odd", '[{"headers": {"topclip": 1}}, "", ""]')
+    worker.restart()
+    assert finished(job_id).state is JobState.SUCCEEDED
+
+
 def test_cancelling_a_running_job_ends_it_for_good(
     celery_setup: CeleryTestSetup, source: Path, submit: Submit, finished: Finished, client: JobClient
 ) -> None:
@@ -245,3 +327,27 @@ class TestTwoWorkers:
         status = client.read(job_id)
         assert status.state is JobState.SUCCEEDED
         assert status.attempts <= 2  # a message that lay in the paused worker's socket is published again
+
+
+class TestOneWorkerWithRoom:
+    """A worker that was paused past its leases takes its own messages back."""
+
+    def test_its_old_runs_do_not_acknowledge_the_new_deliveries(
+        self,
+        celery_setup: CeleryTestSetup,
+        source: Path,
+        submit: Submit,
+        finished: Finished,
+        client: JobClient,
+        redis_node: RedisContainer,
+    ) -> None:
+        job_id = submit(source, count=2, min_length=3, max_length=6)
+        in_stage(client, job_id, Stage.ANALYSE)
+        redis = redis_node.client
+        until(lambda: redis.hlen("topclip:unacked") >= 2, 10)
+        for tag in redis.hkeys("topclip:unacked"):  # as if the leases had ended: due now, whoever renews them
+            redis.hset("topclip:unacked_lease", tag, "somebody")
+            redis.zadd("topclip:unacked_index", {tag: 1})
+        status = finished(job_id)
+        assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1)
+        until(lambda: nothing_unacknowledged(redis_node), 10)

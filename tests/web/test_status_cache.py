@@ -102,6 +102,15 @@ def test_an_older_version_never_replaces_a_newer_one(cache: StatusCache, redis: 
     assert cache.get(JOB).status.epoch == 2
 
 
+def test_redis_is_believed_when_it_comes_back_with_less_than_it_knew(cache: StatusCache, redis: Redis) -> None:
+    redis.status = make_status(JOB, state=JobState.SUCCEEDED, revision=90, expires_at=FAR)
+    cache.get(JOB)
+    cache.on_gap()
+    redis.status = make_status(JOB, state=JobState.RUNNING, revision=40, expires_at=FAR)
+    assert cache.get(JOB).status.state is JobState.RUNNING
+    assert cache.get(JOB).status.revision == 40
+
+
 def test_while_redis_is_away_the_last_known_status_is_stale(
     cache: StatusCache, redis: Redis, clock: ManualClock
 ) -> None:

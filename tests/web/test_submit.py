@@ -18,8 +18,8 @@ from tests.web.conftest import form
 from topclip.config import Settings
 from topclip.model.request import Aspect, MediaPath, Upload
 from topclip.storage.local import LocalStore
-from web.app import services_of
-from web.intake import ABANDONED_S, STAGED, sweep
+from web.app import ABANDONED_S, services_of
+from web.intake import STAGED
 
 Files = Callable[[], list[str]]
 BOUNDARY = "multipart/form-data; boundary=b"
@@ -206,7 +206,7 @@ def test_uploads_of_killed_processes_are_swept(store: LocalStore) -> None:
         path.write_bytes(b"x")
     long_ago = time.time() - ABANDONED_S - 1
     os.utime(old, (long_ago, long_ago))
-    assert sweep(store.staging()) == 1
+    assert store.sweep(ABANDONED_S) == 1
     assert (old.exists(), young.exists()) == (False, True)
 
 

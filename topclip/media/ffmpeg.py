@@ -6,6 +6,7 @@ whole group and waits for it, so that the caller may remove the output at once.
 
 import contextlib
 import ctypes
+import errno
 import os
 import selectors
 import signal
@@ -14,12 +15,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from topclip.errors import ConfigError, EncodeError
+from topclip.errors import ConfigError, EncodeError, StorageFull
 
 TICK_S = 0.25
 STALL_S = 120.0
 """No progress for so long means stuck: seeking through an hour without an index takes seconds."""
 TAIL_BYTES = 4000
+NO_ROOM = os.strerror(errno.ENOSPC)
 PR_SET_PDEATHSIG = 1
 
 _PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
@@ -34,7 +36,7 @@ def run_ffmpeg(
 
     args: what follows the common arguments. on_progress(out_s): called at least each TICK_S with the seconds written so
     far, also while ffmpeg is silent; may raise to stop the run.
-    Raises: EncodeError with `exit_code`, `stderr_tail`, `argv`; ConfigError if the binary cannot be started.
+    Raises: EncodeError with `exit_code`, `stderr_tail`, `argv`; StorageFull; ConfigError if the binary cannot be started.
     """
     argv = [binary, *COMMON_ARGS, *args]
     process = _start(argv)
@@ -44,6 +46,10 @@ def run_ffmpeg(
     finally:
         _kill_group(process)
     if exit_code != 0:
+        if NO_ROOM.encode() in tail:
+            raise StorageFull(
+                "no room left for a clip", {"hint": "Free some of the store's disk, and submit the job again."}
+            )
         raise EncodeError(
             f"ffmpeg failed: {_last_line(tail) or f'exit code {exit_code}'}", _detail(argv, tail, exit_code)
         )

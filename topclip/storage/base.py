@@ -42,6 +42,9 @@ class ArtifactStore(Protocol):
     def staging(self) -> Path:
         """A local folder on the store's own disk in which files can be made before they are put."""
 
+    def sweep(self, older_than_s: float) -> int:
+        """Remove files in staging that were not written for so long: killed processes left them. How many there were."""
+
     def free_bytes(self) -> int | None:
         """Room left, None where it cannot be told."""
 

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,6 +109,18 @@ class LocalStore:
         with _translated(STAGING):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def sweep(self, older_than_s: float) -> int:
+        """See ArtifactStore."""
+        n_swept = 0
+        with _translated(STAGING):
+            now = time.time()
+            for entry in os.scandir(self.staging()):
+                with contextlib.suppress(FileNotFoundError):  # its owner was quicker
+                    if entry.is_file(follow_symlinks=False) and now - entry.stat().st_mtime > older_than_s:
+                        os.unlink(entry.path)
+                        n_swept += 1
+        return n_swept
 
     def free_bytes(self) -> int | None:
         """See ArtifactStore."""

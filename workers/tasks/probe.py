@@ -2,10 +2,12 @@
 
 from typing import NoReturn
 
+from topclip.errors import JobSuperseded
 from topclip.model.job import Stage
 from topclip.pipeline.analyse import is_analysed
 from topclip.pipeline.chunk import plan_chunks
 from topclip.pipeline.probe import probe_source
+from topclip.storage.base import record_key
 from workers import canvas, names, runtime
 from workers.app import app
 from workers.base import ClipTask
@@ -14,6 +16,9 @@ from workers.base import ClipTask
 @app.task(base=ClipTask, bind=True, name=names.PROBE, stage=Stage.PROBE)
 def probe(self: ClipTask, *, job_id: str) -> NoReturn:
     """Probe, then hand on to a task for each chunk that was not analysed before."""
+    if not runtime.store().exists(record_key(job_id)):  # its submission was refused after all
+        runtime.scripts()("withdraw", job_id, "1")
+        raise JobSuperseded(f"job {job_id} was refused")
     info = probe_source(runtime.request_of(job_id), self.context(job_id))
     runtime.keep_analysis(info.sha256)
     chunks = plan_chunks(info)
