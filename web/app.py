@@ -15,6 +15,7 @@ from web.drain import drain_after_refusal
 from web.follow import Followers, Seats
 from web.metrics import Metrics
 from web.openapi import INFO, register_api, schemas_of
+from web.refresher import Refresher
 from web.schemas import PathSubmission, Problem, UploadSubmission
 from web.services import EXTENSION, Services, services
 from web.sniff import Sniffer
@@ -56,6 +57,7 @@ def start(app: Flask) -> None:
     parts = services_of(app)
     parts.store.sweep(ABANDONED_S)
     parts.sniffer.start()
+    parts.refresher.start()
     parts.watch.start()
 
 
@@ -65,6 +67,7 @@ def stop(app: Flask) -> None:
     parts.followers.close()
     parts.sniffer.stop()
     parts.watch.stop()
+    parts.refresher.stop()
 
 
 def services_of(app: Flask) -> Services:
@@ -77,14 +80,17 @@ def _services(settings: Settings, client: JobClient, store: ArtifactStore) -> Se
 
     def on_event(event: JobEvent) -> None:
         cache.on_event(event)
+        refresher.wake()
         followers.wake(event.id)
 
     def on_gap() -> None:
         cache.on_gap()
+        refresher.wake()
         followers.wake_all()
 
     watch = client.watch(on_event, on_gap)
     cache = StatusCache(client.read, lambda: watch.is_up)
+    refresher = Refresher(cache, lambda: watch.is_up)
     vitals = Vitals(settings, client, store, watch)
     return Services(
         settings=settings,
@@ -92,6 +98,7 @@ def _services(settings: Settings, client: JobClient, store: ArtifactStore) -> Se
         store=store,
         watch=watch,
         cache=cache,
+        refresher=refresher,
         followers=followers,
         seats=Seats(min(settings.max_streams, settings.web_threads * 3 // 4)),  # short answers always find a thread
         sniffer=Sniffer(),

@@ -10,17 +10,18 @@ from cachetools import LRUCache, cached
 from flask import Response, request
 from werkzeug.http import dump_options_header
 
-from topclip.errors import ArtifactMissing, NotReady
+from topclip.errors import ArtifactMissing, NotReady, QueueUnavailable, TopClipError
 from topclip.model.clip import Plan
 from topclip.model.job import JobStatus
 from topclip.model.manifest import Manifest, ManifestClip
-from topclip.storage.base import job_folder
+from topclip.storage.base import job_folder, plan_key
 from web.archive import Member, zip_blocks
 from web.openapi import CLIPS, Api, answers, file_answer
 from web.ranges import asked_range, unsatisfiable
-from web.schemas import ClipPath, ClipQuery, FilePath, JobPath, read_query
+from web.schemas import ClipPath, ClipQuery, FilePath, JobPath, PlanPath, read_query
 from web.services import services
 from web.status import read
+from web.status_cache import Reading
 
 blueprint = Api("clips", __name__, abp_tags=[CLIPS])
 
@@ -33,8 +34,21 @@ CLIP = file_answer("video/mp4", "The clip, or the part asked for.")
 )
 def plan(path: JobPath) -> Response:
     """Read the plan: the highlights and why, and what nearly was one."""
-    status = read(path.job_id).status
-    return _document(status.plan_key, status, "plan")
+    reading = read(path.job_id)
+    return _document(reading.status.plan_key, reading, "plan")
+
+
+@blueprint.get(
+    "/api/jobs/<job_id>/plan-<digest>.json",
+    answers=answers({200: Plan}, 404, 409, 410, 503),
+)
+def plan_file(path: PlanPath) -> Response:
+    """Read the plan by the name that the manifest gives it."""
+    reading = read(path.job_id)
+    key = reading.status.plan_key
+    if key and key != plan_key(reading.status.id, path.digest):
+        raise ArtifactMissing(f"the job has no plan {path.digest}")
+    return _document(key, reading, "plan")
 
 
 @blueprint.get(
@@ -43,8 +57,8 @@ def plan(path: JobPath) -> Response:
 )
 def manifest(path: JobPath) -> Response:
     """Read the manifest: what was made, from what, and the checks that it passed."""
-    status = read(path.job_id).status
-    return _document(status.manifest_key, status, "manifest")
+    reading = read(path.job_id)
+    return _document(reading.status.manifest_key, reading, "manifest")
 
 
 @blueprint.get(
@@ -55,8 +69,8 @@ def manifest(path: JobPath) -> Response:
 def clip(path: ClipPath) -> Response:
     """Read a clip, or the part of it that `Range` names."""
     is_download = read_query(ClipQuery, request.args).download
-    status = read(path.job_id).status
-    made = _made_clip(status, path.n)
+    reading = read(path.job_id)
+    made, status = _made_clip(reading, path.n), reading.status
     return _file(_key(status, made.file), made.sha256, _file_name(status, path.n, made.file), is_download=is_download)
 
 
@@ -66,8 +80,8 @@ def clip(path: ClipPath) -> Response:
 )
 def thumbnail(path: ClipPath) -> Response:
     """Read a clip's thumbnail."""
-    status = read(path.job_id).status
-    made = _made_clip(status, path.n)
+    reading = read(path.job_id)
+    made, status = _made_clip(reading, path.n), reading.status
     name = _file_name(status, path.n, made.thumbnail)
     return _file(_key(status, made.thumbnail), f"{made.sha256}-thumbnail", name, is_download=False)
 
@@ -78,8 +92,9 @@ def thumbnail(path: ClipPath) -> Response:
 )
 def file(path: FilePath) -> Response:
     """Read a clip or thumbnail by the name that the manifest gives it: its links work relative to the manifest."""
-    status = read(path.job_id).status
-    for made in _manifest(status).clips:
+    reading = read(path.job_id)
+    status = reading.status
+    for made in _manifest(reading).clips:
         if made.file == f"clips/{path.file}":
             return _file(_key(status, made.file), made.sha256, path.file, is_download=False)
         if made.thumbnail == f"clips/{path.file}":
@@ -89,25 +104,26 @@ def file(path: FilePath) -> Response:
 
 @blueprint.get(
     "/api/jobs/<job_id>/clips.zip",
-    answers=answers({200: file_answer("application/zip", "All clips and the manifest.")}, 404, 409, 410, 503),
+    answers=answers({200: file_answer("application/zip", "Manifest, plan, clips and thumbnails.")}, 404, 409, 410, 503),
 )
 def archive(path: JobPath) -> Response:
-    """Read all clips in one archive, made while it is sent."""
-    status = read(path.job_id).status
-    made = _manifest(status)
+    """Read all that was made in one archive, under the manifest's names, made while it is sent."""
+    reading = read(path.job_id)
+    status = reading.status
+    made = _manifest(reading)
+    names = [made.plan, *(name for clip in made.clips for name in (clip.file, clip.thumbnail))]
+    members = [("manifest.json", status.manifest_key or ""), *((name, _key(status, name)) for name in names)]
     store = services().store
-    clips = [Member(_file_name(status, c.n, c.file), store.read(_key(status, c.file))) for c in made.clips]
-    text = made.model_dump_json(indent=2).encode()
-    blocks = zip_blocks([*clips, Member("manifest.json", iter([text]))], status.created_at)
+    blocks = zip_blocks((Member(name, store.read(key)) for name, key in members), status.created_at)
     response = Response(blocks, content_type="application/zip")
     _name(response, f"{_stem(status)}-clips.zip", is_download=True)
     return response
 
 
-def _document(key: str | None, status: JobStatus, what: str) -> Response:
+def _document(key: str | None, reading: Reading, what: str) -> Response:
     """A JSON artifact, byte for byte as it was made; its key names its content."""
     if key is None:
-        raise _not_there(status, what)
+        raise _not_there(reading, what)
     response = Response(services().store.get_bytes(key), content_type="application/json")
     response.set_etag(key.rpartition("/")[2].removesuffix(".json"))
     response.headers["Cache-Control"] = "no-cache"
@@ -115,17 +131,20 @@ def _document(key: str | None, status: JobStatus, what: str) -> Response:
     return response
 
 
-def _not_there(status: JobStatus, what: str) -> NotReady | ArtifactMissing:
-    """Not yet, or never."""
-    if status.state.is_terminal:
-        return ArtifactMissing(f"the job is {status.state} and has no {what}")
+def _not_there(reading: Reading, what: str) -> TopClipError:
+    """Not yet, or never; while Redis is away, a job that went on when last heard of may have it by now."""
+    state = reading.status.state
+    if state.is_terminal:
+        return ArtifactMissing(f"the job is {state} and has no {what}")
+    if reading.stale:
+        return QueueUnavailable(f"Redis does not answer; the job had no {what} when it last did")
     return NotReady(f"the job has no {what} yet", {"hint": "follow the job's status until its link is there"})
 
 
-def _manifest(status: JobStatus) -> Manifest:
-    if status.manifest_key is None:
-        raise _not_there(status, "clips")
-    return _read_manifest(status.manifest_key)
+def _manifest(reading: Reading) -> Manifest:
+    if (key := reading.status.manifest_key) is None:
+        raise _not_there(reading, "clips")
+    return _read_manifest(key)
 
 
 @cached(LRUCache(256), lock=Lock())
@@ -134,14 +153,18 @@ def _read_manifest(key: str) -> Manifest:
     return Manifest.model_validate_json(services().store.get_bytes(key))
 
 
-def _made_clip(status: JobStatus, n: int) -> ManifestClip:
-    """A clip of the manifest. Raises: NotReady while it may still come, ArtifactMissing where it never will."""
+def _made_clip(reading: Reading, n: int) -> ManifestClip:
+    """A clip of the manifest.
+
+    Raises: NotReady while it may still come, ArtifactMissing where it never will, QueueUnavailable if only Redis can say.
+    """
+    status = reading.status
     if status.manifest_key is None:
         planned = {c.n for c in status.clips} or set(range(1, int(status.options.get("count", 50)) + 1))
         if n in planned:
-            raise _not_there(status, f"clip {n}")
+            raise _not_there(reading, f"clip {n}")
         raise ArtifactMissing(f"the job has no clip {n}")
-    found = _manifest(status)
+    found = _manifest(reading)
     for made in found.clips:
         if made.n == n:
             return made

@@ -39,6 +39,12 @@ class FilePath(JobPath):
     file: str = Field(description="Name as in the manifest, without its folder.")
 
 
+class PlanPath(JobPath):
+    """A plan in a path."""
+
+    digest: str = Field(description="What the manifest's `plan` has between `plan-` and `.json`.")
+
+
 class StatusQuery(_Schema):
     """Parameters of the status."""
 

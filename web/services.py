@@ -9,6 +9,7 @@ from topclip.config import Settings
 from topclip.storage.base import ArtifactStore
 from web.follow import Followers, Seats
 from web.metrics import Metrics
+from web.refresher import Refresher
 from web.sniff import Sniffer
 from web.status_cache import StatusCache
 from web.vitals import Vitals
@@ -26,6 +27,7 @@ class Services:
     store: ArtifactStore
     watch: Watch
     cache: StatusCache
+    refresher: Refresher
     followers: Followers
     seats: Seats
     sniffer: Sniffer

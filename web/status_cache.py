@@ -1,7 +1,8 @@
 """Last known statuses of jobs, in one process, over Celery's result backend.
 
 Owns when a status is read again: a live one after a second, a finished one every few seconds, any of them as soon as
-an event says that it changed. While Redis is away the last known status is given, marked stale. Knows no HTTP.
+an event says that it changed; `web.refresher` reads what changed also where nobody asks. While Redis is away the last
+known status is given, marked stale. Knows no HTTP.
 """
 
 import threading
@@ -87,6 +88,8 @@ class StatusCache:
         self._clock = clock or Clock()
         self._entries: LRUCache[JobId, _Entry] = LRUCache(max_entries)
         self._flights: dict[JobId, _Flight] = {}
+        self._changed: dict[JobId, float] = {}
+        """Live jobs to be read again, and since when (monotonic), oldest first; some may have been read since."""
         self._lock = threading.Lock()
 
     def get(self, job_id: JobId) -> Reading:
@@ -113,7 +116,10 @@ class StatusCache:
     def remember(self, status: JobStatus) -> None:
         """Keep a status that Redis has just given by another way, such as a submit."""
         with self._lock:
-            self._store(status, dirty=False)
+            old = self._entries.get(status.id)
+            self._store(status, dirty=bool(old and old.dirty))  # an event may be newer than what was given
+            if old is None and not status.state.is_terminal:
+                self._changed[status.id] = self._clock.monotonic()  # events that came before are not known
 
     def forget(self, job_id: JobId) -> None:
         """Drop a job that was deleted."""
@@ -130,15 +136,35 @@ class StatusCache:
                 flight.superseded = True
             entry = self._entries.get(event.id)
             if entry and version_of(event) > version_of(entry.status):
-                self._entries[event.id] = replace(entry, dirty=True)
+                self._mark(entry)
 
     def on_gap(self) -> None:
         """Events may have been missed: everything has to be read again."""
         with self._lock:
             for flight in self._flights.values():
                 flight.superseded = True
-            for job_id, entry in list(self._entries.items()):
-                self._entries[job_id] = replace(entry, dirty=True, doubted=True)
+            for entry in list(self._entries.values()):
+                self._mark(replace(entry, doubted=True))
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether live jobs wait to be read again."""
+        return bool(self._changed)
+
+    def changed(self, n: int) -> list[JobId]:
+        """At most n live jobs that changed since they were read, which was a second ago or longer."""
+        due: list[JobId] = []
+        with self._lock:
+            for job_id, since_s in list(self._changed.items()):
+                if len(due) == n:
+                    break
+                entry = self._entries.get(job_id)
+                if entry is None or (not entry.dirty and entry.read_s > since_s):
+                    del self._changed[job_id]
+                elif self._clock.monotonic() - entry.read_s >= LIVE_S:
+                    due.append(job_id)
+                    self._changed[job_id] = self._changed.pop(job_id)  # to the end: a failed read holds up no other
+        return due
 
     def known(self) -> Iterable[Reading]:
         """All that is cached, newest job first, for when Redis cannot be asked."""
@@ -150,6 +176,12 @@ class StatusCache:
         return len(self._entries)
 
     # --- below, the lock is held by the caller unless said otherwise ---
+
+    def _mark(self, entry: _Entry) -> None:
+        """The entry has to be read again."""
+        self._entries[entry.status.id] = replace(entry, dirty=True)
+        if not entry.status.state.is_terminal:
+            self._changed.setdefault(entry.status.id, self._clock.monotonic())
 
     def _is_good(self, entry: _Entry) -> bool:
         if self._is_expired(entry):
@@ -203,6 +235,8 @@ class StatusCache:
         self._entries[status.id] = _Entry(
             status, self._clock.monotonic(), now, fresh, dirty, doubted=dirty and not is_believed
         )
+        if dirty and not status.state.is_terminal:
+            self._changed.setdefault(status.id, self._clock.monotonic())
 
     def _drop(self, job_id: JobId) -> None:
         self._entries.pop(job_id, None)

@@ -1,6 +1,7 @@
 """What a job made, over HTTP."""
 
 import io
+import json
 import zipfile
 from urllib.parse import urljoin
 from uuid import uuid4
@@ -100,13 +101,23 @@ def test_the_links_of_the_manifest_work_as_they_stand(http: FlaskClient, done: s
     assert http.get(urljoin(path, "clips/other.mp4")).status_code == 404
 
 
-def test_the_archive_holds_all_clips_and_is_sound(http: FlaskClient, done: str) -> None:
+def test_the_plan_is_found_by_its_name_in_the_manifest(http: FlaskClient, client: FakeClient, done: str) -> None:
+    path = f"/api/jobs/{done}/manifest"
+    name = http.get(path).json["plan"]
+    assert http.get(urljoin(path, name)).data == http.get(f"/api/jobs/{done}/plan").data
+    assert http.get(urljoin(path, "plan-other.json")).status_code == 404
+
+
+def test_the_archive_is_the_manifest_and_all_that_it_names(http: FlaskClient, done: str) -> None:
     answer = http.get(f"/api/jobs/{done}/clips.zip")
     with zipfile.ZipFile(io.BytesIO(answer.data)) as archive:
         assert archive.testzip() is None
-        names = archive.namelist()
-        assert [name.rpartition("-")[2] for name in names] == ["1.mp4", "2.mp4", "manifest.json"]
-        assert archive.read(names[0]) == CLIP
+        assert archive.read("manifest.json") == http.get(f"/api/jobs/{done}/manifest").data
+        made = json.loads(archive.read("manifest.json"))
+        named = [made["plan"], *(c[what] for c in made["clips"] for what in ("file", "thumbnail"))]
+        assert archive.namelist() == ["manifest.json", *named]
+        assert archive.read(made["plan"]) == http.get(f"/api/jobs/{done}/plan").data
+        assert archive.read(made["clips"][0]["file"]) == CLIP
         assert all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
 
 
@@ -134,3 +145,23 @@ def test_clips_are_served_while_redis_is_away(http: FlaskClient, client: FakeCli
     client.go_away()
     assert http.get(f"/api/jobs/{done}/clips/1").data == CLIP
     assert http.get(f"/api/jobs/{uuid4()}/clips/1").status_code == 503
+
+
+@pytest.mark.parametrize("path", ["plan", "plan-a.json", "manifest", "clips/1", "clips/1-a.mp4", "clips.zip"])
+def test_what_may_have_come_since_redis_went_away_is_503(
+    http: FlaskClient, client: FakeClient, job: str, path: str
+) -> None:
+    http.get(f"/api/job-status/{job}")
+    client.go_away()
+    answer = http.get(f"/api/jobs/{job}/{path}")
+    assert (answer.status_code, answer.json["code"]) == (503, "QUEUE_UNAVAILABLE")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_what_a_failed_job_lacks_is_404_while_redis_is_away_too(
+    http: FlaskClient, client: FakeClient, job: str
+) -> None:
+    client.change(job, state=JobState.FAILED)
+    http.get(f"/api/job-status/{job}")
+    client.go_away()
+    assert http.get(f"/api/jobs/{job}/clips.zip").status_code == 404

@@ -143,6 +143,27 @@ def test_an_outage_of_redis_is_answered_honestly_and_in_time_and_heals(
     assert web.submit(video).status_code == 202
 
 
+def test_what_nobody_asked_for_is_known_when_redis_goes_away(
+    web: WebContainer, start_web: Callable[..., WebContainer], redis: RedisContainer, video: Path
+) -> None:
+    job = web.submit(video).json()["id"]
+    httpx.post(f"{start_web().url}/api/jobs/{job}/cancel")  # on another server: this one only hears of it
+    until(lambda: _cached_state(web, redis, job) == "CANCELLED", 20, step_s=0.5)
+
+
+def _cached_state(web: WebContainer, redis: RedisContainer, job: str) -> str:
+    """What a server knows by itself: it is asked only while Redis is frozen."""
+    redis.kill("SIGSTOP")
+    try:
+        until(lambda: web.get("/health/ready").status_code == 503, 10)
+        document = _status(web, job).json()
+        assert document["stale"]
+        return str(document["state"])
+    finally:
+        redis.kill("SIGCONT")
+        until(lambda: web.get("/health/ready").status_code == 200, 10)
+
+
 def test_it_starts_without_redis_warns_and_connects_when_redis_comes(
     redis: RedisContainer, start_web: Callable[..., WebContainer]
 ) -> None:

@@ -176,6 +176,42 @@ def test_an_expired_job_is_expired_even_while_redis_is_away(
         cache.get(JOB)
 
 
+def test_a_live_job_that_changed_is_named_once_a_second(cache: StatusCache, redis: Redis, clock: ManualClock) -> None:
+    cache.get(JOB)
+    cache.on_event(JobEvent(id=JOB, epoch=1, revision=2))
+    assert cache.changed(9) == []  # read less than a second ago
+    clock.pass_(LIVE_S)
+    assert cache.changed(9) == [JOB]
+    redis.status = make_status(JOB, revision=2, expires_at=FAR)
+    cache.get(JOB)
+    assert cache.changed(9) == []
+    assert not cache.has_changed
+
+
+def test_a_job_that_was_submitted_is_read_once_more(cache: StatusCache, redis: Redis, clock: ManualClock) -> None:
+    cache.remember(redis.status)
+    clock.pass_(LIVE_S)
+    assert cache.changed(9) == [JOB]
+    cache.get(JOB)
+    assert cache.changed(9) == []
+
+
+def test_a_list_read_before_an_event_does_not_hide_it(cache: StatusCache, redis: Redis, clock: ManualClock) -> None:
+    cache.get(JOB)
+    cache.on_event(JobEvent(id=JOB, epoch=1, revision=2))
+    cache.remember(make_status(JOB, revision=1, expires_at=FAR))
+    assert cache.get(JOB).source == "redis"
+
+
+def test_many_changes_are_read_in_turn(redis: Redis, clock: ManualClock) -> None:
+    cache = StatusCache(redis.read, lambda: True, clock=clock.clock)
+    ids = [f"11111111-1111-1111-1111-{n:012d}" for n in range(3)]
+    for job_id in ids:
+        cache.remember(make_status(job_id, expires_at=FAR))
+    clock.pass_(LIVE_S)
+    assert [cache.changed(2), cache.changed(2)] == [ids[:2], [ids[2], ids[0]]]
+
+
 def test_it_is_bounded(redis: Redis, clock: ManualClock) -> None:
     cache = StatusCache(redis.read, lambda: True, clock=clock.clock, max_entries=3)
     for n in range(10):
