@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -124,9 +125,13 @@ class RedisContainer(ProcessContainer):
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    @property
+    @cached_property
     def client(self) -> Any:
         return redis.Redis(port=self.port, decode_responses=True)
+
+    def teardown(self) -> None:
+        self.client.close()
+        super().teardown()
 
     @property
     def celeryconfig(self) -> dict[str, str]:

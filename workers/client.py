@@ -58,6 +58,12 @@ class JobClient:
         self._redis = redis_client(settings, WEB)
         self._scripts = Scripts(self._redis, settings.key_prefix)
 
+    def close(self) -> None:
+        """Close the connections to Redis."""
+        self._app.close()
+        self._app.backend.client.close()
+        self._redis.close()
+
     def watch(self, on_event: Callable[[JobEvent], None], on_gap: Callable[[], None]) -> Watch:
         """A Watch, not yet started."""
         return Watch(self._settings, on_event, on_gap)

@@ -24,13 +24,19 @@ local function announce()
   local revision = redis.call('HINCRBY', rec, 'revision', 1)
   redis.call('PUBLISH', P..'job-events', cjson.encode({id=id, epoch=tonumber(get('epoch')), revision=revision}))
 end
+local function drop_joins(epoch)
+  for _, stage in ipairs({'analyse', 'render'}) do
+    local join = P..'celery-taskset-meta-'..id..'.'..epoch..'.'..stage..'-join'
+    redis.call('DEL', join, join..'.j', join..'.t', join..'.s', join..'.d', join..'.c')
+  end
+end
 local function move(state)
   local old = get('state')
   if old == state then return end
   if old then redis.call('ZREM', P..'state:'..old, id) end
   redis.call('ZADD', P..'state:'..state, get('created_at'), id)
   redis.call('HSET', rec, 'state', state)
-  if TERMINAL[state] then redis.call('HSET', rec, 'finished_at', now()) end
+  if TERMINAL[state] then redis.call('HSET', rec, 'finished_at', now()); drop_joins(get('epoch')) end
 end
 local function write(task, encoded)
   local key = P..'celery-task-meta-'..task
@@ -56,10 +62,7 @@ local function forget_all()
   for _, name in ipairs(redis.call('HKEYS', parts)) do
     redis.call('DEL', P..'celery-task-meta-'..id..'.'..epoch..'.'..name)
   end
-  for _, stage in ipairs({'analyse', 'render'}) do
-    local join = P..'celery-taskset-meta-'..id..'.'..epoch..'.'..stage..'-join'
-    redis.call('DEL', join, join..'.j', join..'.t', join..'.s', join..'.d', join..'.c')
-  end
+  drop_joins(epoch)
   for _, key in ipairs({rec, parts, rec..':kills', rec..':starts', rec..':pulses', P..'celery-task-meta-'..id}) do
     redis.call('DEL', key)
   end

@@ -69,6 +69,7 @@ class Watch:
             finally:
                 pubsub.close()
             self._stopped.wait(0.2)
+        redis.close()
 
     def _follow(self, redis: Redis, pubsub: PubSub) -> None:
         pubsub.subscribe(self._channel)

@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from celery import Celery
 from pytest_celery import (
     CeleryBackendCluster,
     CeleryBrokerCluster,
@@ -24,6 +25,8 @@ from topclip.model.request import ClipOptions, ClipRequest, MediaPath
 from topclip.storage.base import ArtifactStore
 from topclip.storage.factory import store_for
 from workers.client import JobClient
+from workers.links import WEB, WORKER, make_app, redis_client
+from workers.scripts import Scripts
 
 LEASE_S = 4.0
 
@@ -100,9 +103,28 @@ class PatientClient(JobClient):
 
 
 @pytest.fixture
-def client(settings: Settings, store: ArtifactStore) -> JobClient:
+def client(settings: Settings, store: ArtifactStore) -> Iterator[JobClient]:
     """The door that web and command use."""
-    return PatientClient(settings, store)
+    found = PatientClient(settings, store)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[Celery]:
+    """Any Celery client."""
+    found = make_app(settings, WEB)
+    yield found
+    found.close()
+    found.backend.client.close()
+
+
+@pytest.fixture
+def scripts(settings: Settings) -> Iterator[Scripts]:
+    """The scripts, as the reconciler has them."""
+    redis = redis_client(settings, WORKER)
+    yield Scripts(redis, settings.key_prefix)
+    redis.close()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from celery import Celery
 from celery.result import AsyncResult
 from pytest_celery import CeleryTestSetup
 
@@ -25,7 +26,6 @@ from topclip.storage.base import ArtifactStore
 from topclip.storage.local import LocalStore
 from workers import names
 from workers.client import JobClient
-from workers.links import WEB, make_app
 
 Submit = Callable[..., str]
 Finished = Callable[..., JobStatus]
@@ -88,12 +88,12 @@ def test_a_job_is_one_celery_result_from_submit_to_manifest(
     source: Path,
     submit: Submit,
     finished: Finished,
-    settings: Settings,
+    app: Celery,
     store: ArtifactStore,
 ) -> None:
     job_id = submit(source, **OPTIONS)
     status = finished(job_id)
-    result = AsyncResult(job_id, app=make_app(settings, WEB))
+    result = AsyncResult(job_id, app=app)
     assert result.state == "SUCCESS"
     assert result.result["state"] == status.state == JobState.SUCCEEDED, status.clips
     manifest = json.loads(store.get_bytes(result.result["manifest"]))

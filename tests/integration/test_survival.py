@@ -7,18 +7,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+from celery import Celery
 from pytest_celery import CeleryTestSetup
 from redis.exceptions import RedisError
 
 from tests.nodes import RedisContainer, WorkerContainer
 from tests.waiting import until
-from topclip.config import Settings
 from topclip.errors import JobConflict, JobExpired, UnknownJob
 from topclip.model.job import JobState, JobStatus, Stage
 from topclip.storage.base import ArtifactStore
 from workers.client import JobClient
 from workers.drive import redrive
-from workers.links import WORKER, make_app, redis_client
 from workers.scripts import Scripts
 
 Submit = Callable[..., str]
@@ -69,7 +68,8 @@ def test_a_job_ends_although_redis_was_killed_and_started_again(
     redis_node.kill()
     redis_node.restart()
     until(lambda: redis_up(redis_node), 10)
-    assert finished(job_id).state is JobState.SUCCEEDED
+    status = finished(job_id)
+    assert status.state is JobState.SUCCEEDED, (status.error, worker.logs())
     assert worker.status == "running"
     until(lambda: nothing_unacknowledged(redis_node), 15)
 
@@ -107,13 +107,13 @@ def test_a_job_started_again_while_it_runs_ends_once_and_as_the_newer_attempt(
     submit: Submit,
     finished: Finished,
     client: JobClient,
-    settings: Settings,
+    app: Celery,
+    scripts: Scripts,
 ) -> None:
     seen: list[tuple[int, str]] = []
     job_id = submit(source, count=2, min_length=3, max_length=6)
     in_stage(client, job_id, Stage.ANALYSE)
-    scripts = Scripts(redis_client(settings, WORKER), settings.key_prefix)
-    assert redrive(make_app(settings, WORKER), scripts, job_id, 1)
+    assert redrive(app, scripts, job_id, 1)
 
     def ended() -> bool:
         status = client.read(job_id)
@@ -124,7 +124,7 @@ def test_a_job_started_again_while_it_runs_ends_once_and_as_the_newer_attempt(
     assert client.read(job_id).state is JobState.SUCCEEDED
     assert [epoch for epoch, _ in seen] == sorted(epoch for epoch, _ in seen)
     assert client.read(job_id).attempts == 2
-    assert not redrive(make_app(settings, WORKER), scripts, job_id, 2)
+    assert not redrive(app, scripts, job_id, 2)
 
 
 def test_a_task_whose_process_is_killed_is_run_again(
