@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import click
 
-from topclip.errors import InvalidRequest, QueueUnavailable, ServerUnreachable, TopClipError
+from topclip.errors import ConfigError, InvalidRequest, QueueUnavailable, ServerUnreachable, TopClipError
 
 OK, FAILED, USAGE, PARTIAL, OUT_OF_REACH, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -66,7 +66,7 @@ class LazyGroup(click.Group):
 def topclip() -> None:
     """Turn long videos into their top clips.
 
-    Exit codes: 0 done, 1 failed, 2 usage, 3 partial, 4 Redis or server out of reach, 130 interrupted.
+    Exit codes: 0 done, 1 failed, 2 usage or settings, 3 partial, 4 Redis or server out of reach, 130 interrupted.
     """
 
 
@@ -105,4 +105,4 @@ def exit_code(err: TopClipError) -> int:
     """The exit code that an error stands for."""
     if isinstance(err, QueueUnavailable | ServerUnreachable):
         return OUT_OF_REACH
-    return USAGE if isinstance(err, InvalidRequest) else FAILED
+    return USAGE if isinstance(err, InvalidRequest) or err.code == ConfigError.code else FAILED

@@ -17,7 +17,9 @@ from topclip.model.base import JsonDict
 from topclip.model.job import JobState
 from topclip.model.request import ClipOptions
 
-EXIT_OF_STATE = {"SUCCEEDED": 0, "PARTIAL": 3}
+EXIT_OF_STATE = {"SUCCEEDED": 0, "PARTIAL": 3, "FAILED": 1, "CANCELLED": 1, "EXPIRED": 1}
+"""Of a job that goes on the exit code is 0: nothing is wrong with it yet."""
+WITH_CLIPS = ("SUCCEEDED", "PARTIAL")
 OUT = click.Path(file_okay=False, path_type=Path)
 
 P = ParamSpec("P")
@@ -62,23 +64,26 @@ def submit(source: str, server: Server, options: ClipOptions, *, watch: bool, ou
         return 0
     click.echo(f"job {job_id}", err=True)
     status = _follow(server, job_id, as_json=as_json)
-    if out and status["state"] in EXIT_OF_STATE:
+    if out and status["state"] in WITH_CLIPS:
         _fetch(server, job_id, out)
-    return EXIT_OF_STATE.get(status["state"], 1)
+    return _exit_code(status)
 
 
 @click.command()
 @click.argument("job_id")
 @with_server
-@click.option("--watch", is_flag=True, help="Follow the job until it ends; the exit code is then the job's.")
+@click.option("--watch", is_flag=True, help="Follow the job until it ends.")
 @json_flag
 def status(job_id: str, server: Server, watch: bool, as_json: bool) -> int:
-    """Show how far the job JOB_ID is."""
+    """Show how far the job JOB_ID is.
+
+    The exit code is the job's: 1 if it failed or was cancelled, 3 if some of its clips could not be made, else 0.
+    """
     if watch:
-        return EXIT_OF_STATE.get(_follow(server, job_id, as_json=as_json)["state"], 1)
+        return _exit_code(_follow(server, job_id, as_json=as_json))
     document = server.status(job_id)
     click.echo(json.dumps(document) if as_json else _describe(document))
-    return 0
+    return _exit_code(document)
 
 
 @click.command()
@@ -86,15 +91,20 @@ def status(job_id: str, server: Server, watch: bool, as_json: bool) -> int:
 @with_server
 @click.option("--out", type=OUT, help="Download the clips and the manifest into this folder.")
 @json_flag
-def clips(job_id: str, server: Server, out: Path | None, as_json: bool) -> None:
-    """List the clips of the job JOB_ID, or download them."""
+def clips(job_id: str, server: Server, out: Path | None, as_json: bool) -> int:
+    """List the clips of the job JOB_ID, or download them.
+
+    The exit code is 3 if some of them could not be made, 1 if there are none.
+    """
     manifest = _fetch(server, job_id, out) if out else server.manifest(job_id)
+    code = EXIT_OF_STATE["PARTIAL"] if manifest.get("failed") else 0
     if as_json:
         click.echo(json.dumps(manifest))
-        return
+        return code
     for clip in manifest["clips"]:
         span = f"{clip['start_s']:9.2f} {clip['end_s']:9.2f}"
         click.echo(f"{clip['n']:>3} {span}  {clip['width']}x{clip['height']}  {clip['file']}")
+    return code
 
 
 @click.command()
@@ -143,6 +153,10 @@ def _send(server: Server, source: str, options: ClipOptions, *, is_quiet: bool) 
     if path.is_dir():
         raise click.UsageError(f"{source} is a folder; name a video")
     return server.submit_source(source, wanted)
+
+
+def _exit_code(status: JsonDict) -> int:
+    return EXIT_OF_STATE.get(status["state"], 0)
 
 
 def _follow(server: Server, job_id: str, *, as_json: bool) -> JsonDict:

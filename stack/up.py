@@ -16,6 +16,10 @@ from stack.redis_server import DataFolderLock, RedisServer, answers
 from stack.slot import Slot
 from stack.supervisor import Supervisor
 from topclip.config import Settings
+from topclip.errors import ConfigError, StorageError
+from topclip.media.binary import find_ffmpeg
+from topclip.storage.factory import store_for
+from web.doors import check_exposure
 
 STOP_ORDER = ("web", "worker", "flower", "redis")
 ASK_TIMEOUT_S = 2.0
@@ -40,8 +44,10 @@ def run(settings: Settings, *, has_flower: bool, on_ready: Callable[[Urls], None
 
     settings: an explicit `redis_url` names the server to use; without one the embedded server is started.
     on_ready: called once, when web and Flower answer and the worker was seen.
-    Raises: ConfigError if a port or the data folder is taken, StartupFailed if a child cannot be started.
+    Raises: ConfigError if a setting, a port or the data folder will not do, with nothing started; StartupFailed if a
+    child cannot be started.
     """
+    check(settings)
     console = Console()
     is_embedded = "redis_url" not in settings.model_fields_set
     with ExitStack() as cleanup:
@@ -60,6 +66,22 @@ def run(settings: Settings, *, has_flower: bool, on_ready: Callable[[Urls], None
         if not supervisor.is_stopping:
             _Stack(supervisor, settings, console, flower, listener).serve(on_ready)
         console.say("up", "stopping")
+
+
+def check(settings: Settings) -> None:
+    """What the children would refuse to start or fail every job with. Raises: ConfigError."""
+    check_exposure(settings)
+    find_ffmpeg(settings.ffmpeg)
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        hint = "let this user write there, or name another folder with --data-dir"
+        detail = {"field": "data_dir", "hint": hint}
+        raise ConfigError(f"the data folder {settings.data_dir} cannot be made: {err.strerror}", detail) from err
+    try:
+        store_for(settings)
+    except StorageError as err:
+        raise ConfigError(f"the store cannot be opened: {err.message}", {"field": "store"}) from err
 
 
 def _start_redis(supervisor: Supervisor, settings: Settings) -> str:

@@ -94,11 +94,14 @@ def test_without_watch_it_prints_the_id_alone_and_the_job_can_be_cancelled(runni
         result = topclip("submit", video, *OPTIONS, server=running)
         assert result.returncode == 0
         new = result.stdout.strip()
+        assert topclip("status", new, server=running).returncode == 0
         cancelled = topclip("cancel", new, server=running)
     finally:
         worker.resume()
     assert (cancelled.returncode, cancelled.stdout) == (0, "cancelled\n"), cancelled.stderr
-    assert topclip("status", new, "--watch", server=running).returncode == 1
+    for args in (["status", new], ["status", new, "--json"], ["status", new, "--watch"], ["clips", new]):
+        assert topclip(*args, server=running).returncode == 1, args
+    assert topclip("jobs", server=running).returncode == 0
     assert topclip("delete", new, server=running).returncode == 0
     gone = topclip("status", new, server=running)
     assert gone.returncode == 1

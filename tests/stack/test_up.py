@@ -64,7 +64,7 @@ def test_flower_is_read_only(shared: Running) -> None:
 def test_a_second_embedded_redis_on_the_folder_is_refused(shared: Running, tmp_path: Path) -> None:
     data_dir = Path(shared.find("redis-server").cwd()).parent
     result = refused("--port", "0", "--flower-port", "0", "--data-dir", str(data_dir))
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert f"(process {shared.process.pid})" in result.stderr
     assert "--redis-url" in result.stderr
 
@@ -74,8 +74,31 @@ def test_a_taken_port_is_refused_with_the_way_out(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         for option, other in (("--port", "--flower-port"), ("--flower-port", "--port")):
             result = refused(option, port, other, "0", "--data-dir", str(tmp_path / "data"))
-            assert result.returncode == 1
+            assert result.returncode == 2
             assert f"let {option} 0 pick a free one" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("TOPCLIP_FFMPEG", "/nope", "TOPCLIP_FFMPEG: no program /nope"),
+        ("TOPCLIP_HOST", "0.0.0.0", "TOPCLIP_API_KEYS"),
+        ("TOPCLIP_STORE", "s3://bucket/folder", "s3:// stores are not supported yet"),
+        ("TOPCLIP_STORE", "/dev/null/store", "the store cannot be opened"),
+        ("TOPCLIP_DATA_DIR", "/dev/null/data", "the data folder /dev/null/data cannot be made"),
+        ("TOPCLIP_LEASE_S", "soon", "TOPCLIP_LEASE_S"),
+    ],
+)
+def test_a_wrong_setting_is_told_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv("TOPCLIP_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv(name, value)
+    result = refused("--port", "0", "--flower-port", "0")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) <= 2  # the message, and what to do
+    assert not (tmp_path / "data" / "redis").exists()
 
 
 def test_a_killed_web_server_comes_back_and_refuses_nobody(shared: Running) -> None:
