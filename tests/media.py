@@ -108,6 +108,17 @@ def _damaged(media: Media, path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
+def _hole(media: Media, path: Path) -> None:
+    content = bytearray(media("short.ts").read_bytes())
+    middle = len(content) // 2
+    content[middle - 75_000 : middle + 75_000] = bytes(150_000)
+    path.write_bytes(bytes(content))
+
+
+def _joined(media: Media, path: Path) -> None:
+    path.write_bytes(media("short.ts").read_bytes() * 2)
+
+
 def _cover(media: Media, path: Path) -> None:
     picture = path.with_name("picture.png")
     run("-f", "lavfi", "-i", "testsrc2=s=640x640", "-frames:v", "1", picture)
@@ -217,6 +228,7 @@ RECIPES: dict[str, Callable[[Media, Path], None]] = {
     "short.ts": _from_base(*X264, "-bf", "2", *AAC, "-f", "mpegts"),
     "short.mov": _from_base("-c:v", "prores_ks", "-profile:v", "0", "-c:a", "pcm_s16le"),
     "short.avi": _from_base("-c:v", "mpeg4", "-bf", "2", "-q:v", "4", "-c:a", "libmp3lame"),
+    "h264.avi": _from_base(*X264, "-preset", "veryfast", "-bf", "3", "-g", "40", "-c:a", "libmp3lame"),
     "short.flv": _from_base(*X264, *AAC),
     # One reference frame whose pts lies two frames too early, as MPEG-PS writers are seen to leave them.
     "backwards.ts": _from_base(
@@ -259,6 +271,10 @@ RECIPES: dict[str, Callable[[Media, Path], None]] = {
         "-vf", "select='not(between(mod(n,30),10,19))'", "-fps_mode", "vfr", *X264, "-bf", "2", *AAC, seconds=LENGTH_S
     ),
     "slides.mp4": _slides,
+    # 50 frames a second, then 12.5: a frame lasts four times as long as the header says.
+    "slowing.mkv": _from_base(
+        *("-vf", "fps=50,select='lt(t\\,4)+not(mod(n\\,4))'", "-fps_mode", "vfr"), *X264, "-preset", "veryfast", *AAC
+    ),
     "ntsc.mkv": _from_base("-r", "30000/1001", *X264, "-bf", "2", "-c:a", "libvorbis"),
     "offset.ts": _from_base(*X264, "-bf", "2", *AAC, "-output_ts_offset", "1000.7", "-f", "mpegts", seconds=LENGTH_S),
     "fragmented.mp4": _from_base(*X264, "-bf", "2", *AAC, "-movflags", "frag_keyframe+empty_moov"),
@@ -280,6 +296,8 @@ RECIPES: dict[str, Callable[[Media, Path], None]] = {
     "truncated.mp4": _truncated,
     "headless.mp4": _headless,
     "damaged.ts": _damaged,
+    "hole.ts": _hole,
+    "joined.ts": _joined,
     "cover.mp4": _cover,
     "two_sounds.mkv": _two_sounds,
     "late_sound.mp4": _late_sound,

@@ -1,13 +1,14 @@
 """Decoding by chunks, and what is drawn from it: cuts, signals, seams."""
 
 import itertools
+import subprocess
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.media import CUTS_S, LENGTH_S, LOUD_S, RATE, Media
+from tests.media import CUTS_S, LENGTH_S, LOUD_S, RATE, Media, ffmpeg
 from tests.unit.conftest import make_context, request_for
 from topclip.analysers.loudness import integrated_lufs
 from topclip.analysers.tracks import N_LAGS, Tracks
@@ -44,7 +45,7 @@ def test_it_finds_the_cuts_to_the_frame(media: Media) -> None:
     assert [s.start_s for s in shots[1:]] == list(CUTS_S)
 
 
-@pytest.mark.parametrize("name", ["base.mp4", "open_gop.mp4", "vfr.mp4", "offset.ts", "slides.mp4"])
+@pytest.mark.parametrize("name", ["base.mp4", "open_gop.mp4", "vfr.mp4", "offset.ts", "slides.mp4", "h264.avi"])
 @pytest.mark.parametrize("length_s", [3, 5])
 def test_a_chunk_seam_costs_nothing(media: Media, name: str, length_s: int) -> None:
     whole, parts = analysed(media(name), 1000), analysed(media(name), length_s)
@@ -106,6 +107,25 @@ def test_damage_is_passed_over(media: Media) -> None:
     damaged, whole = analysed(media("damaged.ts"), 1000), analysed(media("short.ts"), 1000)
     assert 100 < len(damaged.frame_pts) <= len(whole.frame_pts)
     assert np.all(np.diff(damaged.frame_pts) > 0)
+
+
+@pytest.mark.parametrize("length_s", [1000, 3])
+def test_what_lies_behind_a_hole_is_not_lost(media: Media, length_s: int) -> None:
+    path = media("hole.ts")
+    assert probe(path).duration_s == pytest.approx(8, abs=0.05)
+    pts = analysed(path, length_s).frame_pts
+    decoded = subprocess.run(
+        [ffmpeg(), "-v", "error", "-i", path, "-an", "-f", "null", "-progress", "-", "-"],
+        capture_output=True,
+        check=True,
+    )
+    n_frames = int(decoded.stdout.rsplit(b"frame=", 1)[1].split()[0])
+    assert len(pts) == pytest.approx(n_frames, abs=3)
+    assert (pts[-1] - pts[0]) / 90_000 > 7.9
+
+
+def test_pictures_of_a_container_without_pts_come_in_their_order(media: Media) -> None:
+    assert analysed(media("h264.avi"), 1000).frame_pts.tolist() == list(range(8 * RATE))
 
 
 def test_a_truncated_file_gives_what_it_has(media: Media) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.media import Media
+from tests.media import Media, run
 from topclip.errors import ProbeError, SourceNotFound, TopClipError, UnsupportedMedia
-from topclip.media.probe import probe
+from topclip.media.probe import fault, probe, verdict
 
 READABLE = [
     *("short.ts", "short.mov", "short.avi", "short.flv", "short.mpg", "short.webm", "vp9.webm", "tenbit.mkv"),
@@ -68,6 +68,7 @@ def test_it_starts_counting_at_the_first_picture(media: Media) -> None:
         ("headless.mp4", ProbeError, "damaged"),
         ("sound_only.m4a", UnsupportedMedia, "no moving picture"),
         ("picture.png", UnsupportedMedia, "still image"),
+        ("joined.ts", UnsupportedMedia, "clock starts anew after 8.0 s"),
     ],
 )
 def test_it_says_why_a_file_is_no_source(media: Media, name: str, kind: type[TopClipError], words: str) -> None:
@@ -96,6 +97,29 @@ def test_a_playlist_cannot_name_other_files(tmp_path: Path, media: Media) -> Non
 def test_it_says_that_there_is_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFound):
         probe(tmp_path / "none.mp4")
+
+
+def test_what_it_advises_for_joined_recordings_helps(tmp_path: Path, media: Media) -> None:
+    out = tmp_path / "one_clock.mkv"
+    run("-i", media("joined.ts"), "-map", "0", "-c", "copy", out)
+    assert probe(out).duration_s == pytest.approx(16, abs=0.1)
+
+
+def test_it_names_codecs_not_decoders(tmp_path: Path) -> None:
+    path = tmp_path / "av1.mkv"
+    run("-f", "lavfi", "-i", "testsrc2=s=64x64:r=10:d=1", "-c:v", "libaom-av1", "-cpu-used", "8", path)
+    assert probe(path).video.codec == "av1"
+
+
+def test_the_first_look_refuses_what_is_too_long_or_too_large(media: Media) -> None:
+    path = str(media("short.mp4"))
+    assert verdict(path) is None
+    assert verdict(path, 8.5, 320 * 180) is None
+    for limits in ((7.5, None), (None, 320 * 180 - 1)):
+        found = verdict(path, *limits)
+        assert found is not None
+        assert found["code"] == "SOURCE_TOO_LARGE"
+        assert found["message"] == fault(path, *limits)
 
 
 def run_module(path: Path) -> tuple[int, dict[str, object]]:

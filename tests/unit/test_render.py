@@ -23,6 +23,7 @@ from topclip.pipeline import __doc__ as order_in_words
 from topclip.pipeline.analyse import analyse_chunk
 from topclip.pipeline.chunk import plan_chunks
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.cut import cut_range
 from topclip.pipeline.finalise import finalise
 from topclip.pipeline.plan import make_plan
 from topclip.pipeline.probe import probe_source
@@ -74,6 +75,7 @@ def test_sound_goes_on_without_a_step_whatever_the_clock_of_the_picture(
 EXACT = [
     *("short.mp4", "open_gop.mp4", "vfr.mp4", "short.ts", "offset.ts", "short.avi", "short.webm", "tenbit.mkv"),
     *("ntsc.mkv", "backwards.ts", "short.mpg", "short.mov", "slides.mp4", "short.flv", "fragmented.mp4", "raw.h264"),
+    "h264.avi",
 ]
 
 
@@ -94,6 +96,14 @@ def test_a_clip_holds_exactly_the_frames_of_its_range(media: Media, ctx: StageCo
         assert middle.frames == pytest.approx((middle.end_s - middle.start_s) * rate, abs=0.1)
         apart = np.abs(source - found[-1]).mean(axis=(1, 2))
         assert apart[round(middle.end_s * rate) - 1] < apart.min() + 0.5  # a rate conversion shows a frame twice
+
+
+@pytest.mark.parametrize("span", [(4.5, 6.02), (5.2, 7.5)])
+def test_the_last_frame_lasts_as_long_as_in_the_source(media: Media, tmp_path: Path, span: tuple[float, float]) -> None:
+    source, out = media("slowing.mkv"), tmp_path / "out.mp4"
+    frames = cut_range(source, *span, out, make_context(tmp_path / "store"))
+    assert frames == pytest.approx((span[1] - span[0]) * 12.5, abs=1)
+    assert probe(out).duration_s == pytest.approx(span[1] - span[0], abs=0.081)
 
 
 def test_a_clip_that_ends_at_a_cut_shows_nothing_of_the_next_shot(media: Media, ctx: StageContext) -> None:

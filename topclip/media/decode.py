@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from topclip.media.packets import read_packets
 from topclip.media.probe import open_media
 from topclip.media.seek import can_seek
 from topclip.media.sound import BLOCK_S, Meter, SoundBlock
@@ -150,7 +151,7 @@ class _Pass:
     def _decoded(self) -> Iterator[Picture | SoundBlock]:
         streams = [s for s in (self._video, self._audio) if s is not None]
         self._audio_done = self._audio is None
-        packets = self._container.demux(*streams)
+        packets = read_packets(self._container, *streams, on_fault=self._faults.count)
         while not (self._video_done and self._audio_done):
             try:
                 packet = next(packets)
@@ -195,7 +196,9 @@ class _Pass:
 
     def _time(self, frame: VideoFrame) -> int:
         """The frame's time as ffmpeg takes it: where a pts runs back (MPEG-PS has such), the dts tells."""
-        pts, dts, last = frame.pts, frame.dts, self._last_pts
+        pts, dts, last, lag = frame.pts, frame.dts, self._last_pts, self._info.video.dts_lag
+        if lag is not None:
+            pts, dts = None, None if dts is None else dts - lag
         if pts is not None and (last is None or pts > last or dts is None or dts <= last):
             return int(pts)
         if dts is not None:

@@ -11,7 +11,7 @@ from topclip.media.geometry import Geometry, plan_geometry
 from topclip.media.guard import INPUT_ARGS, file_url
 from topclip.model.clip import ClipSpec
 from topclip.model.request import Fit, Quality
-from topclip.model.source import SourceInfo
+from topclip.model.source import SourceInfo, VideoStream
 
 MAX_GAIN_DB = 30.0
 """More gain than this makes noise, not sound."""
@@ -83,6 +83,7 @@ def video_filter(info: SourceInfo, spec: ClipSpec) -> str:
     # A frame whose time does not come after the one before it has no place in time: analysis dropped it too.
     chain = [
         f"settb={video.time_base}",
+        *([] if video.dts_lag is None else [_numbered(video)]),
         "select='isnan(prev_selected_pts)+gt(pts,prev_selected_pts)'",
         f"trim=start_pts={spec.start_pts}:end_pts={spec.end_pts}",
         f"setpts=PTS-{spec.start_pts}",
@@ -92,6 +93,11 @@ def video_filter(info: SourceInfo, spec: ClipSpec) -> str:
     return ",".join(
         [*chain, _fitted(geometry, spec.fit, info), "setsar=1", "format=yuv420p", f"settb={video.time_base}"]
     )
+
+
+def _numbered(video: VideoStream) -> str:
+    """Times by the frames' numbers. The container has none, and each version of ffmpeg makes up others."""
+    return f"setpts={video.start_pts}+N*{max(1, round(1 / (video.rate * video.tick)))}"
 
 
 def _fitted(geometry: Geometry, fit: Fit, info: SourceInfo) -> str:
@@ -114,9 +120,11 @@ def _fitted(geometry: Geometry, fit: Fit, info: SourceInfo) -> str:
 
 def _video_codec(info: SourceInfo, spec: ClipSpec) -> list[str]:
     preset, crf = X264[spec.quality]
-    # A muxer guesses how long the last frame lasts; where frames come unevenly it guesses wrong.
+    # A muxer guesses how long the last frame lasts; where frames come unevenly it guesses wrong. Which packet is shown
+    # last is not known here, so each one claims to last to the end: mp4 keeps that of the last in decoding order, and the
+    # end of the one shown last, and takes all else from the next one's time.
     length = spec.end_pts - spec.start_pts
-    last = f"if(eq(N\\,{spec.frames - 1})\\,{length}-DTS+STARTDTS\\,DURATION)"
+    last = f"if(eq(N\\,{spec.frames - 1})\\,{length}-DTS+STARTDTS\\,{length}-PTS+STARTPTS)"
     return [
         *("-bsf:v", f"setts=pts=PTS:dts=DTS:duration={last}"),
         *("-fps_mode", "passthrough", "-enc_time_base:v", info.video.time_base.replace("/", ":")),

@@ -19,8 +19,9 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream as AvVideo
 
-from topclip.errors import ProbeError, SourceNotFound, TopClipError, UnsupportedMedia
+from topclip.errors import ProbeError, SourceNotFound, SourceTooLarge, TopClipError, UnsupportedMedia
 from topclip.media.guard import AUDIO_FORMATS, OPEN_OPTIONS, STILL_FORMATS, file_url
+from topclip.media.packets import read_packets
 from topclip.model.source import AudioStream, SourceInfo, VideoStream
 
 END_WINDOW_S = 10.0
@@ -28,6 +29,14 @@ END_WINDOW_S = 10.0
 MAX_UNDECODABLE = 400
 """Packets that may fail before the first frame shows: a recording that begins between key frames."""
 DEFAULT_RATE = Fraction(25)
+RESTARTING_FORMATS = frozenset({"mpegts", "mpeg"})
+"""Recordings joined end to end are valid in these, each with a clock of its own."""
+RESTART_S = 1.0
+"""A decoding time that lies so far behind the latest one comes from another clock,"""
+RESTART_PACKETS = 12
+"""if so many do: a single one is damage."""
+NO_PTS_FORMAT, NO_PTS_CODECS = "avi", frozenset({"h264", "hevc", "vvc"})
+"""AVI stores no presentation times, and for these codecs FFmpeg makes up some that are not in order."""
 
 KNOWN_HEADS = (b"ftyp", b"moov", b"mdat", b"wide", b"free")
 KNOWN_MAGIC = (
@@ -66,14 +75,18 @@ def probe(path: Path, *, sha256: str = "", name: str = "") -> SourceInfo:
     """
     with open_media(path) as container:
         stream = _video_stream(container)
-        first = _first_frame(container, stream)
-        video = _describe_video(stream, first)
+        video = _describe_video(container.format.name, stream, _first_frame(container, stream))
         sound = audio_stream(container)
         audio = None if sound is None else _describe_audio(sound)
         format_name, n_streams = container.format.name, len(container.streams)
     end = _end_of_picture(path, video)
     if end.n_packets < 2:
         raise UnsupportedMedia("the source holds a single picture, no moving one", {"field": "source"})
+    if end.restart_s is not None:
+        raise UnsupportedMedia(
+            f"the source's clock starts anew after {end.restart_s:.1f} s: it is several recordings joined",
+            {"field": "source", "hint": "give it one clock: ffmpeg -i IN -map 0 -c copy OUT.mkv"},
+        )
     return SourceInfo(
         sha256=sha256,
         size_bytes=path.stat().st_size,
@@ -115,15 +128,24 @@ def _has_decoder(stream: AvVideo | AvAudio) -> bool:
     return stream.codec_context is not None
 
 
-def _first_frame(container: InputContainer, stream: AvVideo) -> VideoFrame:
+class _First(NamedTuple):
+    """The first frame that decodes, and the decoding time of the key packet that it came out of."""
+
+    frame: VideoFrame
+    key_dts: int | None
+
+
+def _first_frame(container: InputContainer, stream: AvVideo) -> _First:
     """The first frame that decodes; packets that do not are passed over up to a bound."""
     stream.codec_context.thread_count = 1
-    failed = 0
+    failed, key_dts = 0, None
     try:
-        for packet in container.demux(stream):
+        for packet in read_packets(container, stream):
+            if key_dts is None or (packet.is_keyframe and failed):
+                key_dts = packet.dts
             try:
                 for frame in packet.decode():
-                    return frame
+                    return _First(frame, key_dts)
             except (FFmpegError, ValueError):
                 failed += 1
                 if failed > MAX_UNDECODABLE:
@@ -133,16 +155,22 @@ def _first_frame(container: InputContainer, stream: AvVideo) -> VideoFrame:
     raise ProbeError("no picture of the source can be decoded", {"field": "source", "hint": "the file is damaged"})
 
 
-def _describe_video(stream: AvVideo, frame: VideoFrame) -> VideoStream:
+def _describe_video(format_name: str, stream: AvVideo, first: _First) -> VideoStream:
+    frame, key_dts = first
     rotation = (-round(frame.rotation / 90) * 90) % 360
     aspect = _pixel_aspect(stream, frame)
     width, height = max(1, round(frame.width * aspect)), frame.height
     if rotation in (90, 270):
         width, height = height, width
     tick = stream.time_base or 1 / DEFAULT_RATE
+    codec = stream.codec_context.codec.canonical_name
+    start_pts, lag = frame.pts if frame.pts is not None else (frame.dts or 0), None
+    if format_name == NO_PTS_FORMAT and codec in NO_PTS_CODECS and stream.codec_context.has_b_frames:
+        start_pts = key_dts or 0
+        lag = 0 if frame.dts is None else frame.dts - start_pts
     return VideoStream(
         index=stream.index,
-        codec=stream.codec_context.name,
+        codec=codec,
         width=frame.width,
         height=frame.height,
         rotation=rotation,
@@ -151,7 +179,8 @@ def _describe_video(stream: AvVideo, frame: VideoFrame) -> VideoStream:
         display_height=height,
         fps=_fraction(_rate(stream)),
         time_base=_fraction(tick),
-        start_pts=frame.pts if frame.pts is not None else (frame.dts or 0),
+        start_pts=start_pts,
+        dts_lag=lag,
         pixel_format=frame.format.name,
         bit_depth=max(component.bits for component in frame.format.components),
         interlaced=frame.interlaced_frame,
@@ -173,22 +202,29 @@ def _rate(stream: AvVideo) -> Fraction:
 
 def _describe_audio(stream: AvAudio) -> AudioStream:
     context = stream.codec_context
-    return AudioStream(index=stream.index, codec=context.name, sample_rate_hz=context.rate, channels=context.channels)
+    codec = context.codec.canonical_name
+    return AudioStream(index=stream.index, codec=codec, sample_rate_hz=context.rate, channels=context.channels)
 
 
 class _End(NamedTuple):
+    """restart_s: where the clock starts anew, if it does."""
+
     duration_s: float
     n_packets: int
+    restart_s: float | None = None
 
 
 def _end_of_picture(path: Path, video: VideoStream) -> _End:
     """Where the picture ends by its packets: near the header's end, or over the whole file if that finds none.
 
-    A header can lie (a recording that was cut off) or be silent (a live stream written to disk).
+    A header can lie (a recording that was cut off) or be silent (a live stream written to disk). Where the clock may start
+    anew the whole file is read: its end says nothing of what lies before.
     """
     with open_media(path) as container:
         stream = container.streams[video.index]
         header_s = _header_duration_s(container, stream.duration, video)
+        if container.format.name in RESTARTING_FORMATS:
+            header_s = None
         if header_s is not None and header_s > END_WINDOW_S:
             target = video.start_pts + round((header_s - END_WINDOW_S) / video.tick)
             end = _scan(container, video, seek_to=target)
@@ -208,23 +244,46 @@ def _header_duration_s(container: InputContainer, stream_duration: int | None, v
 
 
 def _scan(container: InputContainer, video: VideoStream, *, seek_to: int | None) -> _End:
-    """The largest presentation end among the packets from a point on."""
+    """The largest presentation end among the packets from a point on, up to where the clock starts anew."""
     stream = container.streams[video.index]
     frame_ticks = max(1, round(1 / (video.rate * video.tick)))
     last, last_ticks, n_packets = video.start_pts - frame_ticks, frame_ticks, 0
+    clock = _Clock(round(RESTART_S / video.tick))
     try:
         if seek_to is not None:
             container.seek(seek_to, stream=stream)
-        for packet in container.demux(stream):
-            pts = packet.pts if packet.pts is not None else packet.dts
+        for packet in read_packets(container, stream):
             if packet.size == 0:
                 continue
+            pts = packet.pts if packet.pts is not None and video.dts_lag is None else packet.dts
             n_packets += 1
             if pts is not None and pts > last:
                 last, last_ticks = pts, packet.duration or frame_ticks
+            if packet.dts is not None and clock.starts_anew(packet.dts):
+                break
     except (FFmpegError, OSError):
         pass  # what could be read until here is what the source has
-    return _End(float((last + last_ticks - video.start_pts) * video.tick), n_packets)
+    duration_s = float((last + last_ticks - video.start_pts) * video.tick)
+    restarts = clock.n_behind >= RESTART_PACKETS and container.format.name in RESTARTING_FORMATS
+    return _End(duration_s, n_packets, duration_s if restarts else None)
+
+
+class _Clock:
+    """Watches decoding times. back_ticks: how far behind the latest one is another clock's."""
+
+    def __init__(self, back_ticks: int) -> None:
+        self._back_ticks = back_ticks
+        self._latest: int | None = None
+        self.n_behind = 0
+
+    def starts_anew(self, dts: int) -> bool:
+        """Take the next one; whether enough in a row lie behind."""
+        if self._latest is None or dts > self._latest - self._back_ticks:
+            self._latest = dts if self._latest is None else max(self._latest, dts)
+            self.n_behind = 0
+        else:
+            self.n_behind += 1
+        return self.n_behind >= RESTART_PACKETS
 
 
 def _fraction(value: Fraction) -> str:
@@ -249,13 +308,37 @@ def _reason(err: BaseException) -> str:
     return text if isinstance(text, str) else type(err).__name__
 
 
-def fault(path: str) -> str | None:
-    """What speaks against a file as a source, None if nothing does."""
+def check_limits(info: SourceInfo, *, max_duration_s: float | None, max_pixels: int | None) -> None:
+    """Refuse a source that is longer or larger than this server takes; None: no limit. Raises: SourceTooLarge."""
+    if max_duration_s is not None and info.duration_s > max_duration_s:
+        raise SourceTooLarge(
+            f"the source lasts {info.duration_s:.0f} s, this server takes {max_duration_s:.0f} s at most",
+            {"field": "source", "hint": "cut it, or raise TOPCLIP_MAX_DURATION_S"},
+        )
+    video = info.video
+    if (
+        max_pixels is not None
+        and max(video.width * video.height, video.display_width * video.display_height) > max_pixels
+    ):
+        raise SourceTooLarge(
+            f"the source's picture is {video.width}x{video.height}, this server takes {max_pixels} pixels at most",
+            {"field": "source", "hint": "scale it down, or raise TOPCLIP_MAX_PIXELS"},
+        )
+
+
+def verdict(path: str, max_duration_s: float | None = None, max_pixels: int | None = None) -> dict[str, str] | None:
+    """The code and the message of what speaks against a file as a source, None if nothing does."""
     try:
-        probe(Path(path))
+        check_limits(probe(Path(path)), max_duration_s=max_duration_s, max_pixels=max_pixels)
     except TopClipError as err:
-        return err.message
+        return {"code": err.code, "message": err.message}
     return None
+
+
+def fault(path: str, max_duration_s: float | None = None, max_pixels: int | None = None) -> str | None:
+    """The message alone of `verdict`."""
+    found = verdict(path, max_duration_s, max_pixels)
+    return None if found is None else found["message"]
 
 
 def main(argv: list[str]) -> int:

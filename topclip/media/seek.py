@@ -5,6 +5,7 @@ from pathlib import Path
 from av.container import InputContainer
 from av.error import FFmpegError
 
+from topclip.media.packets import read_packets
 from topclip.media.probe import open_media
 from topclip.model.source import SourceInfo
 
@@ -26,9 +27,10 @@ def can_seek(info: SourceInfo) -> bool:
 def seek_lead_s(path: Path, info: SourceInfo, start_pts: int) -> float | None:
     """How many seconds before a frame to seek to, so that a key frame lies between; None: begin with the file.
 
+    Where a container has no pts, frames are told by their number, so they are counted from the file's start.
     Raises: MediaError if the file cannot be opened.
     """
-    if not can_seek(info):
+    if not can_seek(info) or info.video.dts_lag is not None:
         return None
     before_s = float((start_pts - info.video.start_pts) * info.video.tick)
     with open_media(path) as container:
@@ -44,7 +46,7 @@ def _has_key(container: InputContainer, info: SourceInfo, start_pts: int, lead_s
     stream = container.streams[info.video.index]
     try:
         container.seek(start_pts - round(lead_s / info.video.tick), stream=stream)
-        for n, packet in enumerate(container.demux(stream)):
+        for n, packet in enumerate(read_packets(container, stream)):
             pts = packet.pts if packet.pts is not None else packet.dts
             if packet.size and packet.is_keyframe:
                 return pts is not None and pts <= start_pts

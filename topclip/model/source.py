@@ -21,6 +21,10 @@ class VideoStream(Model):
     fps: str = Field(description="Average frame rate as a fraction, such as 30000/1001.")
     time_base: str = Field(description="Unit of pts as a fraction of a second.")
     start_pts: int = Field(description="pts of the first frame; times in a source count from it.")
+    dts_lag: int | None = Field(
+        None,
+        description="Set where a container has no pts: how far a frame's dts, as the decoder tells it, lies behind its time.",
+    )
     pixel_format: str
     bit_depth: int = 8
     interlaced: bool = Field(False, description="Whether the first frame is flagged as two fields.")

@@ -3,8 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from topclip.errors import SourceTooLarge
-from topclip.media.probe import probe
+from topclip.media.probe import check_limits, probe
 from topclip.model.request import ClipRequest
 from topclip.model.source import SourceInfo
 from topclip.pipeline.context import StageContext
@@ -28,21 +27,6 @@ def probe_source(request: ClipRequest, ctx: StageContext) -> SourceInfo:
         info = info.model_copy(update={"sha256": _digest(path, info, ctx)})
     ctx.store.put_bytes(key, info.model_dump_json().encode())
     return info
-
-
-def check_limits(info: SourceInfo, *, max_duration_s: float, max_pixels: int) -> None:
-    """Refuse a source that is longer or larger than this server takes. Raises: SourceTooLarge."""
-    if info.duration_s > max_duration_s:
-        raise SourceTooLarge(
-            f"the source lasts {info.duration_s:.0f} s, this server takes {max_duration_s:.0f} s at most",
-            {"field": "source", "hint": "cut it, or raise TOPCLIP_MAX_DURATION_S"},
-        )
-    video = info.video
-    if max(video.width * video.height, video.display_width * video.display_height) > max_pixels:
-        raise SourceTooLarge(
-            f"the source's picture is {video.width}x{video.height}, this server takes {max_pixels} pixels at most",
-            {"field": "source", "hint": "scale it down, or raise TOPCLIP_MAX_PIXELS"},
-        )
 
 
 def _digest(path: Path, info: SourceInfo, ctx: StageContext) -> str:

@@ -15,7 +15,7 @@ from topclip.media.check import BLACK_LEVEL, Found, check_clip, look
 from topclip.media.decode import Faults, Picture, Span, decode_span
 from topclip.media.encode import MAX_GAIN_DB, Attempt, clip_args, first_gain_db, limited_gain, thumbnail_args
 from topclip.media.ffmpeg import run_ffmpeg
-from topclip.media.seek import seek_lead_s
+from topclip.media.seek import can_seek, seek_lead_s
 from topclip.model.clip import Check, ClipSpec, FailedClip, RenderedClip, RenderResult
 from topclip.model.request import ClipRequest
 from topclip.model.source import SourceInfo
@@ -23,7 +23,7 @@ from topclip.pipeline.context import StageContext
 from topclip.pipeline.source import source_path
 from topclip.storage.base import clip_key
 
-RENDER_VERSION = "1"
+RENDER_VERSION = "2"
 SAFE_LEAD_S = 300.0
 
 
@@ -162,7 +162,8 @@ def _repaired(job: _Job, attempt: Attempt, made: _Made) -> Attempt:
 
 def _safe_lead_s(job: _Job) -> float | None:
     """A run-up that helps where any would: all that came before, or minutes of it."""
-    return None if job.spec.start_s <= SAFE_LEAD_S else SAFE_LEAD_S
+    must_count = not can_seek(job.info) or job.info.video.dts_lag is not None
+    return None if must_count or job.spec.start_s <= SAFE_LEAD_S else SAFE_LEAD_S
 
 
 def _checks(job: _Job, found: Found, attempt: Attempt) -> tuple[Check, ...]:
