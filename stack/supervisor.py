@@ -7,6 +7,7 @@ All methods run in the main thread: the kernel ties a child to the thread that f
 docs/adr/0006-own-supervisor.md.
 """
 
+import math
 import os
 import selectors
 import signal
@@ -169,7 +170,7 @@ class Supervisor:
             self._tend()
             if condition():
                 return True
-            self._wait(poll_s)
+            self._wait(min(poll_s, self._next_start_s()))
         return False
 
     def stop(self) -> None:
@@ -197,6 +198,11 @@ class Supervisor:
                 self._mourn(child, now)
             if child.process is None and now >= child.start_at:
                 self._start_again(child, now)
+
+    def _next_start_s(self) -> float:
+        """Seconds until a child is due to be started again; infinity if all run."""
+        due = [child.start_at for child in self.children.values() if child.process is None]
+        return max(0.0, min(due, default=math.inf) - time.monotonic())
 
     def _start_again(self, child: Child, now: float) -> None:
         try:

@@ -101,7 +101,7 @@ def _services(settings: Settings, client: JobClient, store: ArtifactStore) -> Se
         refresher=refresher,
         followers=followers,
         seats=Seats(min(settings.max_streams, settings.web_threads * 3 // 4)),  # short answers always find a thread
-        sniffer=Sniffer(),
+        sniffer=Sniffer(settings),
         vitals=vitals,
         metrics=Metrics(vitals),
     )

@@ -132,7 +132,7 @@ def read_submission(text: bytes) -> PathSubmission:
 def read_json(model: type[M], text: bytes | str, *, what: str) -> M:
     """Strictly: no text for a number, no number for a truth value. Raises: RequestError, InvalidRequest."""
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
     except (ValueError, RecursionError) as err:
         raise RequestError(f"{what} is not JSON: {err}", {"field": what}) from err
     if not isinstance(value, dict):
@@ -141,6 +141,16 @@ def read_json(model: type[M], text: bytes | str, *, what: str) -> M:
         return model.model_validate_json(json.dumps(value), strict=True)
     except ValidationError as err:
         raise invalid(err) from err
+
+
+def _object(pairs: list[tuple[str, Any]]) -> JsonDict:
+    """A JSON object; of a key that comes twice nobody knows which is meant. Raises: InvalidRequest naming it."""
+    found: JsonDict = {}
+    for key, value in pairs:
+        if key in found:
+            raise InvalidRequest(f"{key} is given more than once", {"field": key})
+        found[key] = value
+    return found
 
 
 def _refuse_constant(name: str) -> float:

@@ -1,8 +1,8 @@
 """A first look at a source before its job is taken, in child processes, so that this one never loads media code.
 
-It is a courtesy: what cannot be told in time is taken, and the worker judges. A child that has answered is asked again, since
-loading the media code takes longer than the look; one that did not answer in time, or died over a file, is replaced. Children
-end with this process, whose end closes their input.
+It is a courtesy: what cannot be told in time is taken, and the worker judges. A child that has answered is asked again,
+since loading the media code takes longer than the look; nobody waits for one that still loads. One that did not answer in
+time, or died over a file, is replaced. Children end with this process, whose end closes their input.
 """
 
 import contextlib
@@ -14,46 +14,53 @@ import sys
 import time
 from pathlib import Path
 
-from topclip.errors import UnsupportedMedia
+from topclip.config import Settings
+from topclip.errors import RequestError, SourceTooLarge, UnsupportedMedia
 
 DEADLINE_S = 0.5
+LOADING_S = 60.0
+"""A child that has not loaded the media code by then never will."""
 MAX_AT_ONCE = 2
 LOOKS_PER_CHILD = 500
 """A decoder that leaks a little is sent home in time."""
 CHILD = """
 import json, sys
-from topclip.media.probe import fault
+from topclip.media.probe import verdict
 print(json.dumps("ready"), flush=True)
 for line in sys.stdin:
-    print(json.dumps(fault(json.loads(line))), flush=True)
+    print(json.dumps(verdict(*json.loads(line))), flush=True)
 """
-HINT = "send a video file that FFmpeg can read, with a picture in it"
+UNREADABLE = "send a video file that FFmpeg can read, with a picture in it"
+TOO_LARGE = "the operator can raise TOPCLIP_MAX_DURATION_S and TOPCLIP_MAX_PIXELS"
 
 
 class Sniffer:
     """Looks at sources, a few at once. Safe to use from many threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self._limits = (settings.max_duration_s, settings.max_pixels)
+        self._is_stopped = False
         self._places: queue.LifoQueue[_Child | None] = queue.LifoQueue()
         for _ in range(MAX_AT_ONCE):
             self._places.put(None)  # a place without a child
 
     def start(self) -> None:
-        """Have a child ready, and wait until it is: without one the first look would be over before it began."""
-        place = self._places.get()
-        child = place or _Child()
-        child.hear(time.monotonic() + 30)
-        self._places.put(child)
+        """Have a child load; what comes before it is ready is taken without a look."""
+        self._places.put(self._places.get() or _Child())
 
     def stop(self) -> None:
         """Send the children home."""
+        self._is_stopped = True
         for _ in range(MAX_AT_ONCE):
             with contextlib.suppress(queue.Empty):
                 if child := self._places.get(timeout=DEADLINE_S):
                     child.end()
 
-    def refuse_unreadable(self, path: Path, field: str) -> None:
-        """Look whether FFmpeg can read the file. Raises: UnsupportedMedia naming `field` if it surely cannot."""
+    def refuse_unfit(self, path: Path, field: str) -> None:
+        """Look whether FFmpeg can read the file and the limits of the settings allow it.
+
+        Raises: UnsupportedMedia or SourceTooLarge naming `field` if surely not.
+        """
         end = time.monotonic() + DEADLINE_S
         try:
             child = self._places.get(timeout=DEADLINE_S)
@@ -61,11 +68,26 @@ class Sniffer:
             return
         try:
             child = child or _Child()
-            verdict = child.look(path, end)
+            verdict = child.look((str(path), *self._limits), end)
         finally:
-            self._places.put(child if child and child.is_fit else None)
+            self._places.put(self._fit(child))
         if verdict is not None:
-            raise UnsupportedMedia(verdict, {"field": field, "hint": HINT})
+            raise _refusal(verdict, field)
+
+    def _fit(self, child: "_Child | None") -> "_Child | None":
+        """The child, or one in its place that is loaded by the time it is needed."""
+        if child is None or child.is_fit or self._is_stopped:
+            return child
+        try:
+            return _Child()
+        except OSError:  # no process left: tried again at the next look
+            return None
+
+
+def _refusal(verdict: dict[str, str], field: str) -> RequestError:
+    if verdict["code"] == SourceTooLarge.code:
+        return SourceTooLarge(verdict["message"], {"field": field, "hint": TOO_LARGE})
+    return UnsupportedMedia(verdict["message"], {"field": field, "hint": UNREADABLE})
 
 
 class _Child:
@@ -77,23 +99,41 @@ class _Child:
             [sys.executable, "-c", CHILD], bufsize=0, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL
         )
         self._said, self._is_ready, self._looks = b"", False, 0
+        self._loaded_by = time.monotonic() + LOADING_S
         self.is_fit = True
 
-    def look(self, path: Path, end: float) -> str | None:
-        """What the probe has against the file; None if nothing, or if it did not say by `end` (monotonic)."""
+    def look(self, question: tuple[str, float, int], end: float) -> dict[str, str] | None:
+        """What the probe has against a file (path, longest in s, most pixels); None if nothing, or if it did not say by
+        `end` (monotonic).
+        """
+        if not self._has_loaded(end):
+            return None
         self._looks += 1
         assert self._process.stdin
         try:
-            self._process.stdin.write(json.dumps(str(path)).encode() + b"\n")
-            if not self._is_ready:
-                self.hear(end)
+            self._process.stdin.write(json.dumps(question).encode() + b"\n")
             verdict = self.hear(end)
         except (OSError, ValueError, TimeoutError):
             self.end()
             return None
         if self._looks >= LOOKS_PER_CHILD:
             self.end()
-        return verdict if isinstance(verdict, str) else None
+        return verdict if isinstance(verdict, dict) else None
+
+    def _has_loaded(self, end: float) -> bool:
+        """Whether it is ready by `end`. One that is not goes on loading, but not for ever."""
+        if self._is_ready:
+            return True
+        try:
+            self.hear(end)
+        except TimeoutError:
+            if time.monotonic() > self._loaded_by:
+                self.end()
+            return False
+        except (OSError, ValueError):
+            self.end()
+            return False
+        return True
 
     def hear(self, end: float) -> object:
         """Its next line. Raises: TimeoutError, OSError if it died, ValueError if that is no line of ours."""

@@ -59,7 +59,7 @@ def _take_path() -> JobStatus:
         raise RequestError("the body is too long")
     submission = read_submission(text)
     source = find_in_library(submission, services().settings.media_root)
-    services().sniffer.refuse_unreadable(Path(source.path), "source")
+    services().sniffer.refuse_unfit(Path(source.path), "source")
     return _post(submission.options, lambda _: source)
 
 
@@ -72,7 +72,7 @@ def _take_upload(boundary: str) -> JobStatus:
     with ExitStack() as stack:
         path = stack.enter_context(staged(store.staging()))
         form = read_form(request.stream, boundary, path, max_bytes)
-        services().sniffer.refuse_unreadable(path, "file")
+        services().sniffer.refuse_unfit(path, "file")
 
         def publish(job_id: str) -> SourceRef:
             key = upload_key(job_id, suffix_of(form.name))

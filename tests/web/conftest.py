@@ -13,10 +13,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.fakes import FakeClient, clip_status, make_status
+from tests.waiting import until
 from topclip.config import Settings
+from topclip.errors import UnsupportedMedia
 from topclip.model.job import JobState
 from topclip.storage.local import LocalStore
-from web.app import create_app, stop
+from web.app import create_app, services_of, stop
+from web.sniff import Sniffer
 
 CLIP_BYTES = bytes(range(256)) * 40
 
@@ -106,6 +109,25 @@ def _put_clip(store: LocalStore, folder: str, n: int) -> dict[str, Any]:
         "checks": [],
         **figures,
     }
+
+
+@pytest.fixture
+def sniffer(app: Flask, tmp_path: Path) -> Sniffer:
+    """The application's, whose child has loaded."""
+    sniffer = services_of(app).sniffer
+    sniffer.start()
+    (tmp_path / "text.mp4").write_text("hello")
+    until(lambda: refuses(sniffer, tmp_path / "text.mp4"), 30)
+    return sniffer
+
+
+def refuses(sniffer: Sniffer, path: Path) -> bool:
+    """Whether it takes the file for no video."""
+    try:
+        sniffer.refuse_unfit(path, "file")
+    except UnsupportedMedia as err:
+        return bool(err.detail["field"] == "file")
+    return False
 
 
 def form(content: bytes | None = b"", name: str = "talk.mp4", **options: Any) -> dict[str, Any]:

@@ -8,18 +8,20 @@ import time
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.fakes import FakeClient
-from tests.web.conftest import form
+from tests.waiting import until
+from tests.web.conftest import form, refuses
 from topclip.config import Settings
 from topclip.model.request import Aspect, MediaPath, Upload
 from topclip.storage.local import LocalStore
-from web.app import ABANDONED_S, services_of
+from web.app import ABANDONED_S, create_app, services_of, stop
 from web.intake import STAGED
+from web.sniff import Sniffer
 
 Files = Callable[[], list[str]]
 BOUNDARY = "multipart/form-data; boundary=b"
@@ -130,6 +132,9 @@ REFUSALS = [
     (b'{"source": "none.mp4"}', "application/json", 404, "source"),
     (b'{"source": "a\\u0000b"}', "application/json", 422, "source"),
     (b'{"source": "a.mp4", "more": 1}', "application/json", 422, "more"),
+    (b'{"source": "a.mp4", "source": "a.mp4"}', "application/json", 422, "source"),
+    (b'{"source": "a.mp4", "options": {"count": 1, "count": 1}}', "application/json", 422, "count"),
+    (_body(('name="options"', b'{"aspect": "9:16", "aspect": "1:1"}')), BOUNDARY, 422, "aspect"),
 ]
 
 
@@ -143,19 +148,35 @@ def test_a_refusal_has_its_status_and_leaves_nothing_behind(
     assert files() == []
 
 
-def test_a_file_that_is_no_video_is_415_and_leaves_nothing_behind(app: Flask, http: FlaskClient, files: Files) -> None:
-    services_of(app).sniffer.start()
+def test_a_file_that_is_no_video_is_415_and_leaves_nothing_behind(
+    sniffer: Sniffer, http: FlaskClient, files: Files
+) -> None:
     answer = http.post("/api/jobs", data=form(b"no video at all"))
     assert (answer.status_code, answer.json["code"], answer.json["field"]) == (415, "UNSUPPORTED_MEDIA", "file")
     assert files() == []
 
 
-def test_a_path_of_the_media_folder_that_is_no_video_is_415(app: Flask, http: FlaskClient, settings: Settings) -> None:
-    services_of(app).sniffer.start()
+def test_a_path_of_the_media_folder_that_is_no_video_is_415(
+    sniffer: Sniffer, http: FlaskClient, settings: Settings
+) -> None:
     assert settings.media_root
     (settings.media_root / "a.mp4").write_bytes(b"no video at all")
     answer = http.post("/api/jobs", json={"source": "a.mp4"})
     assert (answer.status_code, answer.json["field"]) == (415, "source")
+
+
+@pytest.mark.parametrize("limit", [{"max_duration_s": 1.0}, {"max_pixels": 5000}])
+def test_a_source_beyond_the_limits_is_413_and_leaves_nothing_behind(
+    settings: Settings, client: FakeClient, store: LocalStore, video: Path, files: Files, limit: dict[str, Any]
+) -> None:
+    app = create_app(settings.model_copy(update=limit), client, store)
+    services_of(app).sniffer.start()
+    with video.open("rb") as file:
+        until(lambda: refuses(services_of(app).sniffer, Path(__file__)), 30)
+        answer = app.test_client().post("/api/jobs", data={"file": (file, "talk.mp4")})
+    stop(app)
+    assert (answer.status_code, answer.json["code"], answer.json["field"]) == (413, "SOURCE_TOO_LARGE", "file")
+    assert files() == []
 
 
 def test_bad_options_that_come_first_are_refused_before_the_file_is_read(http: FlaskClient) -> None:
