@@ -20,6 +20,7 @@ from topclip.pipeline.analyse import analyse_chunk, measure_chunk
 from topclip.pipeline.chunk import MAX_CHUNKS, plan_chunks
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.merge import merge_chunks
+from topclip.pipeline.scoring import percentiles
 
 
 def chunks_of(info: SourceInfo, length_s: int) -> list[Chunk]:
@@ -95,6 +96,17 @@ def test_a_source_without_sound_has_no_loudness(media: Media) -> None:
 def test_silent_sound_is_as_silent_throughout(media: Media) -> None:
     values = signal(analysed(media("silent.mp4"), 1000), "loudness").values
     assert len(np.unique(values[np.isfinite(values)])) == 1
+
+
+def test_where_the_sound_is_missing_it_is_silent_not_unknown(media: Media) -> None:
+    for name, missing_s in (("short_sound.mp4", (3.5, 8.0)), ("late_sound.mp4", (0.3, 2.0))):
+        loudness = signal(analysed(media(name), 1000), "loudness").values
+        first, last = (round(s * 10) for s in missing_s)
+        assert loudness[first:last].max() == -70
+        ranks = percentiles(loudness)
+        assert ranks[first:last].max() < 0.4
+        heard = np.delete(ranks, range(first, last))
+        assert np.mean(heard) > 0.6
 
 
 def test_a_frame_shown_twice_adds_no_motion(media: Media) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tests.media import CUTS_S, RATE, Media, ffmpeg
 from tests.unit.conftest import make_context, request_for
 from topclip import run_local
-from topclip.errors import JobCancelled, MediaError, NoHighlights
+from topclip.errors import InvalidRequest, JobCancelled, MediaError, NoHighlights
 from topclip.media.geometry import plan_geometry
 from topclip.media.probe import probe
 from topclip.model.clip import ClipSpec, FailedClip, RenderedClip
@@ -96,6 +96,15 @@ def test_a_clip_holds_exactly_the_frames_of_its_range(media: Media, ctx: StageCo
         assert middle.frames == pytest.approx((middle.end_s - middle.start_s) * rate, abs=0.1)
         apart = np.abs(source - found[-1]).mean(axis=(1, 2))
         assert apart[round(middle.end_s * rate) - 1] < apart.min() + 0.5  # a rate conversion shows a frame twice
+
+
+@pytest.mark.parametrize(("start_s", "end_s", "field"), [(1, 9999, "end"), (8, 8.02, "start"), (7, 8.1, "end")])
+def test_a_cut_beyond_the_sources_end_is_refused(
+    media: Media, tmp_path: Path, start_s: float, end_s: float, field: str
+) -> None:
+    with pytest.raises(InvalidRequest, match="it lasts 8 s") as caught:
+        cut_range(media("short.mp4"), start_s, end_s, tmp_path / "out.mp4", make_context(tmp_path / "store"))
+    assert caught.value.detail["field"] == field
 
 
 @pytest.mark.parametrize("span", [(4.5, 6.02), (5.2, 7.5)])

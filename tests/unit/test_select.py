@@ -159,14 +159,17 @@ def test_a_source_that_is_too_short_has_no_highlights() -> None:
 
 
 def test_asked_ranges_are_moved_to_frames_only() -> None:
-    options = ClipOptions.model_validate({"mode": "ranges", "ranges": [[1.01, 2.0], [50, 61], [0.99, 1.0]]})
+    options = ClipOptions.model_validate({"mode": "ranges", "ranges": [[1.01, 2.0], [50, 60.04], [0.99, 1.0]]})
     plan = select_clips(make_info(60), make_analysis(60, cuts=(1.5,)), options)
     assert [(h.start_s, h.end_s) for h in plan.highlights] == [(1.04, 2.0), (50.0, 60.0), (1.0, 1.04)]
     assert {h.start_edge for h in plan.highlights} == {"asked"}
-    with pytest.raises(InvalidRequest) as caught:
-        select_clips(
-            make_info(60), make_analysis(60), ClipOptions.model_validate({"mode": "ranges", "ranges": [[70, 80]]})
-        )
+
+
+@pytest.mark.parametrize("outside", [[70, 80], [50, 60.1], [60, 60.03], [0, 99_999]])
+def test_ranges_beyond_the_sources_end_are_refused(outside: list[float]) -> None:
+    options = ClipOptions.model_validate({"mode": "ranges", "ranges": [[1, 2], outside]})
+    with pytest.raises(InvalidRequest, match="it lasts 60 s") as caught:
+        select_clips(make_info(60), make_analysis(60), options)
     assert caught.value.detail["field"] == "ranges"
 
 
@@ -187,9 +190,8 @@ def test_percentiles_are_midranks() -> None:
 
 def test_sound_alone_wanted_of_a_source_without_sound() -> None:
     analysis = make_analysis(60)
-    mute = Analysis(
-        analysis.frame_pts, analysis.end_pts, np.empty(0), np.empty(0), analysis.signals[1:], analysis.shots
-    )
+    none = np.empty(0, np.float32)
+    mute = Analysis(analysis.frame_pts, analysis.end_pts, none, none, analysis.signals[1:], analysis.shots)
     plan = select_clips(make_info(60), mute, ClipOptions(weights=Weights(loudness=1, motion=0, cuts=0)))
     assert [p.name for p in plan.highlights[0].signals] == ["motion"]
     assert plan.highlights[0].signals[0].weight == 1

@@ -6,18 +6,25 @@ the gating of BS.1770 works on.
 
 import numpy as np
 
-from topclip.analysers.tracks import SOUND_HOP_S, Array, Tracks
+from topclip.analysers.tracks import LEVEL_HOP_S, SOUND_HOP_S, Array, Tracks
 from topclip.model.analysis import Signal
 
 ABSOLUTE_GATE_LUFS = -70.0
 RELATIVE_GATE_LU = -10.0
+LEVELS_PER_SOUND_HOP = round(SOUND_HOP_S / LEVEL_HOP_S)
 
 
 def loudness(tracks: Tracks, cuts: Array, tick_s: float) -> Signal | None:
-    """Momentary loudness in LUFS, no less than the absolute gate; None without sound."""
+    """Momentary loudness in LUFS, no less than the absolute gate; None without sound.
+
+    A stretch for which a source with sound has none is silent. What stays unknown is the beginning of what is heard,
+    shorter than the 400 ms that a value needs.
+    """
     if not len(tracks.loudness_lufs):
         return None
     values = np.maximum(tracks.loudness_lufs, ABSOLUTE_GATE_LUFS).astype(np.float32)
+    is_missing = np.isnan(tracks.levels_db.reshape(-1, LEVELS_PER_SOUND_HOP)).all(axis=1)
+    values[np.isnan(values) & is_missing] = ABSOLUTE_GATE_LUFS
     return Signal("loudness", SOUND_HOP_S, values)
 
 

@@ -80,6 +80,8 @@ class Meter:
         )
         origin_s = self._next_sample / RATE_HZ
         chain = [
+            # AVI counts in whole frames of sound, in which no cut can be exact.
+            graph.add("asettb", f"1/{frame.sample_rate}"),
             graph.add("atrim", f"start={origin_s:.9f}"),
             # first_pts counts samples of the *input's* rate, although the documentation says only "samples".
             graph.add("aresample", f"{RATE_HZ}:async=1:first_pts={round(origin_s * frame.sample_rate)}"),

@@ -18,11 +18,18 @@ def cut_range(source: Path, start_s: float, end_s: float, out: Path, ctx: StageC
     """Cut the frames whose time lies in [start_s, end_s); the number of frames.
 
     out: appears only when it is complete and checked, and replaces what was there.
-    Raises: InvalidRequest if the range is empty or behind the source's end; MediaError; JobStopped.
+    Raises: InvalidRequest if the range is empty or goes beyond the source's end; MediaError; JobStopped.
     """
     if not 0 <= start_s < end_s:
         raise InvalidRequest(f"{start_s:g}-{end_s:g} is no range", {"field": "end", "hint": "end must be after start"})
     info = probe(source)
+    if start_s >= info.duration_s or end_s > info.duration_s + float(1 / info.video.rate) + 1e-6:
+        field = "start" if start_s >= info.duration_s else "end"
+        raise InvalidRequest(
+            f"{start_s:g}-{end_s:g} s {'begins' if field == 'start' else 'ends'} after the source's end: "
+            f"it lasts {info.duration_s:g} s",
+            {"field": field, "hint": f"choose a time up to {info.duration_s:g}"},
+        )
     spec = _spec(source, info, start_s, end_s)
     scratch = out.with_name(f".{out.name}-{os.getpid()}.mp4")
     try:

@@ -19,7 +19,7 @@ from topclip.model.source import SourceInfo
 from topclip.pipeline.boundaries import Bounds, Edge, Timeline, solve_edges
 from topclip.pipeline.scoring import HOP_S, Scores, score_parts, score_source
 
-SELECT_VERSION = "1"
+SELECT_VERSION = "2"
 PLAN_VERSION = f"analysis {ANALYSIS_VERSION}, select {SELECT_VERSION}"
 
 THRESHOLD_QUANTILE = 0.65
@@ -67,6 +67,7 @@ def select_clips(info: SourceInfo, analysis: Analysis, options: ClipOptions) -> 
     timeline = Timeline(info, analysis)
     scores = score_source(analysis, options.weights, max(1, int(np.ceil(timeline.end_s / HOP_S))))
     if options.mode is Mode.RANGES:
+        _check_ranges(info, timeline, options)
         chosen, missed = _asked(timeline, scores, options)
     else:
         chosen, missed = _best(timeline, scores, options)
@@ -108,16 +109,23 @@ def _range_loudness(analysis: Analysis, highlight: Highlight) -> float | None:
 # --- asked ranges ---------------------------------------------------------------------------------------------
 
 
+def _check_ranges(info: SourceInfo, timeline: Timeline, options: ClipOptions) -> None:
+    """A range may end one frame behind the source, as a rounded duration does, and no further. Raises: InvalidRequest."""
+    end_s = max(timeline.end_s, info.duration_s)
+    for first_s, last_s in options.ranges:
+        if first_s >= end_s or last_s > end_s + float(1 / info.video.rate) + 1e-6:
+            where = "begins" if first_s >= end_s else "ends"
+            raise InvalidRequest(
+                f"range {first_s:g}-{last_s:g} {where} after the source's end: it lasts {end_s:g} s",
+                {"field": "ranges", "hint": "ranges are in seconds from the source's start"},
+            )
+
+
 def _asked(timeline: Timeline, scores: Scores, options: ClipOptions) -> tuple[list[Highlight], list[NearMiss]]:
     chosen = []
     for start_s, end_s in options.ranges:
-        first, last = timeline.frame_at(start_s), timeline.frame_at(end_s)
-        if first >= timeline.n_frames:
-            raise InvalidRequest(
-                f"range {start_s:g}-{end_s:g} begins after the source's end at {timeline.end_s:g} s",
-                {"field": "ranges", "hint": "ranges are in seconds from the source's start"},
-            )
-        last = max(last, first + 1)
+        first = min(timeline.frame_at(start_s), timeline.n_frames - 1)
+        last = max(timeline.frame_at(end_s), first + 1)
         edges = [Edge(f, float(timeline.times_s[f]), "asked", 0.0) for f in (first, last)]
         chosen.append(_highlight(timeline, scores, edges[0], edges[1]))
     return chosen, []
