@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 RETRIES = 6
 """Tries of what a retry can help; with the doubling pause from 1 s they span a minute."""
+PUBLISH_FAULTS = (OperationalError, RedisError, OSError, AttributeError, RuntimeError)
+"""What kombu raises where the connection goes away while it publishes; it sets clients to None, hence the AttributeError."""
 HAND_BACK_PAUSE_S = 1.0
 """Before a delivery goes back for want of Redis, so that a Redis that refuses to write is not asked without end."""
 
@@ -35,6 +37,7 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
     Request = "workers.request:CountingRequest"
     abstract = True
     max_retries = RETRIES
+    throws = (TopClipError,)  # foreseen: Celery logs them in a line, without a traceback
     stage: ClassVar[Stage]
     is_part: ClassVar[bool] = False
 
@@ -77,7 +80,7 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
             self.pulse.finish("published")
             log.warning("%s will be tried again: %s", self.name, error)
             raise self.retry(exc=error, countdown=2**self.request.retries, max_retries=RETRIES)
-        log.error("%s failed: %s", self.name, error, exc_info=err)
+        log.error("%s failed: %s", self.name, error, exc_info=err if type(error) is TopClipError else None)
         self.pulse.finish()
         if self.is_part:
             return self.failed_part(error, **kwargs)
@@ -94,7 +97,10 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
     def hand_on(self, stage: Stage, result: JsonDict, parts: list[str], canvas: Any) -> NoReturn:
         """Replace this task by the next canvas, under the job's id. Raises: Ignore always, JobStopped."""
         self.pulse.advance(stage, {"stage": stage, **result}, parts)
-        self.replace(canvas)
+        try:
+            self.replace(canvas)
+        except PUBLISH_FAULTS as err:
+            raise QueueUnavailable(f"the tasks of {stage} could not be published: {err!r}") from err
         raise AssertionError("replace always raises")
 
 

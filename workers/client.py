@@ -28,11 +28,12 @@ from topclip.errors import (
 )
 from topclip.model.job import JobEvent, JobId, JobRecord, JobState, JobStatus, Stage
 from topclip.model.request import ClipRequest
-from topclip.storage.base import ArtifactStore, job_folder, record_key
+from topclip.storage.base import ArtifactStore, cancelled_key, job_folder, record_key
 from workers import health
 from workers.backend import result_meta, revoked_meta
 from workers.drive import publish
 from workers.links import WEB, make_app, redis_client, redis_now
+from workers.restore import record_of
 from workers.scripts import Scripts
 from workers.status import status_of
 from workers.watch import Watch
@@ -84,14 +85,14 @@ class JobClient:
         except TopClipError:
             self._store.delete(record_key(job_id))
             raise
-        fields = {"request": request.model_dump_json(), "name": request.source.name, "epoch": "1", "revision": "1"}
-        times = {"created_at": f"{now:.6f}", "expires_at": str(int(record.expires_at.timestamp()))}
-        return status_of(job_id, {**fields, **times, "state": JobState.QUEUED}, None, [], -1)
+        return queued_status(record, revision=1)
 
     def read(self, job_id: JobId) -> JobStatus:
         """The job's status from Redis. Raises: UnknownJob, JobExpired, QueueUnavailable."""
         with self._reaching():
             reply = self._scripts("read", job_id)
+        if reply == "UNKNOWN" and (record := record_of(self._store, job_id)):
+            return queued_status(record, revision=0)  # Redis has lost it; the reconciler brings it back
         return self._status(job_id, reply)
 
     def list(self, *, limit: int = 50, cursor: str | None = None, state: JobState | None = None) -> JobPage:
@@ -125,6 +126,7 @@ class JobClient:
         if verdict == "TERMINAL":
             raise JobConflict(f"job {job_id} has ended; there is nothing to cancel")
         self._missing(job_id, verdict)
+        self._store.put_bytes(cancelled_key(job_id), b"")
         return self.read(job_id)
 
     def delete(self, job_id: JobId) -> None:
@@ -188,6 +190,19 @@ class JobClient:
             yield
         except (RedisError, OSError) as err:
             raise unavailable(err) from err
+
+
+def queued_status(record: JobRecord, *, revision: int) -> JobStatus:
+    """The status of a job of which only the record is known."""
+    request = record.request
+    fields = {
+        "request": request.model_dump_json(),
+        "name": request.source.name,
+        "epoch": "1",
+        "revision": str(revision),
+    }
+    times = {"created_at": str(record.created_at.timestamp()), "expires_at": str(record.expires_at.timestamp())}
+    return status_of(record.id, {**fields, **times, "state": JobState.QUEUED}, None, [], -1)
 
 
 def unavailable(err: Exception) -> QueueUnavailable:

@@ -25,6 +25,7 @@ from workers import keys, names
 from workers.backend import result_meta
 from workers.drive import redrive
 from workers.links import KEEPER, redis_client, redis_now
+from workers.restore import restore_lost
 from workers.scripts import Scripts
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class Reconciler(bootsteps.StartStopStep):  # type: ignore[misc]
             try:
                 rounds = rounds or Rounds(app, self._settings)
                 if rounds.lead(self._name):
+                    rounds.bring_back()
                     rounds.start_again()
                     rounds.clear_away()
             except FAULTS as err:
@@ -84,6 +86,10 @@ class Rounds:
             return False
         self._redis.expire(key, ttl_s)
         return True
+
+    def bring_back(self) -> list[str]:
+        """Bring back the jobs that Redis has lost; their ids."""
+        return restore_lost(self._app, self._redis, self._settings, self._store)
 
     def start_again(self) -> list[str]:
         """Start the jobs again that nothing works on; their ids. A job is suspect for one round before that."""

@@ -40,6 +40,10 @@ local function move(state)
 end
 local function write(task, encoded)
   local key = P..'celery-task-meta-'..task
+  if task == id then  -- what the job was doing is still to be seen when it has failed or was cancelled
+    local old = redis.call('GET', key)
+    if old and string.find(old, '"tasks"', 1, true) then redis.call('HSET', rec, 'last', old) end
+  end
   redis.call('SET', key, encoded); keep(key)
   redis.call('PUBLISH', key, encoded)
 end
@@ -218,8 +222,9 @@ local record = redis.call('HGETALL', rec)
 if #record == 0 then return missing() end
 local meta = redis.call('GET', P..'celery-task-meta-'..id) or ''
 local found, state, ahead = {}, get('state'), -1
-if meta ~= '' and not TERMINAL[state] then
-  local ok, doc = pcall(cjson.decode, meta)
+local doing = (state == 'FAILED' or state == 'CANCELLED') and get('last') or meta
+if doing ~= '' and state ~= 'SUCCEEDED' and state ~= 'PARTIAL' then
+  local ok, doc = pcall(cjson.decode, doing)
   if ok and type(doc.result) == 'table' and doc.result.tasks then
     for i, task in ipairs(doc.result.tasks) do found[i] = redis.call('GET', P..'celery-task-meta-'..task) or '' end
   end

@@ -17,6 +17,10 @@ SHARE: Final = {Stage.PROBE: (0.0, 0.02), Stage.ANALYSE: (0.02, 0.45), Stage.SEL
     Stage.FINALISE: (0.98, 1.0),
 }
 """Share of the whole that each stage takes, on two cores with clips of a tenth of the source; a guess made once."""
+BEFORE: Final = {Stage.FINALISE: (Stage.RENDER,), Stage.SELECT: (Stage.ANALYSE,)}
+"""Stages of one task: until it hands on, what the job is doing is told by the stage of many before it."""
+STOPPED: Final = {JobState.FAILED: "FAILED", JobState.CANCELLED: "CANCELLED"}
+"""What becomes of the clips that a job did not get to."""
 ETA_FROM = 0.05
 """No estimate before this much is done: it would only be noise."""
 
@@ -33,14 +37,16 @@ def status_of(
     state = JobState(record["state"])
     stage = Stage(record["stage"]) if record.get("stage") else None
     result = (meta or {}).get("result") or {}
-    progress = 1.0 if state in (JobState.SUCCEEDED, JobState.PARTIAL) else _progress(stage, result, parts)
+    is_made = state in (JobState.SUCCEEDED, JobState.PARTIAL)
+    doing = json.loads(record["last"])["result"] if state in STOPPED and record.get("last") else result
+    progress = 1.0 if is_made else _progress(stage, doing, parts)
     started_at = _time(record.get("started_at"))
     return JobStatus(
         id=job_id,
         state=state,
         stage=stage,
         progress=round(progress, 4),
-        clips=_clips(stage, state, result, parts),
+        clips=_clips(state, doing, parts),
         error=_error(result, stage) if state is JobState.FAILED else None,
         name=record["name"],
         options=request["options"],
@@ -53,22 +59,22 @@ def status_of(
         expires_at=_known_time(record["expires_at"]),
         epoch=int(record["epoch"]),
         revision=int(record["revision"]),
-        plan_key=result.get("plan"),
+        plan_key=doing.get("plan"),
         manifest_key=result.get("manifest"),
     )
 
 
-def _progress(stage: Stage | None, result: JsonDict, parts: list[JsonDict | None]) -> float:
+def _progress(stage: Stage | None, doing: JsonDict, parts: list[JsonDict | None]) -> float:
     if stage is None:
         return 0.0
-    low, high = SHARE[stage]
-    sizes = result.get("sizes_s") or []
-    if result.get("stage") != stage or not sizes:
-        return low
-    done = float(result.get("done_s") or 0.0)
+    sizes = doing.get("sizes_s") or []
+    if not sizes or doing.get("stage") not in (stage, *BEFORE.get(stage, ())):
+        return SHARE[stage][0]
+    low, high = SHARE[Stage(doing["stage"])]
+    done = float(doing.get("done_s") or 0.0)
     total = done + sum(sizes)
     done += sum(size * _share(part) for size, part in zip(sizes, parts, strict=False))
-    return low + (high - low) * (done / total if total else 1.0)
+    return max(SHARE[stage][0], low + (high - low) * (done / total if total else 1.0))
 
 
 def _share(part: JsonDict | None) -> float:
@@ -81,15 +87,17 @@ def _share(part: JsonDict | None) -> float:
     return 1.0 if part["status"] == "SUCCESS" else 0.0
 
 
-def _clips(
-    stage: Stage | None, state: JobState, result: JsonDict, parts: list[JsonDict | None]
-) -> tuple[ClipStatus, ...]:
-    clips = result.get("clips") or []
+def _clips(state: JobState, doing: JsonDict, parts: list[JsonDict | None]) -> tuple[ClipStatus, ...]:
+    clips = doing.get("clips") or []
     if state in (JobState.SUCCEEDED, JobState.PARTIAL):
         return tuple(_ended_clip(clip) for clip in clips)
-    found = parts if stage is not None and result.get("stage") == Stage.RENDER else []
-    padded = [*found, *[None] * (len(clips) - len(found))]
-    return tuple(_live_clip(clip, part) for clip, part in zip(clips, padded, strict=False))
+    padded = [*parts, *[None] * (len(clips) - len(parts))]
+    found = tuple(_live_clip(clip, part) for clip, part in zip(clips, padded, strict=False))
+    if state not in STOPPED:
+        return found
+    return tuple(
+        c if c.state in ("SUCCEEDED", "FAILED") else c.model_copy(update={"state": STOPPED[state]}) for c in found
+    )
 
 
 def _ended_clip(clip: JsonDict) -> ClipStatus:

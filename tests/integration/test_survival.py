@@ -242,6 +242,27 @@ def test_one_odd_message_does_not_stop_the_reconciler(
     assert finished(job_id).state is JobState.SUCCEEDED
 
 
+def test_jobs_that_redis_has_lost_come_back_from_the_store(
+    celery_setup: CeleryTestSetup,
+    source: Path,
+    submit: Submit,
+    finished: Finished,
+    client: JobClient,
+    redis_node: RedisContainer,
+) -> None:
+    done, cancelled = submit(source, count=1, min_length=3, max_length=6), submit(source)
+    made = finished(done)
+    until(lambda: redis_node.client.exists("topclip:marker"), 20)
+    client.cancel(cancelled)
+    finished(cancelled)
+    redis_node.client.flushall()
+    assert client.read(done).state is JobState.QUEUED
+    again = finished(done)
+    assert (again.state, again.manifest_key) == (JobState.SUCCEEDED, made.manifest_key)
+    assert again.created_at == made.created_at
+    assert finished(cancelled).state is JobState.CANCELLED
+
+
 def test_cancelling_a_running_job_ends_it_for_good(
     celery_setup: CeleryTestSetup, source: Path, submit: Submit, finished: Finished, client: JobClient
 ) -> None:

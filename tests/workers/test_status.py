@@ -1,5 +1,7 @@
 """The status document from what Redis holds."""
 
+import json
+
 import pytest
 
 from topclip.model.base import JsonDict
@@ -89,3 +91,15 @@ def test_an_estimate_needs_some_progress() -> None:
     later = status_of(JOB, record(JobState.RUNNING, Stage.ANALYSE, **started), meta, [progress(10, 20)], -1)
     assert early.eta_s is None
     assert later.eta_s
+
+
+def test_a_cancelled_job_still_shows_how_far_it_came() -> None:
+    clips = [{"n": n, "start_s": n * 10.0, "end_s": n * 10.0 + 5} for n in (1, 2)]
+    doing = {"result": {"stage": "render", "tasks": ["a", "b"], "sizes_s": [5.0] * 2, "clips": clips, "plan": "p"}}
+    parts: list[JsonDict | None] = [{"status": "SUCCESS", "result": {"outcome": "ok"}}, progress(2.5, 5)]
+    running = status_of(JOB, record(JobState.RUNNING, Stage.RENDER), doing, parts, -1)
+    ended = record(JobState.CANCELLED, Stage.RENDER, last=json.dumps(doing))
+    status = status_of(JOB, ended, {"result": None}, parts, -1)
+    assert status.progress == running.progress
+    assert [clip.state for clip in status.clips] == ["SUCCEEDED", "CANCELLED"]
+    assert status.plan_key == "p"

@@ -54,7 +54,7 @@ class ClipStatus(Model):
     """How far one clip is."""
 
     n: int
-    state: Literal["QUEUED", "RUNNING", "SUCCEEDED", "FAILED"]
+    state: Literal["QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
     start_s: float
     end_s: float
     progress: float = Field(ge=0, le=1)

@@ -33,6 +33,9 @@ class ArtifactStore(Protocol):
     def local_path(self, key: str) -> AbstractContextManager[Path]:
         """A local file with the object's content, to be read only, for as long as the context lasts."""
 
+    def folders(self, prefix: str) -> list[str]:
+        """Names of the folders directly below a folder, sorted."""
+
     def list(self, prefix: str) -> list[str]:
         """All keys below a folder, sorted."""
 
@@ -57,6 +60,11 @@ def job_folder(job_id: str) -> str:
 def record_key(job_id: str) -> str:
     """The job's record: enough to start it again if Redis lost its data."""
     return f"jobs/{job_id}/job.json"
+
+
+def cancelled_key(job_id: str) -> str:
+    """Says that the job was cancelled, for whoever finds its record when Redis has lost it."""
+    return f"jobs/{job_id}/cancelled"
 
 
 def upload_key(job_id: str, suffix: str) -> str:

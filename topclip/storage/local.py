@@ -86,6 +86,12 @@ class LocalStore:
             raise ArtifactMissing(f"no artifact {key}", {"key": key})
         yield path
 
+    def folders(self, prefix: str) -> list[str]:
+        """See ArtifactStore."""
+        with _translated(prefix):
+            path = self._path(prefix)
+            return sorted(entry.name for entry in os.scandir(path) if entry.is_dir()) if path.is_dir() else []
+
     def list(self, prefix: str) -> list[str]:
         """See ArtifactStore."""
         folder = self._path(prefix) if prefix else self.root
