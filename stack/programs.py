@@ -31,7 +31,7 @@ def worker_program(settings: Settings, node: str) -> Program:
     queue.
     """
     # Media work takes every core it can get; the server, Redis and the person at the machine come first.
-    argv = ["nice", "-n", "5", *PYTHON, "celery", "-A", "workers.app:app", "worker", "-n", node, "-O", "fair"]
+    argv = ["nice", "-n", "10", *PYTHON, "celery", "-A", "workers.app:app", "worker", "-n", node, "-O", "fair"]
     argv += ["--without-mingle", "--without-gossip", "-l", settings.log_level]
     env = settings.child_env(PYTHONUNBUFFERED="1")
     return Program("worker", lambda: argv, env, stop_signal=signal.SIGQUIT, stop_s=WORKER_STOP_S)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,16 @@ def test_it_starts_a_child_again_when_it_is_killed(supervisor: Supervisor) -> No
     assert first
     os.kill(first, signal.SIGKILL)
     assert supervisor.run_until(lambda: child.pid not in (None, first))
+
+
+def test_a_dead_child_is_started_when_it_is_due_however_seldom_one_looks(supervisor: Supervisor) -> None:
+    child = supervisor.add(python("a", SLEEPER))
+    first = child.pid
+    assert first
+    os.kill(first, signal.SIGKILL)
+    began_s = time.monotonic()
+    assert supervisor.run_until(lambda: child.pid not in (None, first), poll_s=30)
+    assert time.monotonic() - began_s < 20, "it was started only at the next look"
 
 
 def test_the_pause_grows_with_each_early_death(supervisor: Supervisor, capsys: pytest.CaptureFixture[str]) -> None:
