@@ -1,5 +1,6 @@
 """pytest-celery's clusters over processes of this machine, and the door to the jobs that run on them."""
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.nodes import ROOT, ProcessWorker, RedisContainer, WorkerContainer
 from tests.waiting import until
 from topclip.config import Settings
 from topclip.errors import QueueUnavailable
+from topclip.media.binary import find_ffmpeg
 from topclip.model.job import JobStatus
 from topclip.model.request import ClipOptions, ClipRequest, MediaPath
 from topclip.storage.base import ArtifactStore
@@ -158,3 +160,12 @@ def finished(client: JobClient, celery_setup: CeleryTestSetup) -> Callable[..., 
 def source() -> Path:
     """The footage that the project ships: two minutes of real video, of at least six chunks."""
     return ROOT / "demo/footage.mp4"
+
+
+@pytest.fixture(scope="session")
+def one_chunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 24 seconds of it: a source of one chunk."""
+    path = tmp_path_factory.mktemp("one") / "one.mp4"
+    argv = [find_ffmpeg(""), "-v", "error", "-t", "24", "-i", str(ROOT / "demo/footage.mp4"), "-c", "copy", str(path)]
+    subprocess.run(argv, check=True)
+    return path

@@ -139,9 +139,9 @@ def test_a_task_whose_process_is_killed_is_run_again(
 
 
 def test_a_task_that_kills_its_process_again_and_again_fails_the_job_with_that_reason(
-    celery_setup: CeleryTestSetup, source: Path, submit: Submit, client: JobClient
+    celery_setup: CeleryTestSetup, one_chunk: Path, submit: Submit, client: JobClient
 ) -> None:
-    job_id = submit(source, count=2, min_length=3, max_length=6)
+    job_id = submit(one_chunk, count=2, min_length=3, max_length=6)
     main = psutil.Process(container(celery_setup).process.pid)
 
     def ended() -> bool:
@@ -158,23 +158,6 @@ def test_a_task_that_kills_its_process_again_and_again_fails_the_job_with_that_r
     assert (status.error.code, status.error.stage) == ("KILLED", Stage.SELECT)
     assert status.error.hint
     assert container(celery_setup).status == "running"
-
-
-def test_a_task_that_takes_its_whole_worker_down_again_and_again_fails_the_job(
-    celery_setup: CeleryTestSetup, source: Path, submit: Submit, client: JobClient, redis_node: RedisContainer
-) -> None:
-    job_id = submit(source, count=2, min_length=3, max_length=6)
-    in_stage(client, job_id, Stage.ANALYSE)
-    # What five deaths would have left: six starts of a part, and nothing finished since.
-    starts = f"topclip:job:{job_id}:starts"
-    worker = container(celery_setup)
-    worker.kill()
-    redis_node.client.hset(starts, mapping={f"analyse/{n}": 6 for n in range(8)})
-    worker.restart()
-    until(lambda: client.read(job_id).state.is_terminal, 60, worker.logs)
-    status = client.read(job_id)
-    assert status.error
-    assert (status.state, status.error.code) == (JobState.FAILED, "KILLED")
 
 
 def test_a_cancelled_task_that_does_not_listen_is_killed(
@@ -250,11 +233,12 @@ def test_jobs_that_redis_has_lost_come_back_from_the_store(
     client: JobClient,
     redis_node: RedisContainer,
 ) -> None:
-    done, cancelled = submit(source, count=1, min_length=3, max_length=6), submit(source)
-    made = finished(done)
-    until(lambda: redis_node.client.exists("topclip:marker"), 20)
+    cancelled = submit(source)
     client.cancel(cancelled)
     finished(cancelled)
+    done = submit(source, count=1, min_length=3, max_length=6)
+    made = finished(done)
+    until(lambda: redis_node.client.exists("topclip:marker"), 20)
     redis_node.client.flushall()
     assert client.read(done).state is JobState.QUEUED
     again = finished(done)
