@@ -147,7 +147,7 @@ def test_a_truncated_file_gives_what_it_has(media: Media) -> None:
 
 def test_nothing_decodable_is_an_error(media: Media) -> None:
     empty = np.empty(0)
-    tracks = Tracks(empty, np.empty((0, N_LAGS)), np.empty((0, 16)), empty, empty, np.array([9]))
+    tracks = Tracks(empty, np.empty((0, N_LAGS)), empty, np.empty((0, 16)), empty, empty, np.array([9]))
     with pytest.raises(DecodeError):
         merge_chunks(probe(media("short.mp4")), [tracks])
 

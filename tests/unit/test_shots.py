@@ -65,6 +65,34 @@ def test_two_quick_cuts_are_both_found() -> None:
     assert cuts_of(scene(1, 30, level=70) + scene(2, 10, level=180) + scene(3, 30, level=90)) == [30, 40]
 
 
+def noise(seed: int, n: int, low: int, high: int) -> list[Picture]:
+    """A picture whose points are others in each frame, and whose layout stays."""
+    rng = np.random.default_rng(seed)
+    return [rng.integers(low, high, (36, 64)).astype(np.uint8) for _ in range(n)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_cut_between_a_calm_picture_and_moving_noise_is_found(seed: int) -> None:
+    calm = scene(seed, 30, level=130)
+    assert cuts_of(calm + noise(seed, 30, 60, 170)) == [30]
+    assert cuts_of(noise(seed, 30, 60, 170) + calm) == [30]
+
+
+def test_a_cut_between_two_noises_is_found() -> None:
+    assert cuts_of(noise(1, 30, 0, 160) + noise(2, 30, 60, 220)) == [30]
+
+
+def test_fine_stripes_that_shimmer_are_no_cut() -> None:
+    stripes = [np.tile(np.array([[80, 80, 150, 150]], np.uint8), (36, 16)) for _ in range(60)]
+    moved = [np.roll(stripe, k // 9, axis=1) for k, stripe in enumerate(stripes)]
+    assert cuts_of(moved) == []
+
+
+@pytest.mark.parametrize("frame", range(1, 6))
+def test_nothing_among_the_first_frames_is_a_cut(frame: int) -> None:
+    assert cuts_of(scene(1, frame, level=70) + scene(2, 40, level=180)) == []
+
+
 def test_one_picture_or_none_has_no_cut() -> None:
     assert cuts_of([]) == []
     assert cuts_of(scene(1, 1)) == []
