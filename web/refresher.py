@@ -12,7 +12,7 @@ from web.status_cache import LIVE_S, StatusCache
 
 log = logging.getLogger(__name__)
 
-BATCH = 100
+BATCH = 32
 """Jobs read in one go; a burst of changes is spread, oldest change first."""
 PAUSE_S = 0.1
 
