@@ -106,7 +106,7 @@ def test_where_the_sound_is_missing_it_is_silent_not_unknown(media: Media) -> No
         ranks = percentiles(loudness)
         assert ranks[first:last].max() < 0.4
         heard = np.delete(ranks, range(first, last))
-        assert np.mean(heard) > 0.6
+        assert np.mean(heard) > ranks[first:last].max() + 0.2
 
 
 def test_a_frame_shown_twice_adds_no_motion(media: Media) -> None:
