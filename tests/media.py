@@ -119,6 +119,18 @@ def _joined(media: Media, path: Path) -> None:
     path.write_bytes(media("short.ts").read_bytes() * 2)
 
 
+def _wrong_times(media: Media, path: Path) -> None:
+    """Three pictures say that they come hours later, as damage makes them: one bit of their times is turned."""
+    content = bytearray(media("short.ts").read_bytes())
+    at = 0
+    for n in range(1, 151):
+        at = content.index(b"\0\0\1\xe0", at + 1)
+        if n % 50 == 0:
+            content[at + 9] ^= 2
+            content[at + 14] ^= 2 if content[at + 7] & 0x40 else 0
+    path.write_bytes(bytes(content))
+
+
 def _cover(media: Media, path: Path) -> None:
     picture = path.with_name("picture.png")
     run("-f", "lavfi", "-i", "testsrc2=s=640x640", "-frames:v", "1", picture)
@@ -298,6 +310,7 @@ RECIPES: dict[str, Callable[[Media, Path], None]] = {
     "damaged.ts": _damaged,
     "hole.ts": _hole,
     "joined.ts": _joined,
+    "wrong_times.ts": _wrong_times,
     "cover.mp4": _cover,
     "two_sounds.mkv": _two_sounds,
     "late_sound.mp4": _late_sound,

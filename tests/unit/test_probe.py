@@ -56,6 +56,10 @@ def test_it_believes_packets_more_than_the_header(media: Media) -> None:
     assert 10 < probe(media("truncated.mp4")).duration_s < 16
 
 
+def test_it_does_not_believe_a_time_that_stands_alone(media: Media) -> None:
+    assert probe(media("wrong_times.ts")).duration_s == pytest.approx(8, abs=0.05)
+
+
 def test_it_starts_counting_at_the_first_picture(media: Media) -> None:
     video = probe(media("offset.ts")).video
     assert float(video.start_pts * video.tick) > 1000

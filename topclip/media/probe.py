@@ -7,6 +7,7 @@ load.
 
 import json
 import sys
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +36,8 @@ RESTART_S = 1.0
 """A decoding time that lies so far behind the latest one comes from another clock,"""
 RESTART_PACKETS = 12
 """if so many do: a single one is damage."""
+LEAP_S = 10.0
+"""One so far ahead is believed when as many follow it."""
 NO_PTS_FORMAT, NO_PTS_CODECS = "avi", frozenset({"h264", "hevc", "vvc"})
 """AVI stores no presentation times, and for these codecs FFmpeg makes up some that are not in order."""
 
@@ -67,10 +70,11 @@ def open_media(path: Path) -> InputContainer:
         raise _unreadable(path, err) from err
 
 
-def probe(path: Path, *, sha256: str = "", name: str = "") -> SourceInfo:
+def probe(path: Path, *, sha256: str = "", name: str = "", tick: Callable[[], None] = lambda: None) -> SourceInfo:
     """Read what a source holds.
 
-    sha256: hex digest of the content where known. name: for people; the file's own by default.
+    sha256: hex digest of the content where known. name: for people; the file's own by default. tick(): called for each
+    packet that is looked at; may raise to stop.
     Raises: SourceNotFound; UnsupportedMedia if it is not a video; ProbeError if it is damaged beyond reading.
     """
     with open_media(path) as container:
@@ -79,7 +83,7 @@ def probe(path: Path, *, sha256: str = "", name: str = "") -> SourceInfo:
         sound = audio_stream(container)
         audio = None if sound is None else _describe_audio(sound)
         format_name, n_streams = container.format.name, len(container.streams)
-    end = _end_of_picture(path, video)
+    end = _end_of_picture(path, video, tick)
     if end.n_packets < 2:
         raise UnsupportedMedia("the source holds a single picture, no moving one", {"field": "source"})
     if end.restart_s is not None:
@@ -214,7 +218,7 @@ class _End(NamedTuple):
     restart_s: float | None = None
 
 
-def _end_of_picture(path: Path, video: VideoStream) -> _End:
+def _end_of_picture(path: Path, video: VideoStream, tick: Callable[[], None]) -> _End:
     """Where the picture ends by its packets: near the header's end, or over the whole file if that finds none.
 
     A header can lie (a recording that was cut off) or be silent (a live stream written to disk). Where the clock may start
@@ -227,11 +231,11 @@ def _end_of_picture(path: Path, video: VideoStream) -> _End:
             header_s = None
         if header_s is not None and header_s > END_WINDOW_S:
             target = video.start_pts + round((header_s - END_WINDOW_S) / video.tick)
-            end = _scan(container, video, seek_to=target)
+            end = _scan(container, video, tick, seek_to=target)
             if end.n_packets >= 2 and end.duration_s > 0:
                 return end
     with open_media(path) as container:
-        end = _scan(container, video, seek_to=None)
+        end = _scan(container, video, tick, seek_to=None)
     if end.duration_s <= 0 and end.n_packets >= 2:
         return _End(float(end.n_packets / video.rate), end.n_packets)
     return end
@@ -243,47 +247,56 @@ def _header_duration_s(container: InputContainer, stream_duration: int | None, v
     return container.duration / 1e6 if container.duration else None
 
 
-def _scan(container: InputContainer, video: VideoStream, *, seek_to: int | None) -> _End:
+def _scan(container: InputContainer, video: VideoStream, tick: Callable[[], None], *, seek_to: int | None) -> _End:
     """The largest presentation end among the packets from a point on, up to where the clock starts anew."""
     stream = container.streams[video.index]
     frame_ticks = max(1, round(1 / (video.rate * video.tick)))
     last, last_ticks, n_packets = video.start_pts - frame_ticks, frame_ticks, 0
-    clock = _Clock(round(RESTART_S / video.tick))
+    clock = _Clock(video.tick) if container.format.name in RESTARTING_FORMATS else None
     try:
         if seek_to is not None:
             container.seek(seek_to, stream=stream)
         for packet in read_packets(container, stream):
+            tick()
             if packet.size == 0:
                 continue
             pts = packet.pts if packet.pts is not None and video.dts_lag is None else packet.dts
             n_packets += 1
-            if pts is not None and pts > last:
+            if clock is not None and packet.dts is not None and not clock.takes(packet.dts):
+                if clock.starts_anew:
+                    break
+            elif pts is not None and pts > last:
                 last, last_ticks = pts, packet.duration or frame_ticks
-            if packet.dts is not None and clock.starts_anew(packet.dts):
-                break
     except (FFmpegError, OSError):
         pass  # what could be read until here is what the source has
     duration_s = float((last + last_ticks - video.start_pts) * video.tick)
-    restarts = clock.n_behind >= RESTART_PACKETS and container.format.name in RESTARTING_FORMATS
-    return _End(duration_s, n_packets, duration_s if restarts else None)
+    return _End(duration_s, n_packets, duration_s if clock is not None and clock.starts_anew else None)
 
 
 class _Clock:
-    """Watches decoding times. back_ticks: how far behind the latest one is another clock's."""
+    """Watches decoding times, and tells damaged ones, which stand alone, from another clock's, which go on."""
 
-    def __init__(self, back_ticks: int) -> None:
-        self._back_ticks = back_ticks
+    def __init__(self, tick: Fraction) -> None:
+        self._back_ticks, self._leap_ticks = round(RESTART_S / tick), round(LEAP_S / tick)
         self._latest: int | None = None
-        self.n_behind = 0
+        self._n_behind = self._n_ahead = 0
 
-    def starts_anew(self, dts: int) -> bool:
-        """Take the next one; whether enough in a row lie behind."""
-        if self._latest is None or dts > self._latest - self._back_ticks:
-            self._latest = dts if self._latest is None else max(self._latest, dts)
-            self.n_behind = 0
-        else:
-            self.n_behind += 1
-        return self.n_behind >= RESTART_PACKETS
+    @property
+    def starts_anew(self) -> bool:
+        """Whether enough times in a row lie behind the latest one."""
+        return self._n_behind >= RESTART_PACKETS
+
+    def takes(self, dts: int) -> bool:
+        """Take the next time; whether it goes with those before it."""
+        latest = dts if self._latest is None else self._latest
+        is_behind, is_ahead = dts <= latest - self._back_ticks, dts > latest + self._leap_ticks
+        self._n_behind = self._n_behind + 1 if is_behind else 0
+        self._n_ahead = self._n_ahead + 1 if is_ahead else 0
+        if is_behind or 0 < self._n_ahead < RESTART_PACKETS:
+            return False
+        self._latest = max(latest, dts)
+        self._n_ahead = 0
+        return True
 
 
 def _fraction(value: Fraction) -> str:
