@@ -136,6 +136,13 @@ def test_what_lies_behind_a_hole_is_not_lost(media: Media, length_s: int) -> Non
     assert (pts[-1] - pts[0]) / 90_000 > 7.9
 
 
+@pytest.mark.parametrize("length_s", [1000, 3])
+def test_a_frame_with_a_wrong_time_takes_no_others_away(media: Media, length_s: int) -> None:
+    right, found = analysed(media("short.ts"), 1000).frame_pts, analysed(media("wrong_times.ts"), length_s).frame_pts
+    assert 195 <= len(found) < len(right)
+    assert set(found) <= set(right)
+
+
 def test_pictures_of_a_container_without_pts_come_in_their_order(media: Media) -> None:
     assert analysed(media("h264.avi"), 1000).frame_pts.tolist() == list(range(8 * RATE))
 

@@ -20,7 +20,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from topclip.media.packets import read_packets
-from topclip.media.probe import open_media
+from topclip.media.probe import LEAP_S, RESTART_PACKETS, RESTARTING_FORMATS, open_media
 from topclip.media.seek import can_seek
 from topclip.media.sound import BLOCK_S, Meter, SoundBlock
 from topclip.model.source import SourceInfo
@@ -95,6 +95,8 @@ class _Pass:
         self._scaler = VideoReformatter()
         self._meter = Meter(_sound_origin(info, span))
         self._last_pts: int | None = None
+        self._leap_ticks = round(LEAP_S / info.video.tick) if info.container in RESTARTING_FORMATS else None
+        self._leapt: list[Picture] = []
         self._frame_ticks = max(1, round(1 / (info.video.rate * info.video.tick)))
         self._lead: deque[Picture] = deque(maxlen=LEAD_FRAMES)
         self._held: list[SoundBlock] = []
@@ -162,6 +164,8 @@ class _Pass:
                 break
             self._faults.tick()
             yield from self._from_packet(packet)
+        if len(self._leapt) > 1:
+            yield from self._believed()
         if not self._audio_done:
             yield from self._meter.finish()
 
@@ -172,27 +176,41 @@ class _Pass:
         try:
             for frame in packet.decode():
                 if isinstance(frame, VideoFrame):
-                    picture = self._picture(frame)
-                    if picture is not None:
-                        yield picture
+                    yield from self._pictures(frame)
                 elif not self._audio_done:
                     yield from self._sound(frame)
         except (FFmpegError, ValueError) as err:
             self._faults.count(err)
 
-    def _picture(self, frame: VideoFrame) -> Picture | None:
-        """The frame as a picture; None if its time does not come after the last one's, or the span is over."""
+    def _pictures(self, frame: VideoFrame) -> Iterator[Picture]:
+        """The frame as a picture, if its time can be believed; those before it that it speaks for."""
         pts = self._time(frame)
-        if self._last_pts is not None and pts <= self._last_pts:
-            return None
-        end = self._span.end_pts
-        if end is not None and pts >= end:
-            self._video_done = True
-            return None
-        self._last_pts = pts
         small = self._scaler.reformat(frame, THUMB_WIDTH_PX, THUMB_HEIGHT_PX, "gray", interpolation=Interpolation.AREA)
         start = self._span.start_pts
-        return Picture(pts, np.asarray(small.to_ndarray(), np.uint8), start is None or pts >= start)
+        picture = Picture(pts, np.asarray(small.to_ndarray(), np.uint8), start is None or pts >= start)
+        if self._last_pts is None or self._leap_ticks is None or pts <= self._last_pts + self._leap_ticks:
+            self._leapt.clear()
+            yield from self._in_order(picture)
+            return
+        self._leapt.append(picture)
+        if len(self._leapt) >= RESTART_PACKETS:
+            yield from self._believed()
+
+    def _believed(self) -> Iterator[Picture]:
+        leapt, self._leapt = self._leapt, []
+        for picture in leapt:
+            yield from self._in_order(picture)
+
+    def _in_order(self, picture: Picture) -> Iterator[Picture]:
+        """The picture; nothing if its time does not come after the last one's, or the span is over."""
+        if self._video_done or (self._last_pts is not None and picture.pts <= self._last_pts):
+            return
+        end = self._span.end_pts
+        if end is not None and picture.pts >= end:
+            self._video_done = True
+            return
+        self._last_pts = picture.pts
+        yield picture
 
     def _time(self, frame: VideoFrame) -> int:
         """The frame's time as ffmpeg takes it: where a pts runs back (MPEG-PS has such), the dts tells."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from topclip.media.geometry import Geometry, plan_geometry
 from topclip.media.guard import INPUT_ARGS, file_url
+from topclip.media.probe import LEAP_S, RESTARTING_FORMATS
 from topclip.model.clip import ClipSpec
 from topclip.model.request import Fit, Quality
 from topclip.model.source import SourceInfo, VideoStream
@@ -81,10 +82,13 @@ def video_filter(info: SourceInfo, spec: ClipSpec) -> str:
     """Choose the frames, start them at 0, make them upright (ffmpeg has turned them), square-pixelled and sized."""
     video, geometry = info.video, plan_geometry(info.video, spec.aspect, spec.fit)
     # A frame whose time does not come after the one before it has no place in time: analysis dropped it too.
+    is_next = "(isnan(prev_selected_pts)+gt(pts,prev_selected_pts))"
+    if info.container in RESTARTING_FORMATS:  # trim would end at a frame that damage makes come hours later
+        is_next += f"*lt(pts,{spec.end_pts + round(LEAP_S / video.tick)})"
     chain = [
         f"settb={video.time_base}",
         *([] if video.dts_lag is None else [_numbered(video)]),
-        "select='isnan(prev_selected_pts)+gt(pts,prev_selected_pts)'",
+        f"select='{is_next}'",
         f"trim=start_pts={spec.start_pts}:end_pts={spec.end_pts}",
         f"setpts=PTS-{spec.start_pts}",
     ]
