@@ -44,8 +44,11 @@ demo: install ## Run the whole stack on a real video; ARGS=--once ends after the
 up: install ## Run the whole stack; ARGS are those of `topclip up`
 	@$(BIN)/topclip up $(ARGS)
 
-test: install ## Run the tests; ARGS are those of pytest
-	$(BIN)/python -m pytest $(ARGS)
+test: install ## Run the tests but the long fault tests; ARGS are those of pytest
+	$(BIN)/python -m pytest -m "not faults" $(ARGS)
+
+faults: install ## Run the fault tests: processes killed, frozen and restarted
+	$(BIN)/python -m pytest -m faults $(ARGS)
 
 check: install ## Check format, lint, types, layers and spelling
 	$(BIN)/ruff format --check .
@@ -69,4 +72,4 @@ clean: ## Remove the environment and all caches; the data in var/ stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help install lock demo up test check format bench env clean
+.PHONY: help install lock demo up test faults check format bench env clean

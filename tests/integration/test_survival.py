@@ -81,6 +81,7 @@ def redis_up(node: RedisContainer) -> bool:
         return False
 
 
+@pytest.mark.faults
 def test_a_lost_message_is_published_again(
     celery_setup: CeleryTestSetup,
     source: Path,
@@ -101,6 +102,7 @@ def test_a_lost_message_is_published_again(
     assert status.attempts == 2
 
 
+@pytest.mark.faults
 def test_a_job_started_again_while_it_runs_ends_once_and_as_the_newer_attempt(
     celery_setup: CeleryTestSetup,
     source: Path,
@@ -127,6 +129,7 @@ def test_a_job_started_again_while_it_runs_ends_once_and_as_the_newer_attempt(
     assert not redrive(app, scripts, job_id, 2)
 
 
+@pytest.mark.faults
 def test_a_task_whose_process_is_killed_is_run_again(
     celery_setup: CeleryTestSetup, source: Path, submit: Submit, finished: Finished, client: JobClient
 ) -> None:
@@ -138,6 +141,7 @@ def test_a_task_whose_process_is_killed_is_run_again(
     assert finished(job_id).state is JobState.SUCCEEDED
 
 
+@pytest.mark.faults
 def test_a_task_that_kills_its_process_again_and_again_fails_the_job_with_that_reason(
     celery_setup: CeleryTestSetup, one_chunk: Path, submit: Submit, client: JobClient
 ) -> None:
@@ -160,6 +164,7 @@ def test_a_task_that_kills_its_process_again_and_again_fails_the_job_with_that_r
     assert container(celery_setup).status == "running"
 
 
+@pytest.mark.faults
 def test_a_cancelled_task_that_does_not_listen_is_killed(
     celery_setup: CeleryTestSetup,
     source: Path,
@@ -179,6 +184,7 @@ def test_a_cancelled_task_that_does_not_listen_is_killed(
     until(lambda: not any(process.is_running() for process in frozen), 10)
 
 
+@pytest.mark.faults
 def test_copies_of_messages_of_stages_that_are_done_change_nothing(
     celery_setup: CeleryTestSetup,
     source: Path,
@@ -210,6 +216,7 @@ def test_copies_of_messages_of_stages_that_are_done_change_nothing(
     assert not redis.keys("topclip:celery-taskset-meta-*.s")
 
 
+@pytest.mark.faults
 def test_one_odd_message_does_not_stop_the_reconciler(
     celery_setup: CeleryTestSetup, source: Path, submit: Submit, finished: Finished, redis_node: RedisContainer
 ) -> None:
@@ -225,6 +232,7 @@ def test_one_odd_message_does_not_stop_the_reconciler(
     assert finished(job_id).state is JobState.SUCCEEDED
 
 
+@pytest.mark.faults
 def test_jobs_that_redis_has_lost_come_back_from_the_store(
     celery_setup: CeleryTestSetup,
     source: Path,
@@ -291,6 +299,7 @@ def test_a_deleted_job_is_gone_with_its_files_and_known_to_have_been(
     assert client.list().jobs == ()
 
 
+@pytest.mark.faults
 class TestTwoWorkers:
     """Two workers share a job, and one hands back what it cannot finish."""
 
@@ -334,6 +343,7 @@ class TestTwoWorkers:
         assert status.attempts <= 2  # a message that lay in the paused worker's socket is published again
 
 
+@pytest.mark.faults
 class TestOneWorkerWithRoom:
     """A worker that was paused past its leases takes its own messages back."""
 

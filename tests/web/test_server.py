@@ -14,7 +14,6 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-import psutil
 import pytest
 
 from tests.nodes import ProcessContainer, RedisContainer, free_port
