@@ -20,7 +20,7 @@ def sign(app: Celery, task: str, run: Run, part: str, *args: Any, **kwargs: Any)
     )
 
 
-def analyse_then_select(app: Celery, run: Run, chunks: list[Chunk]) -> Signature:
+def analyse_then_select(app: Celery, run: Run, chunks: tuple[Chunk, ...]) -> Signature:
     """A task for each chunk, then select; select alone if nothing is left to analyse."""
     select = sign(app, names.SELECT, run, Stage.SELECT)
     if not chunks:
@@ -52,7 +52,7 @@ def join(app: Celery, run: Run, stage: Stage, header: list[Signature], body: Sig
     return joined
 
 
-def analyse_parts(chunks: list[Chunk]) -> list[str]:
+def analyse_parts(chunks: tuple[Chunk, ...]) -> list[str]:
     """Names of the chunks' parts."""
     return [names.part_name(Stage.ANALYSE, chunk.index) for chunk in chunks]
 

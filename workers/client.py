@@ -29,7 +29,7 @@ from topclip.errors import (
 from topclip.model.job import JobEvent, JobId, JobRecord, JobState, JobStatus, Stage
 from topclip.model.request import ClipRequest
 from topclip.storage.base import ArtifactStore, cancelled_key, job_folder, record_key
-from workers import health
+from workers import health, keys
 from workers.backend import result_meta, revoked_meta
 from workers.drive import publish
 from workers.links import WEB, make_app, redis_client, redis_now
@@ -92,7 +92,8 @@ class JobClient:
         with self._reaching():
             reply = self._scripts("read", job_id)
         if reply == "UNKNOWN" and (record := record_of(self._store, job_id)):
-            return queued_status(record, revision=0)  # Redis has lost it; the reconciler brings it back
+            self._report_lost(job_id)
+            return queued_status(record, revision=0)
         return self._status(job_id, reply)
 
     def list(self, *, limit: int = 50, cursor: str | None = None, state: JobState | None = None) -> JobPage:
@@ -125,7 +126,7 @@ class JobClient:
             verdict = self._scripts("cancel", job_id, revoked_meta(job_id, 0))
         if verdict == "TERMINAL":
             raise JobConflict(f"job {job_id} has ended; there is nothing to cancel")
-        self._missing(job_id, verdict)
+        self._known(job_id, verdict)
         self._store.put_bytes(cancelled_key(job_id), b"")
         return self.read(job_id)
 
@@ -138,7 +139,7 @@ class JobClient:
             verdict = self._scripts("forget", job_id, self._settings.retention_s, "0")
         if verdict == "BUSY":
             raise JobConflict(f"job {job_id} has not ended", {"hint": "Cancel it first."})
-        self._missing(job_id, verdict)
+        self._known(job_id, verdict)
         self._store.delete(job_folder(job_id))
 
     def health(self) -> dict[str, Any]:
@@ -157,7 +158,7 @@ class JobClient:
         with self._reaching():
             verdict = self._scripts(
                 "submit", record.id, record.request.model_dump_json(), f"{now:.6f}", int(record.expires_at.timestamp()),
-                record.request.source.name, meta, Stage.PROBE, self._settings.max_queued_jobs,
+                record.request.source.name, meta, Stage.PROBE, self._settings.max_queued_jobs, 1,
             )  # fmt: skip
         if verdict == "FULL":
             bound = self._settings.max_queued_jobs
@@ -176,6 +177,18 @@ class JobClient:
         flat, meta, parts, ahead = reply
         record = dict(zip(flat[::2], flat[1::2], strict=True))
         return status_of(job_id, record, _json(meta), [_json(part) for part in parts], int(ahead))
+
+    def _known(self, job_id: JobId, verdict: Any) -> None:
+        """Raises: UnknownJob, JobExpired, QueueUnavailable while a job that Redis has lost is brought back."""
+        if verdict == "UNKNOWN" and record_of(self._store, job_id):
+            self._report_lost(job_id)
+            raise QueueUnavailable(f"Redis had lost job {job_id}; it is being brought back", {"retry_after_s": 10})
+        self._missing(job_id, verdict)
+
+    def _report_lost(self, job_id: JobId) -> None:
+        """Tell the reconciler of a job that is in the store and not in Redis."""
+        with self._reaching():
+            self._redis.sadd(self._prefix + keys.LOST, job_id)
 
     @staticmethod
     def _missing(job_id: JobId, verdict: Any) -> None:

@@ -49,7 +49,7 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
         self._scripts = Scripts(self._redis, self._prefix)
         self._renewed_at = self._listened_at = 0.0
         self._deaf: dict[str, float] = {}
-        self._heard_at = time.monotonic()
+        self._heard_at = self._in_touch_since = time.monotonic()
 
     def start(self, worker: Any) -> None:
         """Begin to tick. There is no stop: the thread ends with the process."""
@@ -91,6 +91,7 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
     def _give_owners_time(self, now: float) -> None:
         log.warning("Redis was out of reach; no lease is ended by this worker for %.0f s", self._lease_s)
         LEASES.sweep_from = now + self._lease_s
+        self._in_touch_since = now  # nobody could say anything meanwhile
 
     def _renew(self) -> None:
         held = [x for request in self._held() for x in tag_and_value(request.message.delivery_tag)]
@@ -130,7 +131,7 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
             verdict, silent_s = self._scripts("listen", header["job"], header["epoch"], tag, value, header["part"])
             since = self._deaf.get(request.message.delivery_tag, now) if verdict != "OK" else now
             current[request.message.delivery_tag] = since
-            if now - since > DEAF_AFTER_S or float(silent_s) > SILENT_AFTER_S:
+            if now - since > DEAF_AFTER_S or min(float(silent_s), now - self._in_touch_since) > SILENT_AFTER_S:
                 log.error("%s does not stop (%s, silent for %s s); its process is killed", request, verdict, silent_s)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(request.worker_pid, signal.SIGKILL)

@@ -11,7 +11,7 @@ state:<STATE>     sorted sets of job ids by creation
 analyses          sorted set: content hashes by the latest expiry of a job that used their analysis
 gone:<id>         a tombstone: the job existed and expired or was deleted
 workers           sorted set: node names by their last heartbeat; worker:<node> hash: what it says of itself
-marker            set once the store was looked through: if it is gone, Redis has lost its data
+lost              set: jobs that somebody found in the store and not in Redis
 job-events        channel: {id, epoch, revision[, deleted]} at every change of a job
 unacked, unacked_index, unacked_lease   deliveries not yet acknowledged: message, time of last renewal, lease value
 """
@@ -22,7 +22,7 @@ EVENTS = "job-events"
 UNACKED = "unacked"
 UNACKED_INDEX = "unacked_index"
 UNACKED_LEASE = "unacked_lease"
-MARKER = "marker"
+LOST = "lost"
 LEADER = "reconciler-leader"
 
 

@@ -7,6 +7,7 @@ anywhere, neither queued nor delivered; it starts them again under a new epoch, 
 
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from workers import keys, names
 from workers.backend import result_meta
 from workers.drive import redrive
 from workers.links import KEEPER, redis_client, redis_now
-from workers.restore import restore_lost
+from workers.restore import bring_back, find_lost
 from workers.scripts import Scripts
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,10 @@ UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.CANCELLING)
 PAGE = 500
 FAULTS = (RedisError, OperationalError, StorageError, OSError, ValueError, TypeError, KeyError, AttributeError)
 """What one round may die of, such as an odd message in a queue; the next one is tried all the same."""
+LOOK_EVERY_S = 60.0
+"""Between two looks through the store for jobs that Redis does not know."""
+OWNER = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?=-)")
+"""The job at the head of the name of a file in staging."""
 STAGING_KEPT_S = 6 * 3600
 """A file in staging that was not written for so long belongs to nobody any more."""
 
@@ -76,6 +81,7 @@ class Rounds:
         self._scripts = Scripts(self._redis, self._prefix)
         self._store = store_for(settings)
         self._suspects: dict[str, str] = {}
+        self._look_at = 0.0
 
     def lead(self, name: str) -> bool:
         """Whether this worker is the leader now; the lead lasts three rounds and is renewed by each."""
@@ -88,8 +94,19 @@ class Rounds:
         return True
 
     def bring_back(self) -> list[str]:
-        """Bring back the jobs that Redis has lost; their ids."""
-        return restore_lost(self._app, self._redis, self._settings, self._store)
+        """Bring back the jobs that Redis has lost: those that were reported, and now and then all that the store knows."""
+        lost = list(self._redis.smembers(self._prefix + keys.LOST))
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_EVERY_S
+            lost += find_lost(self._redis, self._prefix, self._store)
+            self._keep_analyses()
+        return bring_back(self._app, self._redis, self._settings, self._store, lost)
+
+    def _keep_analyses(self) -> None:
+        """An analysis that the index has lost is kept as long as one that was made now."""
+        until = redis_now(self._redis) + self._settings.retention_s
+        for sha256 in self._store.folders("analysis"):
+            self._redis.zadd(self._prefix + keys.ANALYSES, {sha256: until}, nx=True)
 
     def start_again(self) -> list[str]:
         """Start the jobs again that nothing works on; their ids. A job is suspect for one round before that."""
@@ -121,6 +138,14 @@ class Rounds:
             self._store.delete(analysis_folder(sha256))
             self._redis.zrem(self._prefix + keys.ANALYSES, sha256)
         self._store.sweep(STAGING_KEPT_S)
+        for name in self._store.staged():
+            if (owner := OWNER.match(name)) and self._is_over(owner[0]):
+                self._store.unstage(name)
+
+    def _is_over(self, job: str) -> bool:
+        """Whether nobody works on the job any more."""
+        state = self._redis.hget(f"{self._prefix}job:{job}", "state")
+        return state is None or JobState(state).is_terminal
 
     def _due(self, index: str) -> list[str]:
         due: list[str] = self._redis.zrangebyscore(self._prefix + index, 0, redis_now(self._redis), start=0, num=PAGE)

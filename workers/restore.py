@@ -1,8 +1,8 @@
-"""Jobs whose record Redis has lost (FLUSHALL, a new disk, an old backup) but whose record is in the store.
+"""Jobs whose record Redis has lost (FLUSHALL, a new disk, an old backup, a lost tail) but whose record is in the store.
 
-Such a job is written to Redis again and started again: what was made is found in the store, so that a finished job is finished
-anew within moments. One that was cancelled stays so. Redis' marker tells whether it lost its data: who does not find it looks
-through the store once.
+Such a job is written to Redis anew and started again: what was made is found in the store, so that a finished job is finished
+anew within moments. One that was cancelled stays so. Its new epoch is the time, so that it is newer than whatever anybody
+remembers of it.
 """
 
 import logging
@@ -23,20 +23,27 @@ from workers.scripts import Scripts
 log = logging.getLogger(__name__)
 
 NO_BOUND = 10**9
+JUST_MADE_S = 5.0
 
 
-def restore_lost(app: Celery, redis: Redis, settings: Settings, store: ArtifactStore) -> list[str]:
-    """If Redis has lost its marker, bring back the jobs of the store that it does not know; their ids.
+def find_lost(redis: Redis, prefix: str, store: ArtifactStore) -> list[str]:
+    """Jobs of the store that Redis does not know. Raises: RedisError, StorageError."""
+    jobs = store.folders("jobs")
+    with redis.pipeline(transaction=False) as pipe:
+        for job in jobs:
+            pipe.exists(f"{prefix}job:{job}", f"{prefix}gone:{job}")
+        known = pipe.execute() if jobs else []
+    return [job for job, n in zip(jobs, known, strict=True) if not n]
 
-    Raises: RedisError, OperationalError, StorageError.
-    """
-    marker, now = settings.key_prefix + keys.MARKER, redis_now(redis)
-    if redis.exists(marker):
-        return []
-    found = [job for job in store.folders("jobs") if _is_lost(redis, settings.key_prefix, job)]
-    scripts = Scripts(redis, settings.key_prefix)
-    brought = [job for job in found if _bring_back(app, scripts, store, job, now)]
-    redis.set(marker, int(now))
+
+def bring_back(app: Celery, redis: Redis, settings: Settings, store: ArtifactStore, jobs: list[str]) -> list[str]:
+    """Write lost jobs to Redis and start them again; those that were. Raises: RedisError, OperationalError, StorageError."""
+    now, scripts = redis_now(redis), Scripts(redis, settings.key_prefix)
+    brought = [
+        job for job in jobs if _is_lost(redis, settings.key_prefix, job) and _bring_back(app, scripts, store, job, now)
+    ]
+    if jobs:
+        redis.srem(settings.key_prefix + keys.LOST, *jobs)
     return brought
 
 
@@ -57,18 +64,25 @@ def _is_lost(redis: Redis, prefix: str, job_id: str) -> bool:
 
 def _bring_back(app: Celery, scripts: Scripts, store: ArtifactStore, job_id: str, now: float) -> bool:
     record = record_of(store, job_id)
-    if record is None or record.expires_at.timestamp() <= now:
-        log.info("files of job %s are cleared away: it has %s", job_id, "no record" if record is None else "expired")
+    if record is None:
+        return False
+    if record.expires_at.timestamp() <= now:
+        log.info("files of job %s are cleared away: it has expired", job_id)
         store.delete(job_folder(job_id))
         return False
-    meta = result_meta(job_id, 1, JobState.QUEUED, {})
+    if (
+        now - record.created_at.timestamp() < JUST_MADE_S
+    ):  # its submission is under way: the file comes before the record
+        return False
+    epoch = int(now)
     scripts(
         "submit", job_id, record.request.model_dump_json(), f"{record.created_at.timestamp():.6f}",
-        int(record.expires_at.timestamp()), record.request.source.name, meta, Stage.PROBE, NO_BOUND,
+        int(record.expires_at.timestamp()), record.request.source.name, result_meta(job_id, epoch, JobState.QUEUED, {}),
+        Stage.PROBE, NO_BOUND, epoch,
     )  # fmt: skip
     if store.exists(cancelled_key(job_id)):
-        scripts("cancel", job_id, revoked_meta(job_id, 1))
+        scripts("cancel", job_id, revoked_meta(job_id, epoch))
         return True
     log.warning("Redis had lost job %s; it is started again", job_id)
-    publish(app, job_id, 1)
+    publish(app, job_id, epoch)
     return True

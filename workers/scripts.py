@@ -49,8 +49,9 @@ local function write(task, encoded)
 end
 local function part(name, state) redis.call('HSET', parts, name, state); keep(parts) end
 local function missing()
-  if redis.call('EXISTS', P..'gone:'..id) == 1 or redis.call('ZSCORE', P..'expiry', id) then return 'EXPIRED' end
-  return 'UNKNOWN'
+  if redis.call('EXISTS', P..'gone:'..id) == 1 then return 'EXPIRED' end
+  local due = redis.call('ZSCORE', P..'expiry', id)
+  return due and tonumber(due) <= tonumber(now()) and 'EXPIRED' or 'UNKNOWN'
 end
 local function verdict(epoch, tag, lease)
   local current = get('epoch')
@@ -87,14 +88,14 @@ end
 """
 
 BODIES: Final = {
-    # request, created_at, expires_at, name, meta, part, bound -> OK | EXISTS | FULL
+    # request, created_at, expires_at, name, meta, part, bound, epoch -> OK | EXISTS | FULL
     "submit": """
 if redis.call('EXISTS', rec) == 1 then return 'EXISTS' end
 local live = 0
 for _, s in ipairs({'QUEUED', 'RUNNING', 'CANCELLING'}) do live = live + redis.call('ZCARD', P..'state:'..s) end
 if live >= tonumber(ARGV[9]) then return 'FULL' end
-redis.call('HSET', rec, 'request', ARGV[3], 'created_at', ARGV[4], 'expires_at', ARGV[5], 'name', ARGV[6], 'epoch', 1,
-  'revision', 0, 'cancel', 0)
+redis.call('HSET', rec, 'request', ARGV[3], 'created_at', ARGV[4], 'expires_at', ARGV[5], 'name', ARGV[6],
+  'epoch', ARGV[10], 'attempts', 1, 'revision', 0, 'cancel', 0)
 keep(rec)
 redis.call('ZADD', P..'jobs', ARGV[4], id); redis.call('ZADD', P..'expiry', ARGV[5], id)
 move('QUEUED'); write(id, ARGV[7]); part(ARGV[8], 'published'); announce()
@@ -202,6 +203,7 @@ if not state or TERMINAL[state] or tonumber(get('epoch')) ~= tonumber(ARGV[3]) t
 redis.call('DEL', parts)
 if settle(ARGV[5]) then return 0 end
 local epoch = redis.call('HINCRBY', rec, 'epoch', 1)
+redis.call('HINCRBY', rec, 'attempts', 1)
 part(ARGV[4], 'published'); announce()
 return epoch
 """,

@@ -52,7 +52,7 @@ def status_of(
         options=request["options"],
         queue_position=ahead if ahead >= 0 else None,
         eta_s=_eta_s(state, progress, started_at),
-        attempts=int(record["epoch"]),
+        attempts=int(record.get("attempts") or 1),
         created_at=_known_time(record["created_at"]),
         started_at=started_at,
         finished_at=_time(record.get("finished_at")),
@@ -71,10 +71,8 @@ def _progress(stage: Stage | None, doing: JsonDict, parts: list[JsonDict | None]
     if not sizes or doing.get("stage") not in (stage, *BEFORE.get(stage, ())):
         return SHARE[stage][0]
     low, high = SHARE[Stage(doing["stage"])]
-    done = float(doing.get("done_s") or 0.0)
-    total = done + sum(sizes)
-    done += sum(size * _share(part) for size, part in zip(sizes, parts, strict=False))
-    return max(SHARE[stage][0], low + (high - low) * (done / total if total else 1.0))
+    done = sum(size * _share(part) for size, part in zip(sizes, parts, strict=False))
+    return float(max(SHARE[stage][0], low + (high - low) * done / sum(sizes)))
 
 
 def _share(part: JsonDict | None) -> float:

@@ -151,7 +151,10 @@ def finished(client: JobClient, celery_setup: CeleryTestSetup) -> Callable[..., 
             return str(client.read(job_id)) + "\n".join(node.logs() for node in celery_setup.worker_cluster)
 
         until(lambda: client.read(job_id).state.is_terminal, seconds, logs)
-        return client.read(job_id)
+        status = client.read(job_id)
+        if status.error:
+            print(status.error, logs())  # shown where a test did not expect it
+        return status
 
     return wait
 

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from tests.nodes import RedisContainer, WorkerContainer
 from tests.waiting import until
-from topclip.errors import JobConflict, JobExpired, UnknownJob
+from topclip.errors import JobConflict, JobExpired, QueueUnavailable, UnknownJob
 from topclip.model.job import JobState, JobStatus, Stage
 from topclip.storage.base import ArtifactStore
 from workers.client import JobClient
@@ -217,6 +217,29 @@ def test_copies_of_messages_of_stages_that_are_done_change_nothing(
 
 
 @pytest.mark.faults
+def test_a_copy_of_probe_while_chunks_are_analysed_lets_nothing_be_joined_too_early(
+    celery_setup: CeleryTestSetup,
+    source: Path,
+    submit: Submit,
+    finished: Finished,
+    client: JobClient,
+    redis_node: RedisContainer,
+) -> None:
+    worker, redis = container(celery_setup), redis_node.client
+    worker.kill("SIGSTOP")
+    client.cancel(submit(source))
+    job_id = submit(source, count=1, min_length=3, max_length=6)
+    message = redis.lrange("topclip:control", 0, -1)[-1]
+    worker.kill("SIGCONT")
+    parts = f"topclip:job:{job_id}:parts"
+    until(lambda: redis.hvals(parts).count("done") >= 3, 30)  # probe, and two chunks
+    redis.hset(parts, "probe", "published")  # as if its worker had died before it could write down that it was done
+    redis.rpush("topclip:control", message)
+    status = finished(job_id)
+    assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1), status.error
+
+
+@pytest.mark.faults
 def test_one_odd_message_does_not_stop_the_reconciler(
     celery_setup: CeleryTestSetup, source: Path, submit: Submit, finished: Finished, redis_node: RedisContainer
 ) -> None:
@@ -246,13 +269,19 @@ def test_jobs_that_redis_has_lost_come_back_from_the_store(
     finished(cancelled)
     done = submit(source, count=1, min_length=3, max_length=6)
     made = finished(done)
-    until(lambda: redis_node.client.exists("topclip:marker"), 20)
+    before = client.read(done)
     redis_node.client.flushall()
     assert client.read(done).state is JobState.QUEUED
     again = finished(done)
+    assert (again.epoch, again.revision) > (before.epoch, before.revision)
     assert (again.state, again.manifest_key) == (JobState.SUCCEEDED, made.manifest_key)
     assert again.created_at == made.created_at
     assert finished(cancelled).state is JobState.CANCELLED
+    for key in redis_node.client.keys(f"*{done}*"):  # one job alone, as an old backup would leave it out
+        redis_node.client.delete(key)
+    with pytest.raises(QueueUnavailable):
+        client.delete(done)
+    assert finished(done).manifest_key == made.manifest_key
 
 
 def test_cancelling_a_running_job_ends_it_for_good(

@@ -23,8 +23,8 @@ def progress(done_s: float, total_s: float) -> JsonDict:
     return {"status": "PROGRESS", "result": {"done_s": done_s, "total_s": total_s}}
 
 
-def analysing(parts: list[JsonDict | None], done_s: float = 0.0) -> JobStatus:
-    meta = {"result": {"stage": "analyse", "tasks": ["a", "b"], "sizes_s": [20.0, 20.0], "done_s": done_s}}
+def analysing(parts: list[JsonDict | None]) -> JobStatus:
+    meta = {"result": {"stage": "analyse", "tasks": ["a", "b"], "sizes_s": [20.0, 20.0]}}
     return status_of(JOB, record(JobState.RUNNING, Stage.ANALYSE), meta, parts, -1)
 
 
@@ -42,10 +42,6 @@ def test_progress_adds_up_the_running_parts() -> None:
     assert none.progress == 0.02
     assert none.progress < half.progress < all_.progress
     assert half.progress == pytest.approx((none.progress + all_.progress) / 2, abs=0.001)
-
-
-def test_chunks_that_were_analysed_before_count_as_done() -> None:
-    assert analysing([None, None], done_s=40.0).progress == analysing([{"status": "SUCCESS"}, None]).progress
 
 
 def test_clips_have_their_own_states() -> None:

@@ -36,6 +36,9 @@ class ArtifactStore(Protocol):
     def folders(self, prefix: str) -> list[str]:
         """Names of the folders directly below a folder, sorted."""
 
+    def staged(self) -> list[str]:
+        """Names of the files in staging."""
+
     def list(self, prefix: str) -> list[str]:
         """All keys below a folder, sorted."""
 
@@ -44,6 +47,9 @@ class ArtifactStore(Protocol):
 
     def staging(self) -> Path:
         """A local folder on the store's own disk in which files can be made before they are put."""
+
+    def unstage(self, name: str) -> None:
+        """Remove a file in staging that nobody works on any more."""
 
     def sweep(self, older_than_s: float) -> int:
         """Remove files in staging that were not written for so long: killed processes left them. How many there were."""

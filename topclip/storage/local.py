@@ -92,6 +92,11 @@ class LocalStore:
             path = self._path(prefix)
             return sorted(entry.name for entry in os.scandir(path) if entry.is_dir()) if path.is_dir() else []
 
+    def staged(self) -> list[str]:
+        """See ArtifactStore."""
+        with _translated(STAGING):
+            return sorted(os.listdir(self.staging()))
+
     def list(self, prefix: str) -> list[str]:
         """See ArtifactStore."""
         folder = self._path(prefix) if prefix else self.root
@@ -115,6 +120,11 @@ class LocalStore:
         with _translated(STAGING):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def unstage(self, name: str) -> None:
+        """See ArtifactStore."""
+        with _translated(name):
+            (self.staging() / Path(name).name).unlink(missing_ok=True)
 
     def sweep(self, older_than_s: float) -> int:
         """See ArtifactStore."""

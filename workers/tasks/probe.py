@@ -15,19 +15,21 @@ from workers.base import ClipTask
 
 @app.task(base=ClipTask, bind=True, name=names.PROBE, stage=Stage.PROBE)
 def probe(self: ClipTask, *, job_id: str) -> NoReturn:
-    """Probe, then hand on to a task for each chunk that was not analysed before."""
+    """Probe, then hand on to a task for each chunk, or to select if all were analysed before."""
     if not runtime.store().exists(record_key(job_id)):  # its submission was refused after all
         runtime.scripts()("withdraw", job_id, "1")
         raise JobSuperseded(f"job {job_id} was refused")
     info = probe_source(runtime.request_of(job_id), self.context(job_id))
     runtime.keep_analysis(info.sha256)
     chunks = plan_chunks(info)
-    missing = [chunk for chunk in chunks if not is_analysed(info, chunk, runtime.store())]
-    parts = canvas.analyse_parts(missing)
+    # All of them or none, and never just those that are missing: a copy of this message would then publish a join of another
+    # size under the same id, which is complete too early. A chunk that was analysed before takes a moment.
+    is_known = all(is_analysed(info, chunk, runtime.store()) for chunk in chunks)
+    wanted = () if is_known else chunks
+    parts = canvas.analyse_parts(wanted)
     run = self.pulse.run
     progress = {
         "tasks": [names.task_id(run.job, run.epoch, part) for part in parts],
-        "sizes_s": [chunk.duration_s for chunk in missing],
-        "done_s": sum(chunk.duration_s for chunk in chunks if chunk not in missing),
+        "sizes_s": [chunk.duration_s for chunk in wanted],
     }
-    self.hand_on(Stage.ANALYSE, progress, parts, canvas.analyse_then_select(app, run, missing))
+    self.hand_on(Stage.ANALYSE, progress, parts, canvas.analyse_then_select(app, run, wanted))
