@@ -9,8 +9,6 @@ from cli.server import Server
 from topclip.errors import StorageError
 from topclip.model.base import JsonDict
 
-READ_BYTES = 1024 * 1024
-
 
 def fetch(server: Server, job_id: str, out: Path) -> JsonDict:
     """Download clips, thumbnails, plan and manifest into the folder; files that are there and right are kept.

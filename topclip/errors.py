@@ -222,12 +222,6 @@ class JobSuperseded(JobStopped):
     code = "SUPERSEDED"
 
 
-class JobTimedOut(JobStopped):
-    """A task ran longer than it may."""
-
-    code = "TIMED_OUT"
-
-
 def all_errors(root: type[TopClipError] = TopClipError) -> list[type[TopClipError]]:
     """The root and all its descendants."""
     return [root, *(error for child in root.__subclasses__() for error in all_errors(child))]

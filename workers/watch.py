@@ -36,7 +36,7 @@ class Watch:
         self._heard_at = float("-inf")
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="redis-watch", daemon=True)
-        self._is_connected = False
+        self._is_connected: bool | None = None  # until the first try
 
     def start(self) -> None:
         """Begin to watch. Call it after a fork, never before."""
@@ -104,7 +104,6 @@ class Watch:
         self._is_connected = True
 
     def _lost(self, err: Exception) -> None:
-        if self._is_connected or self._heard_at == float("-inf"):
+        if self._is_connected is not False:  # said once for each outage
             log.warning("[WARN] Redis is not reachable at %s: %s; going on", self._settings.masked_redis_url, err)
-            self._heard_at = max(self._heard_at, -1e300)
         self._is_connected = False
