@@ -35,9 +35,11 @@ WIDTH, HEIGHT = 48, 28
 
 def frames_of(path: Path, *more: str) -> NDArray[np.int16]:
     """The file's frames as small grey pictures, in display order, by ffmpeg itself."""
-    scale = ["-vf", f"scale={WIDTH}:{HEIGHT},format=gray", "-fps_mode", "passthrough", "-f", "rawvideo", "-"]
+    # The pictures are numbered anew: a source whose own times repeat makes the raw writer complain, not the decoder.
+    scale = ["-vf", f"scale={WIDTH}:{HEIGHT},format=gray,settb=1/25,setpts=N"]
+    raw = ["-fps_mode", "passthrough", "-f", "rawvideo", "-"]
     done = subprocess.run(
-        [ffmpeg(), "-v", "error", "-xerror", "-i", path, *more, *scale], capture_output=True, check=True
+        [ffmpeg(), "-v", "error", "-xerror", "-i", path, *more, *scale, *raw], capture_output=True, check=True
     )
     assert not done.stderr, done.stderr.decode()
     return np.frombuffer(done.stdout, np.uint8).reshape(-1, HEIGHT, WIDTH).astype(np.int16)
