@@ -105,7 +105,7 @@ class FakeClient(JobClient):
     def finish(self, job_id: str, **changes: Any) -> JobStatus:
         return self.change(job_id, **{"state": JobState.SUCCEEDED, "progress": 1.0, **changes})
 
-    def submit(self, job_id: str, request: ClipRequest) -> JobStatus:
+    def submit(self, job_id: str, request: ClipRequest, *, owner: str = "") -> JobStatus:
         self._ask()
         created_at = START + timedelta(seconds=next(self._seconds))
         options = request.options.to_dict()

@@ -9,7 +9,7 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, redirect, render_template, request, session
+from flask import Flask, Response, g, redirect, render_template, request, session
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, Unauthorized
@@ -127,6 +127,11 @@ class _Doors:
         """Headers that every answer has."""
         response.headers.extend(SECURITY_HEADERS)
         return response
+
+
+def owner() -> str:
+    """Who makes the current request: a name that stands for the key, empty where no key is needed."""
+    return str(g.get("owner", ""))
 
 
 def sign_in_page(*, is_wrong: bool = False) -> str:

@@ -15,6 +15,7 @@ from topclip.errors import RequestError, StorageFull, TopClipError
 from topclip.model.job import JobStatus
 from topclip.model.request import ClipOptions, ClipRequest, SourceRef, Upload
 from topclip.storage.base import job_folder, upload_key
+from web import doors
 from web.intake import MAX_TEXT_BYTES, find_in_library, read_form, staged, suffix_of, too_large
 from web.openapi import JOBS, Api, answers
 from web.schemas import Accepted, PathSubmission, UploadSubmission, read_submission, status_url
@@ -96,7 +97,8 @@ def _post(options: ClipOptions, publish: Callable[[str], SourceRef]) -> JobStatu
     """Publish the source under a new job's id and post the job. Raises: QueueUnavailable, with nothing left behind."""
     job_id = str(uuid4())
     try:
-        status = services().client.submit(job_id, ClipRequest(source=publish(job_id), options=options))
+        request_ = ClipRequest(source=publish(job_id), options=options)
+        status = services().client.submit(job_id, request_, owner=doors.owner())
     except TopClipError:
         services().store.delete(job_folder(job_id))
         raise

@@ -69,7 +69,7 @@ class JobClient:
         """A Watch, not yet started."""
         return Watch(self._settings, on_event, on_gap)
 
-    def submit(self, job_id: JobId, request: ClipRequest) -> JobStatus:
+    def submit(self, job_id: JobId, request: ClipRequest, *, owner: str = "") -> JobStatus:
         """Write the job's record, then publish its first task.
 
         Raises: QueueFull if as many jobs as may wait do so, QueueUnavailable, StorageError; with nothing left behind: where
@@ -77,7 +77,7 @@ class JobClient:
         """
         with self._reaching():
             now = redis_now(self._redis)
-        record = self._record(job_id, request, now)
+        record = self._record(job_id, request, owner, now)
         if not self._store.put_bytes(record_key(job_id), record.model_dump_json().encode()):
             raise JobConflict(f"job {job_id} exists already")
         try:
@@ -147,10 +147,10 @@ class JobClient:
         with self._reaching():
             return health.report(self._redis, self._prefix)
 
-    def _record(self, job_id: JobId, request: ClipRequest, now: float) -> JobRecord:
+    def _record(self, job_id: JobId, request: ClipRequest, owner: str, now: float) -> JobRecord:
         created_at = datetime.fromtimestamp(now, UTC)
         expires_at = datetime.fromtimestamp(int(now) + self._settings.retention_s, UTC)
-        return JobRecord(id=job_id, request=request, created_at=created_at, expires_at=expires_at)
+        return JobRecord(id=job_id, request=request, owner=owner, created_at=created_at, expires_at=expires_at)
 
     def _write_and_publish(self, record: JobRecord, now: float) -> None:
         """The record before the message, so that nobody who knows the id is told that there is no such job."""
@@ -158,7 +158,7 @@ class JobClient:
         with self._reaching():
             verdict = self._scripts(
                 "submit", record.id, record.request.model_dump_json(), f"{now:.6f}", int(record.expires_at.timestamp()),
-                record.request.source.name, meta, Stage.PROBE, self._settings.max_queued_jobs, 1,
+                record.request.source.name, meta, Stage.PROBE, self._settings.max_queued_jobs, 1, record.owner,
             )  # fmt: skip
         if verdict == "FULL":
             bound = self._settings.max_queued_jobs

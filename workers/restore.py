@@ -78,7 +78,7 @@ def _bring_back(app: Celery, scripts: Scripts, store: ArtifactStore, job_id: str
     scripts(
         "submit", job_id, record.request.model_dump_json(), f"{record.created_at.timestamp():.6f}",
         int(record.expires_at.timestamp()), record.request.source.name, result_meta(job_id, epoch, JobState.QUEUED, {}),
-        Stage.PROBE, NO_BOUND, epoch,
+        Stage.PROBE, NO_BOUND, epoch, record.owner,
     )  # fmt: skip
     if store.exists(cancelled_key(job_id)):
         scripts("cancel", job_id, revoked_meta(job_id, epoch))

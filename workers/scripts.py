@@ -88,14 +88,14 @@ end
 """
 
 BODIES: Final = {
-    # request, created_at, expires_at, name, meta, part, bound, epoch -> OK | EXISTS | FULL
+    # request, created_at, expires_at, name, meta, part, bound, epoch, owner -> OK | EXISTS | FULL
     "submit": """
 if redis.call('EXISTS', rec) == 1 then return 'EXISTS' end
 local live = 0
 for _, s in ipairs({'QUEUED', 'RUNNING', 'CANCELLING'}) do live = live + redis.call('ZCARD', P..'state:'..s) end
 if live >= tonumber(ARGV[9]) then return 'FULL' end
 redis.call('HSET', rec, 'request', ARGV[3], 'created_at', ARGV[4], 'expires_at', ARGV[5], 'name', ARGV[6],
-  'epoch', ARGV[10], 'attempts', 1, 'revision', 0, 'cancel', 0)
+  'epoch', ARGV[10], 'owner', ARGV[11], 'attempts', 1, 'revision', 0, 'cancel', 0)
 keep(rec)
 redis.call('ZADD', P..'jobs', ARGV[4], id); redis.call('ZADD', P..'expiry', ARGV[5], id)
 move('QUEUED'); write(id, ARGV[7]); part(ARGV[8], 'published'); announce()

@@ -42,7 +42,7 @@ def scripts(redis: Any) -> Scripts:
 @pytest.fixture
 def job(scripts: Scripts) -> str:
     meta = result_meta(JOB, 1, "QUEUED", {})
-    assert scripts("submit", JOB, '{"options": {}}', "1000.5", 4_000_000_000, "a.mp4", meta, "probe", 10, 1) == "OK"
+    assert scripts("submit", JOB, '{"options": {}}', "1000.5", 4_000_000_000, "a.mp4", meta, "probe", 10, 1, "") == "OK"
     return JOB
 
 
@@ -64,9 +64,9 @@ def state_of(redis: Any) -> tuple[str, str]:
 
 
 def test_a_submission_is_taken_once_and_within_the_bound(scripts: Scripts, job: str, redis: Any) -> None:
-    assert scripts("submit", job, "{}", "1", 4_000_000_000, "a", "{}", "probe", 10, 1) == "EXISTS"
+    assert scripts("submit", job, "{}", "1", 4_000_000_000, "a", "{}", "probe", 10, 1, "") == "EXISTS"
     other = job.replace("1", "2")
-    assert scripts("submit", other, "{}", "1", 4_000_000_000, "a", "{}", "probe", 1, 1) == "FULL"
+    assert scripts("submit", other, "{}", "1", 4_000_000_000, "a", "{}", "probe", 1, 1, "") == "FULL"
     assert not redis.exists(f"{P}job:{other}")
     assert state_of(redis) == ("QUEUED", "QUEUED")
 

@@ -66,6 +66,7 @@ class JobRecord(Model):
 
     id: JobId
     request: ClipRequest
+    owner: str = Field("", description="Who submitted it; empty where nobody needs a key.")
     created_at: datetime
     expires_at: datetime
 
