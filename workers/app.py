@@ -1,7 +1,7 @@
 """The workers' Celery application: `celery -A workers.app worker`."""
 
 from topclip.config import Settings
-from workers import lease
+from workers import channel
 from workers.keeper import Keeper
 from workers.links import WORKER, make_app
 from workers.logs import configure
@@ -9,7 +9,7 @@ from workers.reconciler import Reconciler
 
 settings = Settings.from_env()
 configure(settings.log_level)
-lease.install()
+channel.install()
 app = make_app(settings, WORKER)
 app.conf.include = [f"workers.tasks.{name}" for name in ("probe", "analyse", "select", "render", "finalise")]
 app.steps["worker"].update({Keeper, Reconciler})

@@ -22,18 +22,31 @@ def report(redis: Redis, prefix: str) -> dict[str, Any]:
             pipe.zcard(f"{prefix}state:{state}")
         for queue in names.QUEUES:
             pipe.llen(prefix + queue)
+        for queue in names.TURN_QUEUES:
+            pipe.lrange(f"{prefix}turns:{queue}", 0, -1)
         pipe.hlen(prefix + "unacked")
         pipe.zrangebyscore(prefix + "workers", redis_now(redis) - 10, "+inf")
-        info, *counts, unacked, nodes = pipe.execute()
-    states, queues = counts[: len(live)], counts[len(live) :]
+        info, *found, unacked, nodes = pipe.execute()
+    states, found = found[: len(live)], found[len(live) :]
+    queues = dict(zip(names.QUEUES, found, strict=False))
+    for queue, jobs in zip(names.TURN_QUEUES, found[len(queues) :], strict=True):
+        queues[queue] += _held(redis, prefix, queue, jobs)
     return {
         "redis": {"latency_ms": latency_ms, **redis_facts(info)},
         "jobs": dict(zip([str(state) for state in live], states, strict=True)),
-        "queue_depth": sum(queues),
-        "queues": dict(zip(names.QUEUES, queues, strict=True)),
+        "queue_depth": sum(queues.values()),
+        "queues": queues,
         "unacked": unacked,
         "workers": workers(redis, prefix, nodes),
     }
+
+
+def _held(redis: Redis, prefix: str, queue: str, jobs: list[str]) -> int:
+    """Messages of these jobs that wait for their turn in the queue."""
+    with redis.pipeline(transaction=False) as pipe:
+        for job in jobs:
+            pipe.llen(f"{prefix}job:{job}:held:{queue}")
+        return sum(pipe.execute()) if jobs else 0
 
 
 def redis_facts(info: dict[str, Any]) -> dict[str, Any]:

@@ -143,6 +143,7 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
             "pid": os.getpid(),
             "concurrency": self._worker.concurrency,
             "active": len(worker_state.active_requests),
+            "queues": ",".join(self._worker.app.amqp.queues.consume_from),
         }
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.hset(f"{self._prefix}worker:{name}", mapping={k: str(v) for k, v in says.items()})

@@ -5,6 +5,8 @@ job:<id>:parts    hash: what is outstanding, part -> published | leased | done
 job:<id>:kills    hash: how often a part's process was killed, since anything of the job was done
 job:<id>:starts   hash: how often a part was begun, since anything of the job was done
 job:<id>:pulses   hash: when a part's task last said anything
+job:<id>:held:<queue>   list: messages of parts that wait for their job's turn in the queue
+turns:<queue>     list: the jobs that have such messages, next first
 celery-task-meta-<task id>   Celery's result of a task; the job's own under the job's id
 jobs, expiry      sorted sets of job ids by creation and by expiry
 state:<STATE>     sorted sets of job ids by creation

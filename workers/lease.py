@@ -181,8 +181,3 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
 def lease_keys(prefix: str) -> tuple[str, str, str]:
     """KEYS of the lease scripts, with the prefix that kombu does not put before a script's."""
     return prefix + keys.UNACKED, prefix + keys.UNACKED_INDEX, prefix + keys.UNACKED_LEASE
-
-
-def install() -> None:
-    """Make kombu's Redis channels lease their deliveries; `QoS` is the attribute that kombu offers for it."""
-    kombu_redis.Channel.QoS = LeasedQoS

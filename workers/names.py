@@ -10,6 +10,8 @@ CONTROL_QUEUE = "control"
 ANALYSE_QUEUE = "analyse"
 RENDER_QUEUE = "render"
 QUEUES = (CONTROL_QUEUE, ANALYSE_QUEUE, RENDER_QUEUE)
+TURN_QUEUES = (ANALYSE_QUEUE, RENDER_QUEUE)
+"""Queues of parts, of which one job may have very many: jobs take turns in them."""
 
 QUEUE_OF = {
     PROBE: CONTROL_QUEUE,

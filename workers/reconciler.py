@@ -2,7 +2,8 @@
 
 Redis or a worker can lose a message in the moment between taking it and writing that down, and a worker can die between a
 stage and the next. So the leader looks for jobs that are not finished, have not changed for a while and have no message
-anywhere, neither queued nor delivered; it starts them again under a new epoch, and the stages do only what is missing.
+anywhere, neither queued nor delivered nor held for their turn; it starts them again under a new epoch, and the stages do only
+what is missing.
 """
 
 import json
@@ -116,7 +117,7 @@ class Rounds:
         if not twice:
             return []
         alive = set(self._messages())
-        lost = [job for job in twice if (job, self._epoch(job)) not in alive]
+        lost = [job for job in twice if (job, self._epoch(job)) not in alive and not self._scripts("waits", job)]
         return [job for job in lost if self._start_again(job)]
 
     def _start_again(self, job: str) -> bool:

@@ -16,6 +16,7 @@ PRELUDE = """
 local P, id = ARGV[1], ARGV[2]
 local rec, parts = P..'job:'..id, P..'job:'..id..':parts'
 local TERMINAL = {SUCCEEDED=1, PARTIAL=1, FAILED=1, CANCELLED=1}
+local TURN_QUEUES = {'analyse', 'render'}  -- as in names.py
 local function get(field) return redis.call('HGET', rec, field) end
 local function now() local t = redis.call('TIME'); return string.format('%d.%06d', t[1], t[2]) end
 local function keep(key) redis.call('EXPIREAT', key, get('expires_at')) end
@@ -23,6 +24,39 @@ local function announce()
   redis.call('HSET', rec, 'changed_at', now())
   local revision = redis.call('HINCRBY', rec, 'revision', 1)
   redis.call('PUBLISH', P..'job-events', cjson.encode({id=id, epoch=tonumber(get('epoch')), revision=revision}))
+end
+local function slots(queue)  -- processes of live workers that take from the queue
+  local n = 0
+  for _, node in ipairs(redis.call('ZRANGEBYSCORE', P..'workers', tonumber(now()) - 10, '+inf')) do
+    local says = redis.call('HMGET', P..'worker:'..node, 'concurrency', 'queues')
+    if says[1] and says[2] and string.find(','..says[2]..',', ','..queue..',', 1, true) then n = n + tonumber(says[1]) end
+  end
+  return n
+end
+-- Jobs take turns: of the parts that wait, so many are let into the queue that no process waits for work, and no more,
+-- so that whoever comes next is not behind all of a long job's.
+local function let_in()
+  for _, queue in ipairs(TURN_QUEUES) do
+    local turns, room = P..'turns:'..queue, 0
+    if redis.call('EXISTS', turns) == 1 then
+      room = math.max(2, math.ceil(slots(queue) / 2)) - redis.call('LLEN', P..queue)
+    end
+    while room > 0 do
+      local job = redis.call('LPOP', turns)
+      if not job then break end
+      local held = P..'job:'..job..':held:'..queue
+      local message = redis.call('LPOP', held)
+      if message then
+        redis.call('LPUSH', P..queue, message); room = room - 1
+        if redis.call('EXISTS', held) == 1 then redis.call('RPUSH', turns, job) end
+      end
+    end
+  end
+end
+local function drop_held()
+  for _, queue in ipairs(TURN_QUEUES) do
+    redis.call('DEL', rec..':held:'..queue); redis.call('LREM', P..'turns:'..queue, 0, id)
+  end
 end
 local function drop_joins(epoch)
   for _, stage in ipairs({'analyse', 'render'}) do
@@ -36,7 +70,7 @@ local function move(state)
   if old then redis.call('ZREM', P..'state:'..old, id) end
   redis.call('ZADD', P..'state:'..state, get('created_at'), id)
   redis.call('HSET', rec, 'state', state)
-  if TERMINAL[state] then redis.call('HSET', rec, 'finished_at', now()); drop_joins(get('epoch')) end
+  if TERMINAL[state] then redis.call('HSET', rec, 'finished_at', now()); drop_joins(get('epoch')); drop_held() end
 end
 local function write(task, encoded)
   local key = P..'celery-task-meta-'..task
@@ -67,7 +101,7 @@ local function forget_all()
   for _, name in ipairs(redis.call('HKEYS', parts)) do
     redis.call('DEL', P..'celery-task-meta-'..id..'.'..epoch..'.'..name)
   end
-  drop_joins(epoch)
+  drop_joins(epoch); drop_held()
   for _, key in ipairs({rec, parts, rec..':kills', rec..':starts', rec..':pulses', P..'celery-task-meta-'..id}) do
     redis.call('DEL', key)
   end
@@ -115,6 +149,7 @@ write(id, ARGV[3]); move('FAILED'); announce()
 """,
     # epoch, tag, lease, part, stage or '', revoked, starts allowed -> verdict, or POISON: a task starts
     "start": """
+let_in()
 local v = verdict(ARGV[3], ARGV[4], ARGV[5])
 if v == 'CANCELLED' then part(ARGV[6], 'done'); settle(ARGV[8]) end
 if v ~= 'OK' then return v end
@@ -174,8 +209,29 @@ part(ARGV[4], ARGV[5])
 -- something of the job was done, so that nothing counts against it; a part that is queued again began for nothing
 if ARGV[5] == 'done' then redis.call('DEL', rec..':kills', rec..':starts')
 else redis.call('HDEL', rec..':starts', ARGV[4]) end
-settle(ARGV[6])
+settle(ARGV[6]); let_in()
 return v
+""",
+    # epoch, queue, message -> verdict: the message of a part waits for its job's turn
+    "hold": """
+local v = verdict(ARGV[3], '', '')
+if v ~= 'OK' then return v end
+local held = rec..':held:'..ARGV[4]
+if redis.call('RPUSH', held, ARGV[5]) == 1 then redis.call('RPUSH', P..'turns:'..ARGV[4], id) end
+keep(held); let_in()
+return v
+""",
+    # -> 1 if parts of the job wait for its turn; should the turn have been forgotten, it has one again
+    "waits": """
+local waits = 0
+for _, queue in ipairs(TURN_QUEUES) do
+  if redis.call('EXISTS', rec..':held:'..queue) == 1 then
+    waits = 1
+    if not redis.call('LPOS', P..'turns:'..queue, id) then redis.call('RPUSH', P..'turns:'..queue, id) end
+  end
+end
+let_in()
+return waits
 """,
     # epoch, part -> times that the part's process was killed
     "killed": """
@@ -193,6 +249,9 @@ if not state then return missing() end
 if TERMINAL[state] then return 'TERMINAL' end
 redis.call('HSET', rec, 'cancel', 1)
 if state == 'QUEUED' then write(id, ARGV[3]); move('CANCELLED'); announce(); return 'QUEUED' end
+drop_held()
+local found = redis.call('HGETALL', parts)
+for i = 1, #found, 2 do if found[i + 1] == 'published' then part(found[i], 'done') end end  -- what has not begun never will
 move('CANCELLING'); announce(); settle(ARGV[3])
 return 'RUNNING'
 """,
@@ -200,7 +259,7 @@ return 'RUNNING'
     "redrive": """
 local state = get('state')
 if not state or TERMINAL[state] or tonumber(get('epoch')) ~= tonumber(ARGV[3]) then return 0 end
-redis.call('DEL', parts)
+redis.call('DEL', parts); drop_held()
 if settle(ARGV[5]) then return 0 end
 local epoch = redis.call('HINCRBY', rec, 'epoch', 1)
 redis.call('HINCRBY', rec, 'attempts', 1)

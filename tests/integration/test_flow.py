@@ -35,8 +35,12 @@ OPTIONS = {"count": 3, "min_length": 5, "max_length": 10, "quality": "draft"}
 @pytest.fixture(scope="module")
 def long_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped footage twice in a row: a source of more than eight chunks."""
-    folder = tmp_path_factory.mktemp("long")
-    (folder / "list.txt").write_text(f"file '{ROOT / 'demo/footage.mp4'}'\n" * 2)
+    return in_a_row(2, tmp_path_factory.mktemp("long"))
+
+
+def in_a_row(n: int, folder: Path) -> Path:
+    """The shipped footage n times over, as one file."""
+    (folder / "list.txt").write_text(f"file '{ROOT / 'demo/footage.mp4'}'\n" * n)
     concat = ["-f", "concat", "-safe", "0", "-i", str(folder / "list.txt"), "-c", "copy", str(folder / "long.mp4")]
     subprocess.run([find_ffmpeg(""), "-v", "error", *concat], check=True)
     return folder / "long.mp4"
@@ -100,6 +104,18 @@ def test_a_job_is_one_celery_result_from_submit_to_manifest(
     assert [clip["n"] for clip in manifest["clips"]] == [clip.n for clip in status.clips]
     for clip in manifest["clips"]:
         assert store.size(f"jobs/{job_id}/{clip['file']}") == clip["size_bytes"]
+
+
+def test_a_short_job_does_not_wait_for_all_of_a_long_one(
+    submit: Submit, finished: Finished, client: JobClient, one_chunk: Path, tmp_path: Path
+) -> None:
+    long = submit(in_a_row(12, tmp_path), mode="plan")  # 64 chunks
+    until(lambda: client.health()["queues"]["analyse"] > 50, 60)
+    assert finished(submit(one_chunk, **OPTIONS | {"count": 1})).state is JobState.SUCCEEDED
+    assert client.read(long).stage is Stage.ANALYSE
+    client.cancel(long)
+    assert finished(long).state is JobState.CANCELLED
+    assert client.health()["queue_depth"] == 0
 
 
 def test_a_second_job_on_the_same_content_is_not_analysed_again(

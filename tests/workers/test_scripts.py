@@ -1,49 +1,19 @@
 """The scripts on a real Redis: who may start, go on, and write, and what ends a job."""
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.nodes import RedisContainer
+from tests.workers.conftest import JOB, P
 from topclip.errors import Killed
 from topclip.model.job import Stage
 from workers.backend import result_meta, revoked_meta
 from workers.pulse import STARTS_ALLOWED, Pulse, Run
 from workers.scripts import Scripts
 
-JOB = "8f14e45f-ceea-467f-9575-111111111111"
-P = "topclip:"
 Call = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def redis_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisContainer]:
-    folder: Path = tmp_path_factory.mktemp("redis")
-    node = RedisContainer(folder)
-    assert node.ready()
-    yield node
-    node.teardown()
-
-
-@pytest.fixture
-def redis(redis_node: RedisContainer) -> Any:
-    redis_node.client.flushall()
-    return redis_node.client
-
-
-@pytest.fixture
-def scripts(redis: Any) -> Scripts:
-    return Scripts(redis, P)
-
-
-@pytest.fixture
-def job(scripts: Scripts) -> str:
-    meta = result_meta(JOB, 1, "QUEUED", {})
-    assert scripts("submit", JOB, '{"options": {}}', "1000.5", 4_000_000_000, "a.mp4", meta, "probe", 10, 1, "") == "OK"
-    return JOB
 
 
 def start(scripts: Scripts, part: str, epoch: int = 1, tag: str = "", lease: str = "") -> str:

@@ -7,8 +7,10 @@ from topclip.model.source import SourceInfo
 
 MIN_CHUNK_S = 20
 """Shorter ones cost more in lead-in decoding than they gain in parallel work."""
-MAX_CHUNKS = 64
-"""A chord of more headers costs more in messages than it gains."""
+MAX_CHUNK_S = 60
+"""Longer ones would keep a process from other jobs for too long: a task is not interrupted."""
+CHUNKS_WANTED = 64
+"""Between the two bounds: more headers of a chord cost more in messages than they gain."""
 
 
 def plan_chunks(info: SourceInfo) -> tuple[Chunk, ...]:
@@ -16,7 +18,7 @@ def plan_chunks(info: SourceInfo) -> tuple[Chunk, ...]:
 
     A rest shorter than half a chunk goes to the last one. The last chunk ends with the source.
     """
-    length_s = max(MIN_CHUNK_S, math.ceil(info.duration_s / MAX_CHUNKS))
+    length_s = min(MAX_CHUNK_S, max(MIN_CHUNK_S, math.ceil(info.duration_s / CHUNKS_WANTED)))
     n_chunks = max(1, math.floor(info.duration_s / length_s + 0.5))
     edges_s = [float(i * length_s) for i in range(n_chunks)] + [info.duration_s]
     return tuple(Chunk(index=i, start_s=edges_s[i], end_s=edges_s[i + 1]) for i in range(n_chunks))

@@ -1,0 +1,41 @@
+"""A Redis server for a module's tests, the scripts on it, and a job that was submitted."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.nodes import RedisContainer
+from workers.backend import result_meta
+from workers.scripts import Scripts
+
+JOB = "8f14e45f-ceea-467f-9575-111111111111"
+P = "topclip:"
+
+
+@pytest.fixture(scope="module")
+def redis_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisContainer]:
+    folder: Path = tmp_path_factory.mktemp("redis")
+    node = RedisContainer(folder)
+    assert node.ready()
+    yield node
+    node.teardown()
+
+
+@pytest.fixture
+def redis(redis_node: RedisContainer) -> Any:
+    redis_node.client.flushall()
+    return redis_node.client
+
+
+@pytest.fixture
+def scripts(redis: Any) -> Scripts:
+    return Scripts(redis, P)
+
+
+@pytest.fixture
+def job(scripts: Scripts) -> str:
+    meta = result_meta(JOB, 1, "QUEUED", {})
+    assert scripts("submit", JOB, '{"options": {}}', "1000.5", 4_000_000_000, "a.mp4", meta, "probe", 10, 1, "") == "OK"
+    return JOB

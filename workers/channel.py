@@ -1,0 +1,53 @@
+"""Our kind of kombu's Redis channel: its deliveries are leased, and parts are held until it is their job's turn.
+
+A long source has hundreds of parts, and a queue is first come, first served: published at once, they would keep every job that
+comes later waiting for hours. So a part's message goes to a list of its job, and the scripts let parts into the queue, one of
+each job in turn, as processes become free. What kombu puts back (a lease that ended, a hand-back) and what a task publishes to
+try again goes to the queue itself.
+"""
+
+import logging
+from functools import cached_property
+from typing import Any
+
+import kombu.transport.redis as kombu_redis
+from kombu.utils.json import dumps
+from redis import Redis
+
+from workers import names
+from workers.lease import LeasedQoS
+from workers.scripts import Scripts
+
+log = logging.getLogger(__name__)
+
+
+class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu is untyped here
+    """A channel to one Redis server."""
+
+    QoS = LeasedQoS
+
+    def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
+        """Publish a message, or hold it."""
+        headers = message.get("headers") or {}
+        header = headers.get(names.HEADER)
+        if not header or queue not in names.TURN_QUEUES or headers.get("retries"):
+            super()._put(queue, message, **kwargs)
+            return
+        verdict = self._scripts("hold", header["job"], header["epoch"], queue, dumps(message))
+        if verdict != b"OK":
+            log.info("%s of job %s is not published: %s", header["part"], header["job"], verdict.decode())
+
+    @cached_property
+    def _scripts(self) -> Scripts:
+        """The scripts over this channel's connections, by a client that does not prefix what it takes for keys."""
+        return Scripts(Redis(connection_pool=self.pool), self.global_keyprefix)
+
+
+class SentinelChannel(Channel, kombu_redis.SentinelChannel):  # type: ignore[misc]
+    """A channel to a Redis master that Sentinel names."""
+
+
+def install() -> None:
+    """Have kombu's Redis transports open our channels; `Channel` is the attribute that kombu offers for it."""
+    kombu_redis.Transport.Channel = Channel
+    kombu_redis.SentinelTransport.Channel = SentinelChannel
