@@ -1,9 +1,10 @@
-"""Nodes for pytest-celery's fixtures that are processes of this machine: a Redis server and Celery workers.
+"""Nodes for pytest-celery's fixtures that are processes of this machine: a Redis server, Celery workers and web servers.
 
 pytest-celery thinks in containers; these stand in for them with the attributes and methods that its nodes use, over
 `subprocess`, so that tests kill, freeze and restart real processes without a Docker Engine.
 """
 
+import json
 import os
 import signal
 import socket
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import psutil
 import redis
 from pytest_celery import CeleryTestContainer, CeleryTestWorker
 
 from tests.waiting import until
+from topclip.config import Settings
 
 ROOT = Path(__file__).parent.parent
 
@@ -188,3 +191,31 @@ class ProcessWorker(CeleryTestWorker):
 
     def hostname(self) -> str:
         return f"{self.container.name}@{socket.gethostname()}"
+
+
+class WebContainer(ProcessContainer):
+    """gunicorn as `topclip up` starts it."""
+
+    def __init__(self, folder: Path, settings: Settings, name: str = "web") -> None:
+        self.port = free_port()
+        self._env = settings.model_copy(update={"port": self.port}).to_env()
+        self.url = f"http://127.0.0.1:{self.port}"
+        super().__init__(folder, name)
+
+    def argv(self) -> list[str]:
+        return [sys.executable, "-m", "gunicorn", "-c", "python:web.gunicorn_conf", "web.wsgi:create_app_from_env()"]
+
+    def env(self) -> dict[str, str]:
+        return self._env
+
+    @property
+    def ready_prompt(self) -> str:
+        return "Listening at"
+
+    def get(self, path: str, **kw: Any) -> httpx.Response:
+        return httpx.get(self.url + path, timeout=20, **kw)
+
+    def submit(self, video: Path, **options: Any) -> httpx.Response:
+        data = {"options": json.dumps(options)}
+        with video.open("rb") as file:
+            return httpx.post(self.url + "/api/jobs", files={"file": (video.name, file)}, data=data, timeout=20)

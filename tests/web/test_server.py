@@ -5,7 +5,6 @@ should ever see.
 import http.client
 import json
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,41 +15,13 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.nodes import ProcessContainer, RedisContainer, free_port
+from tests.nodes import RedisContainer, WebContainer
 from tests.waiting import until
 from topclip.config import Settings
 
 PROMISED_S = 1.0
 """No request takes longer while Redis is away. Measured with a margin for a busy machine."""
 MARGIN_S = 1.0
-
-
-class WebContainer(ProcessContainer):
-    """gunicorn as `topclip up` starts it."""
-
-    def __init__(self, folder: Path, settings: Settings, name: str = "web") -> None:
-        self.port = free_port()
-        self._env = settings.model_copy(update={"port": self.port}).to_env()
-        self.url = f"http://127.0.0.1:{self.port}"
-        super().__init__(folder, name)
-
-    def argv(self) -> list[str]:
-        return [sys.executable, "-m", "gunicorn", "-c", "python:web.gunicorn_conf", "web.wsgi:create_app_from_env()"]
-
-    def env(self) -> dict[str, str]:
-        return self._env
-
-    @property
-    def ready_prompt(self) -> str:
-        return "Listening at"
-
-    def get(self, path: str, **kw: Any) -> httpx.Response:
-        return httpx.get(self.url + path, timeout=20, **kw)
-
-    def submit(self, video: Path, **options: Any) -> httpx.Response:
-        data = {"options": json.dumps(options)}
-        with video.open("rb") as file:
-            return httpx.post(self.url + "/api/jobs", files={"file": (video.name, file)}, data=data, timeout=20)
 
 
 @pytest.fixture
