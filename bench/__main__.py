@@ -2,13 +2,16 @@
 
 import sys
 
-from bench import job, web
+from bench import job, soak, web
 
 BENCHES = {"web": web.measure, "job": job.measure}
 
 
 def main() -> int:
     """Run the named benches, or all."""
+    if sys.argv[1:2] == ["soak"]:
+        soak.main(sys.argv[2:])
+        return 0
     wanted = sys.argv[1:] or list(BENCHES)
     if unknown := [name for name in wanted if name not in BENCHES]:
         print(f"no such bench: {', '.join(unknown)}; there are {', '.join(BENCHES)}", file=sys.stderr)
