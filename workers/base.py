@@ -4,6 +4,7 @@ A task that carries the job forward bears the job's id: its failure is the job's
 header, where a failure would take the whole chord down, so its outcome is always a value.
 """
 
+import contextlib
 import logging
 import time
 from typing import Any, ClassVar, NoReturn
@@ -19,6 +20,7 @@ from topclip.model.job import Stage
 from topclip.pipeline.context import StageContext
 from workers import runtime
 from workers.backend import header_of
+from workers.drive import tell_revoked
 from workers.pulse import Pulse, Run
 
 log = logging.getLogger(__name__)
@@ -50,7 +52,20 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
             log.info("%s", stop)
             if isinstance(stop, JobCancelled):
                 self.pulse.finish()
+            self._tell_stopped(stop)
             raise Ignore(str(stop)) from stop
+
+    def _tell_stopped(self, stop: JobStopped) -> None:
+        """Have Flower show an end: of an ignored task Celery says nothing, and it would look started for ever.
+
+        Not of one that bears the job's id while another attempt or run of it goes on.
+        """
+        ids = {self.request.id, self.pulse.run.job} if isinstance(stop, JobCancelled) else {self.request.id}
+        if stop.detail.get("verdict") in ("OLD", "LOST"):
+            ids.discard(self.pulse.run.job)
+        with contextlib.suppress(*PUBLISH_FAULTS):
+            for task_id in ids:
+                tell_revoked(self.app, task_id)
 
     def _guarded(self, *args: Any, **kwargs: Any) -> Any:
         try:

@@ -4,10 +4,10 @@ Every method is bounded in time (`workers.links.WEB`): with Redis dead or frozen
 second. Must not load media code or a task.
 """
 
+import contextlib
 import json
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -31,7 +31,7 @@ from topclip.model.request import ClipRequest
 from topclip.storage.base import ArtifactStore, cancelled_key, job_folder, record_key
 from workers import health, keys
 from workers.backend import result_meta, revoked_meta
-from workers.drive import publish
+from workers.drive import publish, tell_revoked
 from workers.links import WEB, make_app, redis_client, redis_now
 from workers.restore import record_of
 from workers.scripts import Scripts
@@ -128,7 +128,11 @@ class JobClient:
             raise JobConflict(f"job {job_id} has ended; there is nothing to cancel")
         self._known(job_id, verdict)
         self._store.put_bytes(cancelled_key(job_id), b"")
-        return self.read(job_id)
+        status = self.read(job_id)
+        if status.state is JobState.CANCELLED:  # no task is left to say so
+            with contextlib.suppress(OperationalError, RedisError, OSError):
+                tell_revoked(self._app, job_id)
+        return status
 
     def delete(self, job_id: JobId) -> None:
         """Forget a finished job: results, index and files go, a tombstone stays.
@@ -197,7 +201,7 @@ class JobClient:
         if verdict == "EXPIRED":
             raise JobExpired(f"job {job_id} has expired or was deleted")
 
-    @contextmanager
+    @contextlib.contextmanager
     def _reaching(self) -> Iterator[None]:
         try:
             yield

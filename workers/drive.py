@@ -1,4 +1,4 @@
-"""Start an attempt of a job: publish its first task, at submission or again later."""
+"""Start an attempt of a job: publish its first task, at submission or again later; and tell of its end what Celery does not."""
 
 import logging
 
@@ -36,3 +36,9 @@ def publish(app: Celery, job_id: str, epoch: int) -> None:
         queue=names.QUEUE_OF[names.PROBE],
         headers=header,
     )
+
+
+def tell_revoked(app: Celery, task_id: str) -> None:
+    """Tell Flower that a task was revoked. Raises: OperationalError."""
+    with app.events.default_dispatcher() as events:
+        events.send("task-revoked", uuid=task_id, terminated=True, signum=None, expired=False)

@@ -66,9 +66,20 @@ def n_workers() -> int:
 
 
 @pytest.fixture
-def celery_worker_cluster(settings: Settings, tmp_path: Path, n_workers: int) -> Iterator[CeleryWorkerCluster]:
+def worker_env() -> dict[int, dict[str, str]]:
+    """Variables of single workers, by their number; a test may say some."""
+    return {}
+
+
+@pytest.fixture
+def celery_worker_cluster(
+    settings: Settings, tmp_path: Path, n_workers: int, worker_env: dict[int, dict[str, str]]
+) -> Iterator[CeleryWorkerCluster]:
     (tmp_path / "logs").mkdir()
-    nodes = [WorkerContainer(tmp_path / "logs", f"worker{i}", settings.to_env()) for i in range(n_workers)]
+    nodes = [
+        WorkerContainer(tmp_path / "logs", f"worker{i}", settings.to_env() | worker_env.get(i, {}))
+        for i in range(n_workers)
+    ]
     for node in nodes:
         assert node.ready()
     yield CeleryWorkerCluster(*(ProcessWorker(node, None) for node in nodes))

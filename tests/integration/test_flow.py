@@ -233,7 +233,13 @@ def flower(settings: Settings) -> Iterator[str]:
 
 
 def test_flower_shows_every_task_with_its_name_and_its_job(
-    celery_setup: CeleryTestSetup, flower: str, source: Path, submit: Submit, finished: Finished
+    celery_setup: CeleryTestSetup,
+    flower: str,
+    source: Path,
+    submit: Submit,
+    finished: Finished,
+    client: JobClient,
+    tmp_path: Path,
 ) -> None:
     until(lambda: _get(f"{flower}/workers?refresh=1"), 30)
     job_id = submit(source, **OPTIONS)
@@ -249,6 +255,11 @@ def test_flower_shows_every_task_with_its_name_and_its_job(
     for task in seen:
         assert job_id in task["kwargs"]
         assert job_id in (task["root_id"], task["uuid"])
+    cancelled = submit(in_a_row(4, tmp_path), **OPTIONS)
+    until(lambda: any(t["root_id"] == cancelled and t["state"] == "STARTED" for t in tasks().values()), 20)
+    client.cancel(cancelled)
+    finished(cancelled)
+    until(lambda: not any(task["state"] == "STARTED" for task in tasks().values()), 20, lambda: str(tasks()))
 
 
 def _get(url: str) -> dict[str, dict[str, str]] | None:
