@@ -9,9 +9,9 @@ import psutil
 import pytest
 from celery import Celery
 from pytest_celery import CeleryTestSetup
-from redis.exceptions import RedisError
 
-from tests.nodes import RedisContainer, WorkerContainer
+from tests.integration.faults import container, in_stage, nothing_unacknowledged, redis_up
+from tests.nodes import RedisContainer
 from tests.waiting import until
 from topclip.errors import JobConflict, JobExpired, QueueUnavailable, UnknownJob
 from topclip.model.job import JobState, JobStatus, Stage
@@ -22,20 +22,6 @@ from workers.scripts import Scripts
 
 Submit = Callable[..., str]
 Finished = Callable[..., JobStatus]
-
-
-def container(setup: CeleryTestSetup, n: int = 0) -> WorkerContainer:
-    node: WorkerContainer = setup.worker_cluster[n].container
-    return node
-
-
-def in_stage(client: JobClient, job_id: str, stage: Stage) -> None:
-    until(lambda: client.read(job_id).stage == stage, 30, lambda: str(client.read(job_id)))
-
-
-def nothing_unacknowledged(redis: RedisContainer) -> bool:
-    keys = ("topclip:unacked", "topclip:unacked_index", "topclip:unacked_lease")
-    return not any(redis.client.exists(key) for key in keys)
 
 
 def test_a_job_ends_although_its_only_worker_was_killed(
@@ -72,13 +58,6 @@ def test_a_job_ends_although_redis_was_killed_and_started_again(
     assert status.state is JobState.SUCCEEDED, (status.error, worker.logs())
     assert worker.status == "running"
     until(lambda: nothing_unacknowledged(redis_node), 15)
-
-
-def redis_up(node: RedisContainer) -> bool:
-    try:
-        return bool(node.client.ping())
-    except RedisError:
-        return False
 
 
 @pytest.mark.faults

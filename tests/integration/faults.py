@@ -1,0 +1,88 @@
+"""What the fault tests do to processes and ask of them."""
+
+from pathlib import Path
+
+import psutil
+from pytest_celery import CeleryTestSetup
+from redis.exceptions import RedisError
+
+from tests.nodes import RedisContainer, WorkerContainer
+from tests.waiting import until
+from topclip.model.job import Stage
+from workers.client import JobClient
+
+P = "topclip:"
+CLIP = {"mode": "ranges", "ranges": [[1.0, 21.0]]}
+"""A job of one clip."""
+
+
+def container(setup: CeleryTestSetup, n: int = 0) -> WorkerContainer:
+    """The n-th worker."""
+    node: WorkerContainer = setup.worker_cluster[n].container
+    return node
+
+
+def containers(setup: CeleryTestSetup) -> list[WorkerContainer]:
+    """All workers."""
+    return [node.container for node in setup.worker_cluster]
+
+
+def in_stage(client: JobClient, job_id: str, stage: Stage) -> None:
+    """Wait until the job is in a stage."""
+    until(lambda: client.read(job_id).stage == stage, 30, lambda: str(client.read(job_id)))
+
+
+def nothing_unacknowledged(redis: RedisContainer) -> bool:
+    """Whether no delivery is under way."""
+    return not any(redis.client.exists(P + key) for key in ("unacked", "unacked_index", "unacked_lease"))
+
+
+def redis_up(node: RedisContainer) -> bool:
+    """Whether Redis answers."""
+    try:
+        return bool(node.client.ping())
+    except RedisError:
+        return False
+
+
+def ffmpegs(setup: CeleryTestSetup) -> list[psutil.Process]:
+    """The ffmpeg processes below the workers."""
+    found = []
+    for node in containers(setup):
+        if node.status == "running":
+            found += [p for p in node.children() if _is_ffmpeg(p)]
+    return found
+
+
+def frozen_ffmpeg(setup: CeleryTestSetup) -> psutil.Process:
+    """The ffmpeg that begins next, stopped: a task that lives and takes as long as a test wants."""
+    process = until(lambda: ffmpegs(setup), 60, step_s=0.005)[0]
+    process.suspend()
+    return process
+
+
+def received(setup: CeleryTestSetup, task: str) -> int:
+    """How often workers were given a task."""
+    lines = "".join(node.logs() for node in containers(setup)).splitlines()
+    return sum(f"Task {task}[" in line and line.endswith("received") for line in lines)
+
+
+def staged(data_dir: Path) -> list[Path]:
+    """Files that are being made."""
+    return list((data_dir / "store" / ".staging").glob("*"))
+
+
+def _is_ffmpeg(process: psutil.Process) -> bool:
+    """Whether it makes something; others only say their version."""
+    try:
+        return "ffmpeg" in process.name() and "-progress" in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether a process still runs; zombies do not."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
