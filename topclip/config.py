@@ -5,6 +5,8 @@ Every setting is `TOPCLIP_<NAME>` but `REDIS_URL`, which keeps the name that scr
 An unknown `TOPCLIP_*` variable is an error, since it is nearly always a misspelt one.
 """
 
+import base64
+import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,8 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from topclip.errors import ConfigError
 
 PREFIX = "TOPCLIP_"
+SECRET_MARK = "whsec_"
 UNPREFIXED = {"redis_url": "REDIS_URL"}
-SECRETS = ("redis_url", "api_keys", "secret_key")
+SECRETS = ("redis_url", "api_keys", "secret_key", "webhook_secret")
 
 
 class Settings(BaseModel):
@@ -48,13 +51,40 @@ class Settings(BaseModel):
     max_queued_jobs: int = Field(10_000, ge=1, description="Jobs that may wait or run at once.")
     api_keys: tuple[str, ...] = Field((), repr=False, description="Comma-separated API keys; needed off loopback.")
     secret_key: str = Field("", repr=False, description="Secret of Flower's cookies; empty: a random one each start.")
+    webhook_secret: tuple[str, ...] = Field(
+        (),
+        repr=False,
+        description="Comma-separated secrets (`whsec_...`) that callbacks are signed with; needed for them.",
+    )
+    private_networks: tuple[str, ...] = Field(
+        (), description="Comma-separated networks that URLs of sources and callbacks may lead to although not public."
+    )
     ffmpeg: str = Field("", description="ffmpeg binary; empty: the one of the imageio-ffmpeg wheel.")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="How much the processes log.")
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "webhook_secret", "private_networks", mode="before")
     @classmethod
-    def _split_keys(cls, value: object) -> object:
+    def _split(cls, value: object) -> object:
         return tuple(k.strip() for k in value.split(",") if k.strip()) if isinstance(value, str) else value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _long_secrets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for secret in value:
+            try:
+                key = base64.b64decode(secret.removeprefix(SECRET_MARK), validate=True)
+            except ValueError:
+                key = b""
+            if not secret.startswith(SECRET_MARK) or not 24 <= len(key) <= 64:
+                raise ValueError(f"each is {SECRET_MARK} and 24 to 64 random bytes in base64")
+        return value
+
+    @field_validator("private_networks")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            ipaddress.ip_network(text)  # its own words tell what is wrong
+        return value
 
     @field_validator("redis_url")
     @classmethod

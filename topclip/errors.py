@@ -77,6 +77,12 @@ class UnsupportedMedia(RequestError):
     code = "UNSUPPORTED_MEDIA"
 
 
+class UrlRefused(RequestError):
+    """A URL that is none, leads to an address that is not allowed, or answers with what is not taken."""
+
+    code = "URL_REFUSED"
+
+
 class UnknownJob(RequestError):
     """Redis itself says that it knows no such job."""
 
@@ -178,6 +184,13 @@ class QueueUnavailable(TopClipError):
     """Redis, broker or result backend, cannot be reached now. `detail["retry_after_s"]` says when to try again."""
 
     code = "QUEUE_UNAVAILABLE"
+    retryable = True
+
+
+class UrlUnreachable(TopClipError):
+    """Nothing answers at a URL, or not to its end, or with an error of that server."""
+
+    code = "URL_UNREACHABLE"
     retryable = True
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from topclip.model.base import Model
+from topclip.model.base import JsonDict, Model
 
 
 class Mode(StrEnum):
@@ -72,6 +72,13 @@ class ClipOptions(Model):
     quality: Quality = Quality.STANDARD
     weights: Weights = Weights()
     ranges: tuple[Range, ...] = Field((), max_length=50, description="Mode `ranges`: the clips' ranges in seconds.")
+    callback_url: str | None = Field(
+        None, min_length=1, max_length=2048, description="http(s) URL that is told, signed, how the job ended."
+    )
+
+    def to_dict(self) -> JsonDict:
+        """The options that decide what is made. Who is told of it is not among them, and may be a secret."""
+        return self.model_dump(mode="json", exclude={"callback_url"})
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -100,7 +107,16 @@ class MediaPath(Model):
     name: str
 
 
-SourceRef = Annotated[Upload | MediaPath, Field(discriminator="kind")]
+class UrlSource(Model):
+    """A source that lies on another server; a worker fetches it into the store."""
+
+    kind: Literal["url"] = "url"
+    url: str = Field(description="http or https; its query may hold a signature, so that it is shown nowhere.")
+    key: str = Field(description="Key in the artifact store, once it is fetched.")
+    name: str = Field(description="Last part of the URL's path, for people only.")
+
+
+SourceRef = Annotated[Upload | MediaPath | UrlSource, Field(discriminator="kind")]
 
 
 class ClipRequest(Model):

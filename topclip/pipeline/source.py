@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from topclip.errors import ProbeError, SourceNotFound
-from topclip.model.request import ClipRequest, Upload
+from topclip.model.request import ClipRequest, Upload, UrlSource
 from topclip.model.source import SourceInfo
 from topclip.pipeline.context import StageContext
 
@@ -18,7 +18,7 @@ def source_path(request: ClipRequest, ctx: StageContext, info: SourceInfo | None
     Raises: SourceNotFound, ProbeError, StorageError.
     """
     source = request.source
-    if isinstance(source, Upload):
+    if isinstance(source, Upload | UrlSource):
         with ctx.store.local_path(source.key) as path:
             yield path
         return

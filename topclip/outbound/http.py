@@ -1,0 +1,295 @@
+"""Exchanges over HTTP with servers that a client named: every address checked, and the checked one connected to.
+
+A name is resolved once; if any of its addresses is not allowed the exchange is refused, else one of them is connected to,
+while TLS and the `Host` header go by the name. Proxies, cookies and `.netrc` of the surroundings are not looked at. Whoever
+waits is asked for patience twice a second, so that a cancelled job stops within that also while nothing answers.
+"""
+
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import httpcore
+import httpx
+
+from topclip import __version__
+from topclip.errors import InvalidRequest, UrlRefused, UrlUnreachable
+from topclip.outbound.address import Address, may_be_reached, networks
+from topclip.outbound.url import Target, read_url
+
+T = TypeVar("T")
+Resolve = Callable[[str, int], Sequence[str]]
+Tick = Callable[[], None]
+"""Called while waiting; what it raises ends the exchange."""
+
+SLICE_S: Final = 0.5
+MAX_REDIRECTS: Final = 5
+REDIRECTS: Final = (301, 302, 303, 307, 308)
+TRANSPORT_ERRORS: Final = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
+HINT: Final = "the operator can name networks that are allowed in TOPCLIP_PRIVATE_NETWORKS"
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long an exchange may take, in seconds: to connect, without a byte, and in all."""
+
+    connect_s: float
+    idle_s: float
+    total_s: float
+
+
+class Answer:
+    """The head of an answer; its body is read by `blocks`."""
+
+    def __init__(self, response: httpcore.Response) -> None:
+        self._response = response
+        self.status = response.status
+        self._headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+
+    def header(self, name: str) -> str:
+        """A header's value, empty if there is none; of several the last."""
+        return self._headers.get(name.lower(), "")
+
+    def blocks(self) -> Iterator[bytes]:
+        """The body as it comes. Raises: UrlUnreachable, also if it ends before the length that was announced."""
+        with _told():
+            yield from self._response.iter_stream()
+
+
+def no_tick() -> None:
+    """Wait without being asked."""
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """All addresses of a name, as the system knows them. Raises: OSError, UnicodeError for what is no name."""
+    return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
+class Outbound:
+    """Exchanges with other servers. Safe to use from many threads.
+
+    private: networks that may be reached although they are not public.
+    """
+
+    def __init__(
+        self, private: Sequence[str] = (), *, resolver: Resolve = resolve, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._allowed = networks(private)
+        self._resolve = resolver
+        self._tls = tls
+
+    def check(self, url: str, field: str) -> Target:
+        """What can be told of a URL without asking anybody. Raises: InvalidRequest naming `field`."""
+        try:
+            target = read_url(url)
+            if target.literal is not None:
+                self._check(target.host, target.literal)
+        except UrlRefused as err:
+            raise InvalidRequest(err.message, {"field": field, "hint": err.hint}) from err
+        return target
+
+    @contextmanager
+    def get(
+        self, target: Target, headers: Mapping[str, str], patience: Patience, tick: Tick = no_tick
+    ) -> Iterator[tuple[Answer, Target]]:
+        """GET, and follow redirects, each checked as the first; the answer and where it came from.
+
+        Raises: UrlRefused, UrlUnreachable, and what `tick` raises.
+        """
+        end = time.monotonic() + patience.total_s
+        for _ in range(MAX_REDIRECTS + 1):
+            with self.exchange("GET", target, headers, patience=patience, tick=tick, end=end) as answer:
+                if answer.status not in REDIRECTS:
+                    yield answer, target
+                    return
+                target = target.join(answer.header("location"))
+        raise UrlRefused(f"more than {MAX_REDIRECTS} redirects")
+
+    @contextmanager
+    def exchange(
+        self,
+        method: str,
+        target: Target,
+        headers: Mapping[str, str],
+        *,
+        patience: Patience,
+        body: bytes = b"",
+        tick: Tick = no_tick,
+        end: float | None = None,
+    ) -> Iterator[Answer]:
+        """One request and its answer, no redirect followed. end: moment of the monotonic clock by which all is over.
+
+        Raises: UrlRefused, UrlUnreachable, and what `tick` raises.
+        """
+        end = end or time.monotonic() + patience.total_s
+        wire = _Wire(self._addresses, tick, end)
+        timeouts = {"connect": patience.connect_s, "read": patience.idle_s, "write": patience.idle_s}
+        with (
+            _told(target.origin),
+            httpcore.ConnectionPool(ssl_context=self._context(target), network_backend=wire) as pool,
+            pool.stream(
+                method,
+                _core_url(target),
+                headers=_headers(target, headers),
+                content=body or None,
+                extensions={"timeout": timeouts},
+            ) as response,
+        ):
+            yield Answer(response)
+
+    def _addresses(self, host: str, port: int) -> list[str]:
+        """Where a host is, every address of it checked. Raises: UrlRefused, httpcore.ConnectError."""
+        try:
+            found = [ipaddress.ip_address(text) for text in self._resolve(host, port)]
+        except (OSError, UnicodeError) as err:
+            raise httpcore.ConnectError(f"no address of {host}: {err}") from err
+        for address in found:
+            self._check(host, address)
+        return [str(address) for address in found]
+
+    def _check(self, host: str, address: Address) -> None:
+        if not may_be_reached(address, self._allowed):
+            raise UrlRefused(f"{host} leads to an address that is not public", {"hint": HINT})
+
+    def _context(self, target: Target) -> ssl.SSLContext | None:
+        if target.url.scheme == "http":
+            return None
+        self._tls = self._tls or httpx.create_ssl_context()
+        return self._tls
+
+
+class _Wire(httpcore.NetworkBackend):
+    """Connects to checked addresses alone."""
+
+    def __init__(self, addresses: Callable[[str, int], list[str]], tick: Tick, end: float) -> None:
+        self._addresses = addresses
+        self._tick = tick
+        self._end = end
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: object = None,
+    ) -> httpcore.NetworkStream:
+        """Resolve, check, and try the addresses one after the other."""
+        end = min(self._end, time.monotonic() + (timeout or 0.0))
+        stream = _patiently(lambda: self._open(host, port, end), self._tick, end)
+        return _Stream(stream, self._tick, self._end)
+
+    def _open(self, host: str, port: int, end: float) -> httpcore.NetworkStream:
+        error: Exception = httpcore.ConnectError(f"no address of {host}")
+        for address in self._addresses(host, port):
+            try:
+                return httpcore.SyncBackend().connect_tcp(address, port, timeout=max(0.01, end - time.monotonic()))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as err:
+                error = err
+        raise error
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connection whose waits are bounded in all, and in slices."""
+
+    def __init__(self, stream: httpcore.NetworkStream, tick: Tick, end: float) -> None:
+        self._stream = stream
+        self._tick = tick
+        self._end = end
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """What has come, at most so much."""
+        idle_end = time.monotonic() + (timeout or 0.0)
+        end = min(self._end, idle_end)
+        while True:
+            self._tick()
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                raise httpcore.ReadTimeout("it says nothing" if end == idle_end else "it takes too long")
+            try:
+                return self._stream.read(max_bytes, min(SLICE_S, left_s))
+            except httpcore.ReadTimeout:
+                continue
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Send all of it."""
+        self._stream.write(buffer, max(0.01, min(timeout or 0.0, self._end - time.monotonic())))
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        """The same connection, encrypted."""
+        end = min(self._end, time.monotonic() + (timeout or 0.0))
+        left_s = max(0.01, end - time.monotonic())
+        stream = _patiently(lambda: self._stream.start_tls(ssl_context, server_hostname, left_s), self._tick, end)
+        return _Stream(stream, self._tick, self._end)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._stream.close()
+
+    def get_extra_info(self, info: str) -> object:
+        """What httpcore asks its connections."""
+        return self._stream.get_extra_info(info)
+
+
+def _patiently(work: Callable[[], httpcore.NetworkStream], tick: Tick, end: float) -> httpcore.NetworkStream:
+    """Do in a thread what cannot be interrupted (a resolver takes half a minute to give up); a late result is closed."""
+    executor = ThreadPoolExecutor(1, "outbound")
+    future = executor.submit(work)
+    executor.shutdown(wait=False)
+    try:
+        while True:
+            tick()
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                raise httpcore.ConnectTimeout("no connection in time")
+            try:
+                return future.result(timeout=min(SLICE_S, left_s))
+            except TimeoutError:
+                if future.done():
+                    raise
+    except BaseException:
+        future.add_done_callback(_close)
+        raise
+
+
+def _close(future: Future[httpcore.NetworkStream]) -> None:
+    if not future.cancelled() and future.exception() is None:
+        future.result().close()
+
+
+@contextmanager
+def _told(origin: str = "the server") -> Iterator[None]:
+    """Errors of the transport become ours."""
+    try:
+        yield
+    except TRANSPORT_ERRORS as err:
+        if isinstance(err.__context__, ssl.SSLCertVerificationError):
+            raise UrlRefused(f"{origin}: its certificate is not valid: {err.__context__.verify_message}") from err
+        raise UrlUnreachable(f"{origin}: {_words(err)}") from err
+
+
+def _words(err: Exception) -> str:
+    return str(err) or type(err).__name__
+
+
+def _core_url(target: Target) -> httpcore.URL:
+    """The URL in the parts that were checked, so that nobody reads it a second time."""
+    return httpcore.URL(
+        scheme=target.url.raw_scheme,
+        host=target.host.encode("ascii"),
+        port=target.url.port,
+        target=target.url.raw_path,
+    )
+
+
+def _headers(target: Target, headers: Mapping[str, str]) -> list[tuple[bytes | str, bytes | str]]:
+    own = {"Host": target.url.netloc.decode("ascii"), "User-Agent": f"topclip/{__version__}", "Accept": "*/*"}
+    return [*own.items(), *headers.items()]

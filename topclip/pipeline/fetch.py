@@ -1,0 +1,167 @@
+"""Stage probe, before it looks: bring a source that lies on another server into the store."""
+
+import contextlib
+import errno
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import IO, Final
+from uuid import uuid4
+
+from topclip.errors import SourceNotFound, SourceTooLarge, StorageFull, UnsupportedMedia, UrlRefused, UrlUnreachable
+from topclip.model.request import UrlSource
+from topclip.outbound.http import Answer, Outbound, Patience
+from topclip.outbound.url import read_url
+from topclip.pipeline.context import StageContext
+
+Report = Callable[[int, int | None], None]
+"""report(done_bytes, total_bytes): called twice a second or more; raises JobStopped."""
+
+PATIENCE: Final = Patience(connect_s=10.0, idle_s=30.0, total_s=12 * 3600.0)
+TRIES: Final = 4
+"""Connections in a row that may break before a byte more has come; what can be resumed goes on where it broke."""
+PAUSE_S: Final = 1.0
+WORTH_ANOTHER_TRY: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class FetchLimits:
+    """What a fetch may take."""
+
+    max_bytes: int
+    patience: Patience = PATIENCE
+
+
+def fetch_source(
+    source: UrlSource, ctx: StageContext, outbound: Outbound, *, limits: FetchLimits, report: Report
+) -> None:
+    """Put the source into the store, unless it is there. Nothing half-made stays behind.
+
+    Raises: UrlRefused, UrlUnreachable, SourceNotFound, SourceTooLarge, UnsupportedMedia, StorageError, JobStopped.
+    """
+    if ctx.store.exists(source.key):
+        return
+    path = ctx.store.staging() / f"{ctx.job_id}-source-{uuid4().hex}"
+    try:
+        with _room(), path.open("wb") as file:
+            _Fetch(source.url, file, outbound, limits, report).run()
+        ctx.store.put_file(source.key, path)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@dataclass
+class _Fetch:
+    """One source on its way into a file."""
+
+    url: str
+    file: IO[bytes]
+    outbound: Outbound
+    limits: FetchLimits
+    report: Report
+    done: int = 0
+    total: int | None = None
+    tag: str = field(default="", init=False)
+    """The strong ETag of what is being fetched, by which it can be resumed; empty if there is none."""
+
+    def run(self) -> None:
+        n_broken, end = 0, time.monotonic() + self.limits.patience.total_s
+        while True:
+            before = self.done
+            try:
+                self._receive(end)
+                break
+            except UrlUnreachable:
+                n_broken = 1 if self.done > before else n_broken + 1
+                if not self.tag or n_broken >= TRIES:
+                    raise
+                self._pause(PAUSE_S * 2 ** (n_broken - 1))
+        if not self.done:
+            raise UnsupportedMedia("what the URL leads to is empty", {"field": "source"})
+
+    def _receive(self, end: float) -> None:
+        left_s = end - time.monotonic()
+        if left_s <= 0:
+            raise UrlRefused("the source did not come to its end in time", {"field": "source"})
+        patience = Patience(self.limits.patience.connect_s, self.limits.patience.idle_s, left_s)
+        with self.outbound.get(read_url(self.url), self._headers(), patience, self._tick) as (answer, target):
+            _check_status(answer, target.origin)
+            self._begin(answer)
+            for block in answer.blocks():
+                self._write(block)
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Accept-Encoding": "identity"}
+        if self.done and self.tag:
+            headers |= {"Range": f"bytes={self.done}-", "If-Range": self.tag}
+        return headers
+
+    def _begin(self, answer: Answer) -> None:
+        """Go on where it broke, or anew if the server does not, or has something else by now."""
+        if coding := answer.header("content-encoding").replace("identity", ""):
+            raise UrlRefused(f"the server sends the source encoded as {coding}", {"field": "source"})
+        length = answer.header("content-length")
+        is_rest = answer.status == HTTPStatus.PARTIAL_CONTENT
+        if is_rest and not answer.header("content-range").startswith(f"bytes {self.done}-"):
+            self.tag = ""
+            raise UrlUnreachable("the server sent another part of the source than the one asked for")
+        if not is_rest:
+            self.file.seek(0)
+            self.file.truncate()
+            self.done = 0
+        self.total = self.done + int(length) if length.isascii() and length.isdecimal() else None
+        self.tag = _strong_tag(answer)
+        self._check_size(self.total or 0)
+
+    def _write(self, block: bytes) -> None:
+        self._check_size(self.done + len(block))
+        self.file.write(block)
+        self.done += len(block)
+        self._tick()
+
+    def _check_size(self, n_bytes: int) -> None:
+        if n_bytes > self.limits.max_bytes:
+            raise SourceTooLarge(
+                f"the source is larger than {self.limits.max_bytes >> 20} MiB",
+                {"field": "source", "hint": "the operator can raise TOPCLIP_MAX_UPLOAD_MB"},
+            )
+
+    def _tick(self) -> None:
+        self.report(self.done, self.total)
+
+    def _pause(self, s: float) -> None:
+        end = time.monotonic() + s
+        while (left_s := end - time.monotonic()) > 0:
+            self._tick()
+            time.sleep(min(0.5, left_s))
+
+
+def _check_status(answer: Answer, origin: str) -> None:
+    status = answer.status
+    if status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+        return
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in WORTH_ANOTHER_TRY:
+        raise UrlUnreachable(f"{origin} answers {status}")
+    hint = "is the URL right, and may anybody read it?"
+    raise SourceNotFound(f"{origin} answers {status} for the source", {"field": "source", "hint": hint})
+
+
+def _strong_tag(answer: Answer) -> str:
+    tag = answer.header("etag")
+    return tag if tag.startswith('"') and answer.header("accept-ranges") != "none" else ""
+
+
+@contextlib.contextmanager
+def _room() -> Iterator[None]:
+    """A full disk becomes ours."""
+    try:
+        yield
+    except OSError as err:
+        if err.errno in FULL:
+            raise StorageFull("no room left in the store for the source", {"field": "source"}) from err
+        raise
+
+
+__all__ = ["FetchLimits", "fetch_source"]
