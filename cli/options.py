@@ -16,7 +16,8 @@ from topclip.model.request import Aspect, ClipOptions, Fit, Mode, Quality, Weigh
 P = ParamSpec("P")
 R = TypeVar("R")
 
-FIELDS = tuple(name for name in ClipOptions.model_fields if name not in ("weights", "ranges"))
+FIELDS = tuple(name for name in ClipOptions.model_fields if name not in ("weights", "ranges", "callback_url"))
+"""A callback is of a job on a server: `submit` has its flag."""
 
 
 class Weight(click.ParamType[tuple[str, float]]):

@@ -50,14 +50,26 @@ def with_server(command: Callable[..., R]) -> Callable[..., R]:
 @click.argument("source")
 @with_server
 @clip_options
+@click.option("--callback-url", metavar="URL", help="Have the server tell this URL, signed, how the job ended.")
 @click.option("--watch", is_flag=True, help="Follow the job until it ends.")
 @click.option("--out", type=OUT, help="Follow the job, then download its clips and manifest into this folder.")
 @json_flag
-def submit(source: str, server: Server, options: ClipOptions, *, watch: bool, out: Path | None, as_json: bool) -> int:
+def submit(
+    source: str,
+    server: Server,
+    options: ClipOptions,
+    *,
+    callback_url: str | None,
+    watch: bool,
+    out: Path | None,
+    as_json: bool,
+) -> int:
     """Submit SOURCE and print the job's id.
 
     SOURCE is a file here, which is uploaded; else a URL, or a path that the server finds in its media folder.
     """
+    if callback_url:
+        options = options.model_copy(update={"callback_url": callback_url})
     job_id = str(_send(server, source, options, is_quiet=as_json)["id"])
     if not (watch or out):
         click.echo(json.dumps(server.status(job_id)) if as_json else job_id)

@@ -182,6 +182,8 @@ def _where(status: JsonDict) -> str:
     state, stage = status["state"], status.get("stage")
     if state == "QUEUED" and status.get("queue_position") is not None:
         return f"queued, {status['queue_position']} before it"
+    if state == "RUNNING" and stage == "probe" and (download := status.get("download")):
+        return f"download, {download['done_bytes'] >> 20} MiB"
     return str(stage) if state == "RUNNING" and stage else str(state).lower()
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from topclip.errors import JobConflict, JobExpired, QueueUnavailable, UnknownJob
+from topclip.model.callback import CallbackLog
 from topclip.model.job import ClipStatus, JobEvent, JobState, JobStatus
 from topclip.model.request import ClipRequest
 from web.status_cache import Clock
@@ -74,6 +75,7 @@ class FakeClient(JobClient):
     def __init__(self) -> None:
         self.jobs: dict[str, JobStatus] = {}
         self.requests: dict[str, ClipRequest] = {}
+        self.logs: dict[str, CallbackLog] = {}
         self.gone: set[str] = set()
         self.is_away = False
         self.reads = 0
@@ -146,6 +148,10 @@ class FakeClient(JobClient):
         del self.jobs[job_id]
         self.gone.add(job_id)
         self._tell(JobEvent(id=job_id, epoch=status.epoch, revision=status.revision + 1, deleted=True))
+
+    def callbacks(self, job_id: str) -> CallbackLog:
+        self.read(job_id)
+        return self.logs.get(job_id, CallbackLog(url=None, state=None, next_try_at=None, tries=()))
 
     def health(self) -> dict[str, Any]:
         self._ask()

@@ -9,8 +9,9 @@ from flask_openapi3 import OpenAPI
 
 from topclip.config import Settings
 from topclip.model.job import JobEvent
+from topclip.outbound.http import Outbound
 from topclip.storage.base import ArtifactStore
-from web import clips, doors, errors, events, health, jobs, page, status, submit
+from web import callbacks, clips, doors, errors, events, health, jobs, page, status, submit
 from web.drain import drain_after_refusal
 from web.follow import Followers, Seats
 from web.metrics import Metrics
@@ -25,7 +26,7 @@ from workers.client import JobClient
 
 log = logging.getLogger(__name__)
 
-VIEWS = (submit, status, jobs, events, clips, health)
+VIEWS = (submit, status, jobs, events, callbacks, clips, health)
 
 ABANDONED_S = 3600.0
 """An upload that nothing was written to for so long belongs to nobody any more."""
@@ -102,6 +103,7 @@ def _services(settings: Settings, client: JobClient, store: ArtifactStore) -> Se
         followers=followers,
         seats=Seats(min(settings.max_streams, settings.web_threads * 3 // 4)),  # short answers always find a thread
         sniffer=Sniffer(settings),
+        outbound=Outbound(settings.private_networks),
         vitals=vitals,
         metrics=Metrics(vitals),
     )

@@ -28,6 +28,7 @@ STATUS = {
     "UNSUPPORTED_MEDIA": 415,
     "PROBE_FAILED": 415,
     "INVALID_REQUEST": 422,
+    "URL_REFUSED": 422,
     "MEDIA": 422,
     "DECODE_FAILED": 422,
     "NO_HIGHLIGHTS": 422,
@@ -35,6 +36,7 @@ STATUS = {
     "QUEUE_UNAVAILABLE": 503,
     "QUEUE_FULL": 429,
     "SERVER_BUSY": 503,
+    "URL_UNREACHABLE": 502,
     "STORAGE_FULL": 507,
 }
 """HTTP status by the code of a TopClipError; what is not here is the server's own fault, 500."""

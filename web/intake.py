@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -16,8 +16,10 @@ from uuid import uuid4
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
+from topclip.config import Settings
 from topclip.errors import InvalidRequest, RequestError, SourceNotFound, SourceTooLarge, StorageFull
 from topclip.model.request import ClipOptions, MediaPath
+from topclip.outbound.http import Outbound
 from web.schemas import PathSubmission, read_options
 
 BLOCK_BYTES = 256 * 1024
@@ -28,6 +30,7 @@ SYNC_BYTES = 64 * 1024 * 1024
 """So much is pushed to disk at once, while the client still sends: the rest at the end is little, and the answer quick."""
 STAGED = "upload-"
 HARMLESS_SUFFIX = re.compile(r"^\.[a-z0-9]{1,8}$")
+Check = Callable[[ClipOptions], None]
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -51,16 +54,16 @@ def staged(staging: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def read_form(body: IO[bytes], boundary: str, path: Path, max_bytes: int) -> Form:
+def read_form(body: IO[bytes], boundary: str, path: Path, max_bytes: int, check: Check) -> Form:
     """Read a multipart body, the part `file` into `path` and the part `options` as JSON text, in either order.
 
-    Options that come first are checked before the file is read.
-    Raises: RequestError for a malformed body, InvalidRequest, SourceTooLarge, StorageFull.
+    Options that come first are checked before the file is read, by `check` too.
+    Raises: what `check` does, RequestError for a malformed body, InvalidRequest, SourceTooLarge, StorageFull.
     """
     form = Form()
     try:
         with path.open("wb") as file:
-            _Reader(form, file, path, max_bytes).read(body, boundary)
+            _Reader(form, file, path, max_bytes, check).read(body, boundary)
     except OSError as err:
         if err.errno in FULL:
             raise StorageFull("no room left for the upload", {"field": "file"}) from err
@@ -75,11 +78,12 @@ def read_form(body: IO[bytes], boundary: str, path: Path, max_bytes: int) -> For
 class _Reader:
     """One multipart body on its way into a form."""
 
-    def __init__(self, form: Form, file: IO[bytes], path: Path, max_bytes: int) -> None:
+    def __init__(self, form: Form, file: IO[bytes], path: Path, max_bytes: int, check: Check) -> None:
         self._form = form
         self._file = file
         self._path = path
         self._max_bytes = max_bytes
+        self._check = check
         self._part = ""
         self._text = bytearray()
         self._unsynced_bytes = 0
@@ -138,6 +142,7 @@ class _Reader:
             raise InvalidRequest("options are too long", {"field": "options"})
         if is_end:
             self._form.options = read_options(bytes(self._text)) if self._text.strip() else ClipOptions()
+            self._check(self._form.options)
 
 
 def too_large(max_bytes: int) -> SourceTooLarge:
@@ -158,6 +163,16 @@ def suffix_of(name: str) -> str:
     """A file name's suffix if it is harmless, else nothing."""
     suffix = Path(name).suffix.lower()
     return suffix if HARMLESS_SUFFIX.match(suffix) else ""
+
+
+def check_callback(options: ClipOptions, settings: Settings, outbound: Outbound) -> None:
+    """Refuse a callback that could not be signed or leads where none may. Raises: InvalidRequest."""
+    if options.callback_url is None:
+        return
+    if not settings.webhook_secret:
+        hint = "the operator has to set TOPCLIP_WEBHOOK_SECRET, with which callbacks are signed"
+        raise InvalidRequest("this server sends no callbacks", {"field": "callback_url", "hint": hint})
+    outbound.check(options.callback_url, "callback_url")
 
 
 def find_in_library(submission: PathSubmission, media_root: Path | None) -> MediaPath:

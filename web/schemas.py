@@ -68,9 +68,13 @@ class ClipQuery(_Schema):
 
 
 class PathSubmission(_Schema):
-    """A job on a file of the server's media folder."""
+    """A job on a file of the server's media folder, or of another server."""
 
-    source: str = Field(min_length=1, max_length=4096, description="Path in the media folder, absolute or below it.")
+    source: str = Field(
+        min_length=1,
+        max_length=4096,
+        description="An http(s) URL, or a path in the media folder, absolute or below it.",
+    )
     options: ClipOptions = ClipOptions()
 
 
@@ -220,6 +224,8 @@ def links(status: JobStatus) -> JsonDict:
     """Paths of what belongs to a job and exists."""
     base = job_url(status.id)
     found: JsonDict = {"self": status_url(status.id), "events": f"{base}/events"}
+    if status.options.get("callback_url"):
+        found["callbacks"] = f"{base}/callbacks"
     if not status.state.is_terminal:
         found["cancel"] = f"{base}/cancel"
     if status.plan_key:

@@ -6,6 +6,7 @@ from typing import cast
 from flask import current_app
 
 from topclip.config import Settings
+from topclip.outbound.http import Outbound
 from topclip.storage.base import ArtifactStore
 from web.follow import Followers, Seats
 from web.metrics import Metrics
@@ -31,6 +32,7 @@ class Services:
     followers: Followers
     seats: Seats
     sniffer: Sniffer
+    outbound: Outbound
     vitals: Vitals
     metrics: Metrics
 

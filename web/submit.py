@@ -13,10 +13,11 @@ from werkzeug.http import parse_options_header
 
 from topclip.errors import RequestError, StorageFull, TopClipError
 from topclip.model.job import JobStatus
-from topclip.model.request import ClipOptions, ClipRequest, SourceRef, Upload
+from topclip.model.request import ClipOptions, ClipRequest, SourceRef, Upload, UrlSource
+from topclip.outbound.url import is_url
 from topclip.storage.base import job_folder, upload_key
 from web import doors
-from web.intake import MAX_TEXT_BYTES, find_in_library, read_form, staged, suffix_of, too_large
+from web.intake import MAX_TEXT_BYTES, check_callback, find_in_library, read_form, staged, suffix_of, too_large
 from web.openapi import JOBS, Api, answers
 from web.schemas import Accepted, PathSubmission, UploadSubmission, read_submission, status_url
 from web.services import services
@@ -38,7 +39,7 @@ MEDIA_TYPES: dict[str, type[BaseModel]] = {
     answers=answers({202: Accepted}, 400, 404, 413, 415, 422, 429, 503, 507),
 )
 def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
-    """Submit a job: upload a video, or name one in the server's media folder."""
+    """Submit a job: upload a video, or name one by an http(s) URL or in the server's media folder."""
     kind, parameters = parse_options_header(request.content_type)
     if kind not in MEDIA_TYPES:
         raise UnsupportedMediaType("send multipart/form-data with a part `file`, or application/json with a `source`")
@@ -59,9 +60,22 @@ def _take_path() -> JobStatus:
     if len(text) > MAX_TEXT_BYTES:
         raise RequestError("the body is too long")
     submission = read_submission(text)
+    _check_options(submission.options)
+    if is_url(submission.source):
+        return _take_url(submission)
     source = find_in_library(submission, services().settings.media_root)
     services().sniffer.refuse_unfit(Path(source.path), "source")
     return _post(submission.options, lambda _: source)
+
+
+def _take_url(submission: PathSubmission) -> JobStatus:
+    """Take what can be told of a URL at once; a worker fetches it and sees the rest."""
+    target = services().outbound.check(submission.source, "source")
+
+    def source(job_id: str) -> SourceRef:
+        return UrlSource(url=str(target.url), key=upload_key(job_id, suffix_of(target.name)), name=target.name)
+
+    return _post(submission.options, source)
 
 
 def _take_upload(boundary: str) -> JobStatus:
@@ -72,7 +86,7 @@ def _take_upload(boundary: str) -> JobStatus:
     _refuse_oversize(max_bytes)
     with ExitStack() as stack:
         path = stack.enter_context(staged(store.staging()))
-        form = read_form(request.stream, boundary, path, max_bytes)
+        form = read_form(request.stream, boundary, path, max_bytes, _check_options)
         services().sniffer.refuse_unfit(path, "file")
 
         def publish(job_id: str) -> SourceRef:
@@ -81,6 +95,10 @@ def _take_upload(boundary: str) -> JobStatus:
             return Upload(key=key, name=form.name or "upload")
 
         return _post(form.options or ClipOptions(), publish)
+
+
+def _check_options(options: ClipOptions) -> None:
+    check_callback(options, services().settings, services().outbound)
 
 
 def _refuse_oversize(max_bytes: int) -> None:

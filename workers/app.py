@@ -2,6 +2,7 @@
 
 from topclip.config import Settings
 from workers import channel
+from workers.callbacks import Callbacks
 from workers.keeper import Keeper
 from workers.links import WORKER, make_app
 from workers.logs import configure
@@ -11,5 +12,7 @@ settings = Settings.from_env()
 configure(settings.log_level)
 channel.install()
 app = make_app(settings, WORKER)
-app.conf.include = [f"workers.tasks.{name}" for name in ("probe", "analyse", "select", "render", "finalise")]
-app.steps["worker"].update({Keeper, Reconciler})
+app.conf.include = [
+    f"workers.tasks.{name}" for name in ("probe", "analyse", "select", "render", "finalise", "callback")
+]
+app.steps["worker"].update({Keeper, Reconciler, Callbacks})

@@ -5,7 +5,6 @@ second. Must not load media code or a task.
 """
 
 import contextlib
-import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,16 +25,18 @@ from topclip.errors import (
     TopClipError,
     UnknownJob,
 )
+from topclip.model.callback import CallbackLog
 from topclip.model.job import JobEvent, JobId, JobRecord, JobState, JobStatus, Stage
 from topclip.model.request import ClipRequest
 from topclip.storage.base import ArtifactStore, cancelled_key, job_folder, record_key
 from workers import health, keys
 from workers.backend import result_meta, revoked_meta
+from workers.callbacks import read_log
 from workers.drive import publish, tell_revoked
 from workers.links import WEB, make_app, redis_client, redis_now
 from workers.restore import record_of
 from workers.scripts import Scripts
-from workers.status import status_of
+from workers.status import read_status, status_of
 from workers.watch import Watch
 
 RETRY_AFTER_S = 2
@@ -146,6 +147,13 @@ class JobClient:
         self._known(job_id, verdict)
         self._store.delete(job_folder(job_id))
 
+    def callbacks(self, job_id: JobId) -> CallbackLog:
+        """Who was told of the job's end, and what came of each try. Raises: UnknownJob, JobExpired, QueueUnavailable."""
+        with self._reaching():
+            reply = self._scripts("read_callbacks", job_id)
+        self._known(job_id, reply)
+        return read_log(reply)
+
     def health(self) -> dict[str, Any]:
         """What Redis says of itself, jobs by state, the queues' depth and the workers seen. Raises: QueueUnavailable."""
         with self._reaching():
@@ -178,9 +186,7 @@ class JobClient:
 
     def _status(self, job_id: JobId, reply: Any) -> JobStatus:
         self._missing(job_id, reply)
-        flat, meta, parts, ahead = reply
-        record = dict(zip(flat[::2], flat[1::2], strict=True))
-        return status_of(job_id, record, _json(meta), [_json(part) for part in parts], int(ahead))
+        return read_status(job_id, reply)
 
     def _known(self, job_id: JobId, verdict: Any) -> None:
         """Raises: UnknownJob, JobExpired, QueueUnavailable while a job that Redis has lost is brought back."""
@@ -237,11 +243,6 @@ def _cursor(text: str) -> float:
         found = math.nan
     if not math.isfinite(found):
         raise InvalidRequest(f"cursor {text!r} is not one of ours", {"field": "cursor"})
-    return found
-
-
-def _json(text: str) -> dict[str, Any] | None:
-    found: dict[str, Any] | None = json.loads(text) if text else None
     return found
 
 

@@ -5,6 +5,8 @@ job:<id>:parts    hash: what is outstanding, part -> published | leased | done
 job:<id>:kills    hash: how often a part's process was killed, since anything of the job was done
 job:<id>:starts   hash: how often a part was begun, since anything of the job was done
 job:<id>:pulses   hash: when a part's task last said anything
+job:<id>:callback hash: who is to be told of its end: epoch, tries, outcome, host, due, busy_until
+job:<id>:callback-tries   list: the last tries, as JSON
 job:<id>:held:<queue>   list: messages of parts that wait for their job's turn in the queue
 turns:<queue>     list: the jobs that have such messages, next first
 celery-task-meta-<task id>   Celery's result of a task; the job's own under the job's id
@@ -14,6 +16,9 @@ analyses          sorted set: content hashes by the latest expiry of a job that 
 gone:<id>         a tombstone: the job existed and expired or was deleted
 workers           sorted set: node names by their last heartbeat; worker:<node> hash: what it says of itself
 lost              set: jobs that somebody found in the store and not in Redis
+callbacks         sorted set: jobs whose end is still to be told, by the time of the next try
+callbacks-out     sorted set: receivers that are being told, by the time at which that is given up
+callback-host:<host>      hash: a receiver that does not answer: fails, quiet_until
 job-events        channel: {id, epoch, revision[, deleted]} at every change of a job
 unacked, unacked_index, unacked_lease   deliveries not yet acknowledged: message, time of last renewal, lease value
 """

@@ -5,11 +5,13 @@ ANALYSE = "topclip.analyse"
 SELECT = "topclip.select"
 RENDER = "topclip.render"
 FINALISE = "topclip.finalise"
+CALLBACK = "topclip.callback"
 
 CONTROL_QUEUE = "control"
 ANALYSE_QUEUE = "analyse"
 RENDER_QUEUE = "render"
-QUEUES = (CONTROL_QUEUE, ANALYSE_QUEUE, RENDER_QUEUE)
+CALLBACK_QUEUE = "callback"
+QUEUES = (CONTROL_QUEUE, ANALYSE_QUEUE, RENDER_QUEUE, CALLBACK_QUEUE)
 TURN_QUEUES = (ANALYSE_QUEUE, RENDER_QUEUE)
 """Queues of parts, of which one job may have very many: jobs take turns in them."""
 
@@ -19,6 +21,7 @@ QUEUE_OF = {
     SELECT: CONTROL_QUEUE,
     RENDER: RENDER_QUEUE,
     FINALISE: CONTROL_QUEUE,
+    CALLBACK: CALLBACK_QUEUE,
 }
 
 HEADER = "topclip"

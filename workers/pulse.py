@@ -1,5 +1,6 @@
 """One run of a task as Redis knows it: may it start, may it go on, how far is it, how did it end."""
 
+import json
 import logging
 import time
 from dataclasses import dataclass
@@ -77,20 +78,41 @@ class Pulse:
 
     def __call__(self, done_s: float, total_s: float) -> None:
         """Say how far the run is, at most once in INTERVAL_S. Raises: JobStopped."""
-        if time.monotonic() < self._next_at:
+        if not self._is_due():
             return
-        self._next_at = time.monotonic() + INTERVAL_S
         done_s = max(done_s, self._told)  # a clip that is repaired begins anew; what was told is not taken back
         run, progress = self.run, {"done_s": round(done_s, 2), "total_s": round(total_s, 2)}
         news = "" if run.is_own or done_s == self._told else result_meta(run.task_id, run.epoch, PROGRESS, progress)
+        if self._tell(news):
+            self._told = done_s
+
+    def download(self, done_bytes: int, total_bytes: int | None) -> None:
+        """Say how much of the job's source has come, at most once in INTERVAL_S. Raises: JobStopped."""
+        if not self._is_due():
+            return
+        news = {"done_bytes": done_bytes, "total_bytes": total_bytes}
+        self._tell("", json.dumps(news) if done_bytes != self._told else "")
+        self._told = done_bytes
+
+    def _is_due(self) -> bool:
+        if time.monotonic() < self._next_at:
+            return False
+        self._next_at = time.monotonic() + INTERVAL_S
+        return True
+
+    def _tell(self, meta: str, download: str = "") -> bool:
+        """Ask whether to go on, and tell what is news; False if Redis did not hear it. Raises: JobStopped."""
+        run = self.run
         try:
-            verdict = self._scripts("pulse", run.job, run.epoch, run.tag, run.lease, run.task_id, news, run.part)
+            verdict = self._scripts(
+                "pulse", run.job, run.epoch, run.tag, run.lease, run.task_id, meta, run.part, download
+            )
         except RedisError as err:
             log.debug("no word from Redis, going on: %s", err)
             self._next_at = time.monotonic() + PAUSE_S
-            return
-        self._told = done_s
+            return False
         check(verdict, run)
+        return True
 
     def advance(self, stage: Stage, result: dict[str, Any], parts: list[str]) -> None:
         """Write down the parts of the next stage before they are published. Raises: JobStopped."""

@@ -10,10 +10,13 @@ from topclip.errors import JobSuperseded
 from topclip.media.binary import find_ffmpeg
 from topclip.model.request import ClipRequest
 from topclip.model.source import SourceInfo
+from topclip.outbound.http import Outbound
 from topclip.pipeline.context import Report, StageContext
+from topclip.pipeline.fetch import FetchLimits
 from topclip.storage.base import ArtifactStore, info_key
 from topclip.storage.factory import store_for
 from workers import keys
+from workers.callbacks import Courier
 from workers.links import KEEPER, redis_client, redis_now
 from workers.scripts import Scripts
 
@@ -40,6 +43,23 @@ def scripts() -> Scripts:
 def store() -> ArtifactStore:
     """The artifact store."""
     return store_for(settings())
+
+
+@lru_cache(maxsize=1)
+def outbound() -> Outbound:
+    """The way to servers that a client named."""
+    return Outbound(settings().private_networks)
+
+
+@lru_cache(maxsize=1)
+def courier() -> Courier:
+    """Who tells a job's end."""
+    return Courier(scripts(), outbound(), settings().webhook_secret)
+
+
+def fetch_limits() -> FetchLimits:
+    """What fetching a source may take."""
+    return FetchLimits(settings().max_upload_mb << 20)
 
 
 def concurrency() -> int:

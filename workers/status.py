@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from topclip.errors import TopClipError, all_errors
 from topclip.model.base import JsonDict
-from topclip.model.job import ClipStatus, JobError, JobState, JobStatus, Stage
+from topclip.model.job import ClipStatus, Download, JobError, JobState, JobStatus, Stage
+from topclip.outbound.url import shown
 
 SHARE: Final = {Stage.PROBE: (0.0, 0.02), Stage.ANALYSE: (0.02, 0.45), Stage.SELECT: (0.45, 0.47)} | {
     Stage.RENDER: (0.47, 0.98),
@@ -39,7 +40,8 @@ def status_of(
     result = (meta or {}).get("result") or {}
     is_made = state in (JobState.SUCCEEDED, JobState.PARTIAL)
     doing = json.loads(record["last"])["result"] if state in STOPPED and record.get("last") else result
-    progress = 1.0 if is_made else _progress(stage, doing, parts)
+    download = _download(record, stage)
+    progress = 1.0 if is_made else _progress(stage, doing, parts, download)
     started_at = _time(record.get("started_at"))
     return JobStatus(
         id=job_id,
@@ -49,7 +51,8 @@ def status_of(
         clips=_clips(state, doing, parts),
         error=_error(result, stage) if state is JobState.FAILED else None,
         name=record["name"],
-        options=request["options"],
+        options=_shown(request["options"]),
+        download=download,
         queue_position=ahead if ahead >= 0 else None,
         eta_s=_eta_s(state, progress, started_at),
         attempts=int(record.get("attempts") or 1),
@@ -64,9 +67,34 @@ def status_of(
     )
 
 
-def _progress(stage: Stage | None, doing: JsonDict, parts: list[JsonDict | None]) -> float:
+def read_status(job_id: str, reply: Any) -> JobStatus:
+    """The status that the script `read` answered, where it knows the job."""
+    flat, meta, parts, ahead = reply
+    record = dict(zip(flat[::2], flat[1::2], strict=True))
+    return status_of(job_id, record, _json(meta), [_json(part) for part in parts], int(ahead))
+
+
+def _json(text: str) -> JsonDict | None:
+    found: JsonDict | None = json.loads(text) if text else None
+    return found
+
+
+def _shown(options: JsonDict) -> JsonDict:
+    """Options as a status shows them: the callback's query may hold a key."""
+    url = options.get("callback_url")
+    return {**options, "callback_url": shown(url)} if url else {k: v for k, v in options.items() if k != "callback_url"}
+
+
+def _download(record: dict[str, str], stage: Stage | None) -> Download | None:
+    said = record.get("download") if stage is Stage.PROBE else None
+    return Download.model_validate_json(said) if said else None
+
+
+def _progress(stage: Stage | None, doing: JsonDict, parts: list[JsonDict | None], download: Download | None) -> float:
     if stage is None:
         return 0.0
+    if download and download.total_bytes:
+        return SHARE[stage][0] + (SHARE[stage][1] - SHARE[stage][0]) * download.done_bytes / download.total_bytes
     sizes = doing.get("sizes_s") or []
     if not sizes or doing.get("stage") not in (stage, *BEFORE.get(stage, ())):
         return SHARE[stage][0]

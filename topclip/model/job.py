@@ -61,6 +61,13 @@ class ClipStatus(Model):
     error: JsonDict | None = None
 
 
+class Download(Model):
+    """How much of a source on another server has come."""
+
+    done_bytes: int
+    total_bytes: int | None = Field(description="Null where the server does not say.")
+
+
 class JobRecord(Model):
     """What is written of a job before its first message is published, in Redis and in the store."""
 
@@ -85,6 +92,9 @@ class JobStatus(Model):
     error: JobError | None
     name: str = Field(description="The source's name, for people.")
     options: JsonDict
+    download: Download | None = Field(
+        None, description="In stage probe: how much of a source that a URL names has come; else null."
+    )
     queue_position: int | None = Field(None, description="Jobs ahead in the queue, 0 being next; null once it runs.")
     eta_s: float | None = Field(None, description="Seconds to the end at the pace so far; null where unknown.")
     attempts: int = Field(1, description="Times that the job was started, re-drives included.")

@@ -4,8 +4,10 @@ from typing import NoReturn
 
 from topclip.errors import JobSuperseded
 from topclip.model.job import Stage
+from topclip.model.request import UrlSource
 from topclip.pipeline.analyse import is_analysed
 from topclip.pipeline.chunk import plan_chunks
+from topclip.pipeline.fetch import fetch_source
 from topclip.pipeline.probe import probe_source
 from topclip.storage.base import record_key
 from workers import canvas, names, runtime
@@ -19,7 +21,11 @@ def probe(self: ClipTask, *, job_id: str) -> NoReturn:
     if not runtime.store().exists(record_key(job_id)):  # its submission was refused after all
         runtime.scripts()("withdraw", job_id, "1")
         raise JobSuperseded(f"job {job_id} was refused")
-    info = probe_source(runtime.request_of(job_id), self.context(job_id))
+    request, ctx = runtime.request_of(job_id), self.context(job_id)
+    if isinstance(request.source, UrlSource):
+        limits = runtime.fetch_limits()
+        fetch_source(request.source, ctx, runtime.outbound(), limits=limits, report=self.pulse.download)
+    info = probe_source(request, ctx)
     runtime.keep_analysis(info.sha256)
     chunks = plan_chunks(info)
     # All of them or none, and never just those that are missing: a copy of this message would then publish a join of another
