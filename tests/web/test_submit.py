@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tests.fakes import FakeClient
 from tests.waiting import until
 from tests.web.conftest import form, refuses
 from topclip.config import Settings
-from topclip.model.request import Aspect, MediaPath, Upload
+from topclip.model.request import Aspect, MediaPath, Upload, UrlSource
 from topclip.storage.local import LocalStore
 from web.app import ABANDONED_S, create_app, services_of, stop
 from web.intake import STAGED
@@ -243,3 +243,65 @@ def test_the_web_process_never_loads_media_code() -> None:
 
 def _python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+SECRET = "whsec_" + "A" * 32
+
+
+@pytest.fixture
+def signing(settings: Settings, client: FakeClient, store: LocalStore) -> Iterator[FlaskClient]:
+    """A server that sends callbacks."""
+    app = create_app(settings.model_copy(update={"webhook_secret": (SECRET,)}), client, store)
+    yield app.test_client()
+    stop(app)
+
+
+def test_a_url_is_taken_for_a_worker_to_fetch(http: FlaskClient, client: FakeClient) -> None:
+    answer = http.post(
+        "/api/jobs", json={"source": "https://example.com/a/Talk%201.MP4?key=1", "options": {"count": 2}}
+    )
+    assert answer.status_code == 202
+    request = client.requests[answer.json["id"]]
+    assert request.source == UrlSource(
+        url="https://example.com/a/Talk%201.MP4?key=1",
+        key=f"jobs/{answer.json['id']}/source.mp4",
+        name="Talk 1.MP4",
+    )
+    assert http.get(answer.headers["Location"]).json["name"] == "Talk 1.MP4"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://example.com/a.mp4",
+        "file:///etc/passwd",
+        "http://127.0.0.1/a",
+        "http://169.254.169.254/",
+        "https://u:p@a.b/c",
+    ],
+)
+def test_a_url_that_leads_where_none_may_is_422_and_named(
+    http: FlaskClient, signing: FlaskClient, video: Path, files: Files, url: str
+) -> None:
+    answer = http.post("/api/jobs", json={"source": url})
+    assert (answer.status_code, answer.json["code"], answer.json["field"]) == (422, "INVALID_REQUEST", "source")
+    answer = signing.post("/api/jobs", json={"source": "https://example.com/a", "options": {"callback_url": url}})
+    assert (answer.status_code, answer.json["field"]) == (422, "callback_url")
+    answer = signing.post("/api/jobs", data=form(video.read_bytes(), callback_url=url))
+    assert (answer.status_code, answer.json["field"]) == (422, "callback_url")
+    assert files() == []
+
+
+def test_a_callback_is_refused_by_a_server_that_cannot_sign_it(
+    http: FlaskClient, signing: FlaskClient, client: FakeClient, video: Path
+) -> None:
+    url = "https://example.com/hook?key=1"
+    for body in (
+        {"json": {"source": "https://a.b/c", "options": {"callback_url": url}}},
+        {"data": form(callback_url=url)},
+    ):
+        answer = http.post("/api/jobs", **body)
+        assert (answer.status_code, answer.json["field"]) == (422, "callback_url")
+        assert "TOPCLIP_WEBHOOK_SECRET" in answer.json["hint"]
+    answer = signing.post("/api/jobs", data=form(video.read_bytes(), callback_url=url))
+    assert client.requests[answer.json["id"]].options.callback_url == url

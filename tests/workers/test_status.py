@@ -99,3 +99,22 @@ def test_a_cancelled_job_still_shows_how_far_it_came() -> None:
     assert status.progress == running.progress
     assert [clip.state for clip in status.clips] == ["SUCCEEDED", "CANCELLED"]
     assert status.plan_key == "p"
+
+
+def test_a_download_is_progress_of_the_first_stage() -> None:
+    said = '{"done_bytes": 50, "total_bytes": 100}'
+    status = status_of(JOB, record(JobState.RUNNING, Stage.PROBE, download=said), {"result": {}}, [], -1)
+    assert status.download
+    assert (status.download.done_bytes, status.progress) == (50, 0.01)
+    unknown = '{"done_bytes": 50, "total_bytes": null}'
+    assert status_of(JOB, record(JobState.RUNNING, Stage.PROBE, download=unknown), {"result": {}}, [], -1).progress == 0
+    after = status_of(JOB, record(JobState.RUNNING, Stage.ANALYSE, download=said), {"result": {}}, [], -1)
+    assert (after.download, after.progress) == (None, 0.02)
+
+
+def test_where_a_callback_goes_is_shown_without_its_query_and_changes_no_clip() -> None:
+    told = REQUEST.model_copy(update={"options": ClipOptions(callback_url="https://a.b/hook?key=secret")})
+    status = status_of(JOB, record(JobState.QUEUED, request=told.model_dump_json()), {"result": {}}, [], 0)
+    assert status.options["callback_url"] == "https://a.b/hook?..."
+    assert "callback_url" not in status_of(JOB, record(JobState.QUEUED), {"result": {}}, [], 0).options
+    assert told.options.to_dict() == REQUEST.options.to_dict()

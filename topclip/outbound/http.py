@@ -244,6 +244,7 @@ def _patiently(work: Callable[[], httpcore.NetworkStream], tick: Tick, end: floa
     executor = ThreadPoolExecutor(1, "outbound")
     future = executor.submit(work)
     executor.shutdown(wait=False)
+    is_taken = False
     try:
         while True:
             tick()
@@ -251,13 +252,14 @@ def _patiently(work: Callable[[], httpcore.NetworkStream], tick: Tick, end: floa
             if left_s <= 0:
                 raise httpcore.ConnectTimeout("no connection in time")
             try:
-                return future.result(timeout=min(SLICE_S, left_s))
+                stream = future.result(timeout=min(SLICE_S, left_s))
             except TimeoutError:
-                if future.done():
-                    raise
-    except BaseException:
-        future.add_done_callback(_close)
-        raise
+                continue
+            is_taken = True
+            return stream
+    finally:
+        if not is_taken:
+            future.add_done_callback(_close)
 
 
 def _close(future: Future[httpcore.NetworkStream]) -> None:
