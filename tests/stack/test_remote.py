@@ -124,6 +124,8 @@ def test_what_is_not_media_is_refused_with_the_reason(running: Running, tmp_path
         (("status", "no-id"), 1),
         (("submit", "/nonexistent.mp4"), 2),
         (("submit", "/tmp"), 2),
+        (("submit", "http://127.0.0.1/a.mp4"), 2),
+        (("submit", "https://example.com/a.mp4", "--callback-url", "https://example.com/hook"), 2),
         (("submit", "x.mp4", "--aspect", "7:3"), 2),
         (("submit", "x.mp4", "--min-length", "9", "--max-length", "3"), 2),
         (("nonsense",), 2),

@@ -1,6 +1,7 @@
 """Sources on other servers: whole or not at all, resumed where that is safe, bounded in size, and stopped when told."""
 
 import socket
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,6 +114,23 @@ def test_a_part_other_than_the_one_asked_for_is_no_part_of_the_source(server: Se
     server.answer = in_turn(broken_after(100, ETag='"a"'), wrong)
     with pytest.raises(UrlUnreachable):
         fetch(server, ctx)
+    assert ctx.store.list("") == ctx.store.staged() == []
+
+
+def drip(conn: socket.socket, request: Request) -> None:
+    """So that the connection is never idle for long."""
+    conn.sendall(head(Content_Length="1000000"))
+    ended = threading.Event()
+    for _ in range(200):
+        conn.sendall(b"x")
+        ended.wait(0.05)
+
+
+def test_a_server_that_drips_is_left_long_before_the_end(server: Server, ctx: StageContext) -> None:
+    server.answer = drip
+    patience = Patience(connect_s=5, idle_s=100, total_s=100)
+    with pytest.raises(UrlUnreachable, match="bytes a second"):
+        fetch(server, ctx, FetchLimits(max_bytes=2_000_000, patience=patience, slow_s=0.5))
     assert ctx.store.list("") == ctx.store.staged() == []
 
 

@@ -18,7 +18,10 @@ from topclip.pipeline.context import StageContext
 Report = Callable[[int, int | None], None]
 """report(done_bytes, total_bytes): called twice a second or more; raises JobStopped."""
 
-PATIENCE: Final = Patience(connect_s=10.0, idle_s=30.0, total_s=12 * 3600.0)
+PATIENCE: Final = Patience(connect_s=10.0, idle_s=30.0, total_s=4 * 3600.0)
+SLOW_S: Final = 60.0
+MIN_BYTES_PER_S: Final = 10_240
+"""Less than that over SLOW_S is as good as silence: a server that drips would hold a worker's slot for hours."""
 TRIES: Final = 4
 """Connections in a row that may break before a byte more has come; what can be resumed goes on where it broke."""
 PAUSE_S: Final = 1.0
@@ -32,6 +35,7 @@ class FetchLimits:
 
     max_bytes: int
     patience: Patience = PATIENCE
+    slow_s: float = SLOW_S
 
 
 def fetch_source(
@@ -65,6 +69,8 @@ class _Fetch:
     total: int | None = None
     tag: str = field(default="", init=False)
     """The strong ETag of what is being fetched, by which it can be resumed; empty if there is none."""
+    _pace: tuple[float, int] = field(default=(0.0, 0), init=False)
+    """When the pace was last looked at, and what had come by then."""
 
     def run(self) -> None:
         n_broken, end = 0, time.monotonic() + self.limits.patience.total_s
@@ -89,6 +95,7 @@ class _Fetch:
         with self.outbound.get(read_url(self.url), self._headers(), patience, self._tick) as (answer, target):
             _check_status(answer, target.origin)
             self._begin(answer)
+            self._pace = (time.monotonic(), self.done)
             for block in answer.blocks():
                 self._write(block)
 
@@ -120,6 +127,15 @@ class _Fetch:
         self.file.write(block)
         self.done += len(block)
         self._tick()
+        self._check_pace()
+
+    def _check_pace(self) -> None:
+        now, (since, before) = time.monotonic(), self._pace
+        if now - since < self.limits.slow_s:
+            return
+        if self.done - before < MIN_BYTES_PER_S * (now - since):
+            raise UrlUnreachable(f"the source comes in less than {MIN_BYTES_PER_S} bytes a second")
+        self._pace = (now, self.done)
 
     def _check_size(self, n_bytes: int) -> None:
         if n_bytes > self.limits.max_bytes:
