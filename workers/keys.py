@@ -5,7 +5,8 @@ job:<id>:parts    hash: what is outstanding, part -> published | leased | done
 job:<id>:kills    hash: how often a part's process was killed, since anything of the job was done
 job:<id>:starts   hash: how often a part was begun, since anything of the job was done
 job:<id>:pulses   hash: when a part's task last said anything
-job:<id>:callback hash: who is to be told of its end: epoch, tries, outcome, host, due, busy_until
+job:<id>:callback hash: who is to be told of its end: epoch, tries, outcome, host, due,
+                      and busy_until, busy_epoch while it is told
 job:<id>:callback-tries   list: the last tries, as JSON
 job:<id>:held:<queue>   list: messages of parts that wait for their job's turn in the queue
 turns:<queue>     list: the jobs that have such messages, next first

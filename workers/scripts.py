@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from redis import Redis
 
+from workers.callback_scripts import CALLBACKS
+
 PRELUDE = """
 local P, id = ARGV[1], ARGV[2]
 local rec, parts = P..'job:'..id, P..'job:'..id..':parts'
@@ -71,8 +73,6 @@ local function owe_callback()  -- who is to be told of the end is told: written 
   if type(url) ~= 'string' then return end
   local hook, due = rec..':callback', now()
   local host = string.lower(string.match(url, '^%a+://([^/?#]+)') or '')
-  local busy = redis.call('HGET', hook, 'busy_until')  -- a try for an older attempt is on its way: it comes first
-  if busy and tonumber(busy) > tonumber(due) then due = busy end
   redis.call('HSET', hook, 'epoch', get('epoch'), 'tries', 0, 'outcome', 'PENDING', 'host', host, 'due', due)
   keep(hook)
   redis.call('ZADD', P..'callbacks', due, id)
@@ -137,75 +137,6 @@ local function settle(revoked)
   return true
 end
 """
-
-CALLBACKS: Final = {
-    # seconds that a message may take, seconds that a try may take, receivers at once -> {job, epoch, tries} of each that is due
-    "claim_callbacks": """
-local due, out, t = P..'callbacks', P..'callbacks-out', tonumber(now())
-redis.call('ZREMRANGEBYSCORE', out, '-inf', t)
-local found = {}
-for _, job in ipairs(redis.call('ZRANGE', due, '-inf', t, 'BYSCORE', 'LIMIT', 0, 1000)) do
-  if redis.call('ZCARD', out) >= tonumber(ARGV[5]) then break end
-  local epoch, tries, host = unpack(redis.call('HMGET', P..'job:'..job..':callback', 'epoch', 'tries', 'host'))
-  local quiet = host and tonumber(redis.call('HGET', P..'callback-host:'..host, 'quiet_until') or 0)
-  if not epoch then redis.call('ZREM', due, job)
-  elseif quiet > t then redis.call('ZADD', due, quiet, job)
-  elseif not redis.call('ZSCORE', out, host) then  -- one at a time for each receiver, so that a dead one takes one slot
-    redis.call('ZADD', out, t + tonumber(ARGV[4]), host)
-    redis.call('ZADD', due, t + tonumber(ARGV[3]), job)
-    found[#found + 1] = {job, epoch, tries}
-  end
-end
-return found
-""",
-    # epoch, tries, seconds that a try may take -> OK | OLD (another try, another attempt) | LATER (its receiver rests)
-    "begin_callback": """
-local hook, t = rec..':callback', tonumber(now())
-local epoch, tries, outcome, host = unpack(redis.call('HMGET', hook, 'epoch', 'tries', 'outcome', 'host'))
-if epoch ~= ARGV[3] or tries ~= ARGV[4] or outcome ~= 'PENDING' then return 'OLD' end
-if get('epoch') ~= epoch or not TERMINAL[get('state')] then
-  redis.call('HSET', hook, 'outcome', 'SUPERSEDED'); redis.call('ZREM', P..'callbacks', id)
-  redis.call('ZREM', P..'callbacks-out', host)
-  return 'OLD'
-end
-local quiet = tonumber(redis.call('HGET', P..'callback-host:'..host, 'quiet_until') or 0)
-if quiet > t then
-  redis.call('ZADD', P..'callbacks', quiet, id); redis.call('ZREM', P..'callbacks-out', host)
-  return 'LATER'
-end
-redis.call('HSET', hook, 'busy_until', t + tonumber(ARGV[5])); keep(hook)
-redis.call('ZADD', P..'callbacks-out', t + tonumber(ARGV[5]), host)
-return 'OK'
-""",
-    # epoch, tries, try as JSON, outcome, seconds to the next try, 1 if nobody answered, shortest and longest rest -> nothing
-    "end_callback": """
-local hook, t = rec..':callback', tonumber(now())
-local epoch, tries, outcome, host = unpack(redis.call('HMGET', hook, 'epoch', 'tries', 'outcome', 'host'))
-if not epoch then return end
-redis.call('ZREM', P..'callbacks-out', host)
-local receiver = P..'callback-host:'..host
-if ARGV[8] == '1' then
-  local fails = redis.call('HINCRBY', receiver, 'fails', 1)
-  local rest = math.min(tonumber(ARGV[10]), tonumber(ARGV[9]) * 2 ^ math.min(fails - 1, 20))
-  redis.call('HSET', receiver, 'quiet_until', t + rest); redis.call('EXPIRE', receiver, 86400)
-else redis.call('DEL', receiver) end
-redis.call('RPUSH', hook..'-tries', ARGV[5]); redis.call('LTRIM', hook..'-tries', -50, -1); keep(hook..'-tries')
-redis.call('HDEL', hook, 'busy_until')
-if epoch ~= ARGV[3] or tries ~= ARGV[4] then  -- a newer end has waited for this try
-  if outcome == 'PENDING' then redis.call('ZADD', P..'callbacks', 'LT', t, id) end
-  return
-end
-redis.call('HSET', hook, 'tries', tries + 1, 'outcome', ARGV[6], 'due', t + tonumber(ARGV[7]))
-if ARGV[6] == 'PENDING' then redis.call('ZADD', P..'callbacks', t + tonumber(ARGV[7]), id)
-else redis.call('ZREM', P..'callbacks', id); redis.call('HDEL', hook, 'due') end
-""",
-    # -> {the request, the callback as a flat list, its tries} or EXPIRED | UNKNOWN
-    "read_callbacks": """
-if not get('state') then return missing() end
-return {get('request'), redis.call('HGETALL', rec..':callback'), redis.call('LRANGE', rec..':callback-tries', 0, -1)}
-""",
-}
-"""What is owed to those who want to be told of a job's end, and what became of it."""
 
 BODIES: Final = CALLBACKS | {
     # request, created_at, expires_at, name, meta, part, bound, epoch, owner -> OK | EXISTS | FULL

@@ -246,10 +246,14 @@ def test_a_newer_end_waits_for_the_try_of_an_older_one_that_is_on_its_way(
         restart(redis, scripts)
         succeed(scripts, epoch=2)
         assert claim(scripts) == []
+        seen.append(scripts("begin_callback", JOB, 2, 0, 20))
         reply(status=500)(conn, request)
+
+    seen: list[str] = []
 
     receiver.answer = in_turn(ends_anew_meanwhile, reply())
     courier.tell(*claim(scripts)[0])
+    assert seen == ["LATER"]
     assert claim(scripts) == [(JOB, 2, 0)]
     courier.tell(JOB, 2, 0)
     assert [json.loads(r.body)["type"] for r in receiver.requests] == ["job.failed", "job.succeeded"]
