@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from pytest_celery import CeleryTestSetup
 
-from tests.integration.test_survival import container
+from tests.integration.faults import container
 from tests.nodes import RedisContainer
 from tests.servers import Request, Server, head, in_turn, reply, serving
 from tests.waiting import until
