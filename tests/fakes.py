@@ -5,9 +5,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from topclip.errors import JobConflict, JobExpired, QueueUnavailable, UnknownJob
+from topclip.errors import InvalidRequest, JobConflict, JobExpired, QueueFull, QueueUnavailable, UnknownJob
 from topclip.model.callback import CallbackLog
-from topclip.model.job import ClipStatus, JobEvent, JobState, JobStatus
+from topclip.model.job import ClipStatus, JobEvent, JobState, JobStatus, SubmissionKey
 from topclip.model.request import ClipRequest
 from web.status_cache import Clock
 from workers.client import JobClient, JobPage, Watch
@@ -76,7 +76,9 @@ class FakeClient(JobClient):
         self.jobs: dict[str, JobStatus] = {}
         self.requests: dict[str, ClipRequest] = {}
         self.logs: dict[str, CallbackLog] = {}
+        self.keys: dict[str, tuple[str, str]] = {}
         self.gone: set[str] = set()
+        self.is_full = False
         self.is_away = False
         self.reads = 0
         self.watches: list[FakeWatch] = []
@@ -107,8 +109,24 @@ class FakeClient(JobClient):
     def finish(self, job_id: str, **changes: Any) -> JobStatus:
         return self.change(job_id, **{"state": JobState.SUCCEEDED, "progress": 1.0, **changes})
 
-    def submit(self, job_id: str, request: ClipRequest, *, owner: str = "") -> JobStatus:
+    def has_room(self, *, owner: str = "", digest: str = "") -> bool:
         self._ask()
+        if digest in self.keys:
+            return False
+        if self.is_full:
+            raise QueueFull("full", {"retry_after_s": 30})
+        return True
+
+    def submit(
+        self, job_id: str, request: ClipRequest, *, owner: str = "", key: SubmissionKey | None = None
+    ) -> JobStatus:
+        self._ask()
+        if key:
+            first, body = self.keys.setdefault(key.digest, (job_id, key.body))
+            if body != key.body:
+                raise InvalidRequest("another body", {"field": "Idempotency-Key"})
+            if first != job_id:
+                return self.jobs[first]
         created_at = START + timedelta(seconds=next(self._seconds))
         options = request.options.to_dict()
         status = make_status(
@@ -140,6 +158,13 @@ class FakeClient(JobClient):
             raise JobConflict(f"the job is {status.state}")
         is_queued = status.state is JobState.QUEUED
         return self.change(job_id, state=JobState.CANCELLED if is_queued else JobState.CANCELLING)
+
+    def retry(self, job_id: str) -> JobStatus:
+        status = self.read(job_id)
+        if not status.state.can_retry:
+            raise JobConflict(f"the job is {status.state}")
+        self.jobs[job_id] = status.model_copy(update={"epoch": status.epoch + 1})
+        return self.change(job_id, state=JobState.QUEUED, stage=None, error=None, clips=())
 
     def delete(self, job_id: str) -> None:
         status = self.read(job_id)

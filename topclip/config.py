@@ -49,6 +49,16 @@ class Settings(BaseModel):
     max_duration_s: float = Field(43_200.0, gt=0, description="Longest source in seconds.")
     max_pixels: int = Field(8192 * 4320, ge=4096, description="Largest picture of a source, width times height.")
     max_queued_jobs: int = Field(10_000, ge=1, description="Jobs that may wait or run at once.")
+    max_queued_jobs_per_owner: int = Field(
+        1000,
+        ge=1,
+        description="Jobs of one API key that may wait or run at once; without keys only the bound of all counts.",
+    )
+    min_free_mb: int = Field(
+        512,
+        ge=0,
+        description="Room in the store, in MiB, below which nothing new is taken: submissions and retries are 507.",
+    )
     api_keys: tuple[str, ...] = Field((), repr=False, description="Comma-separated API keys; needed off loopback.")
     secret_key: str = Field("", repr=False, description="Secret of Flower's cookies; empty: a random one each start.")
     webhook_secret: tuple[str, ...] = Field(

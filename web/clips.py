@@ -169,6 +169,8 @@ def _made_clip(reading: Reading, n: int) -> ManifestClip:
         if made.n == n:
             return made
     failed = next((f for f in found.failed if f.n == n), None)
+    if failed and not status.state.is_terminal:  # the manifest of the attempt before; this one may make it
+        raise _not_there(reading, f"clip {n}")
     raise ArtifactMissing(f"clip {n} could not be made: {failed.message}" if failed else f"the job has no clip {n}")
 
 

@@ -5,6 +5,7 @@ Nothing is held in memory, and nothing stays behind unless the caller publishes 
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -42,6 +43,20 @@ class Form:
     file: Path | None = None
     name: str = ""
     size_bytes: int = 0
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """On what terms an upload is taken.
+
+    refuse_low(n) raises StorageFull where the store has no room for n bytes more; it is asked every SYNC_BYTES, since no length
+    may have been announced, and others send too. is_hashed: whether the file's hash is wanted.
+    """
+
+    max_bytes: int
+    refuse_low: Callable[[int], None]
+    is_hashed: bool = False
 
 
 @contextlib.contextmanager
@@ -54,7 +69,7 @@ def staged(staging: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def read_form(body: IO[bytes], boundary: str, path: Path, max_bytes: int, check: Check) -> Form:
+def read_form(body: IO[bytes], boundary: str, path: Path, terms: Terms, check: Check) -> Form:
     """Read a multipart body, the part `file` into `path` and the part `options` as JSON text, in either order.
 
     Options that come first are checked before the file is read, by `check` too.
@@ -63,10 +78,10 @@ def read_form(body: IO[bytes], boundary: str, path: Path, max_bytes: int, check:
     form = Form()
     try:
         with path.open("wb") as file:
-            _Reader(form, file, path, max_bytes, check).read(body, boundary)
+            _Reader(form, file, path, terms, check).read(body, boundary)
     except OSError as err:
         if err.errno in FULL:
-            raise StorageFull("no room left for the upload", {"field": "file"}) from err
+            raise no_room("file") from err
         raise
     if form.file is None:
         raise InvalidRequest("the part `file` is missing", {"field": "file", "hint": "send the video as `file`"})
@@ -78,11 +93,12 @@ def read_form(body: IO[bytes], boundary: str, path: Path, max_bytes: int, check:
 class _Reader:
     """One multipart body on its way into a form."""
 
-    def __init__(self, form: Form, file: IO[bytes], path: Path, max_bytes: int, check: Check) -> None:
+    def __init__(self, form: Form, file: IO[bytes], path: Path, terms: Terms, check: Check) -> None:
         self._form = form
         self._file = file
         self._path = path
-        self._max_bytes = max_bytes
+        self._terms = terms
+        self._hash = hashlib.sha256() if terms.is_hashed else None
         self._check = check
         self._part = ""
         self._text = bytearray()
@@ -100,6 +116,7 @@ class _Reader:
             raise RequestError(f"the body is no multipart form: {err}") from err
         except RequestEntityTooLarge as err:
             raise RequestError("a part's head is too long, or there are too many parts") from err
+        self._form.sha256 = self._hash.hexdigest() if self._hash else ""
 
     def _take_all(self, decoder: MultipartDecoder) -> None:
         while not isinstance(event := decoder.next_event(), NeedData | Epilogue):
@@ -128,13 +145,16 @@ class _Reader:
 
     def _write(self, data: bytes) -> None:
         self._form.size_bytes += len(data)
-        if self._form.size_bytes > self._max_bytes:
-            raise too_large(self._max_bytes)
+        if self._form.size_bytes > self._terms.max_bytes:
+            raise too_large(self._terms.max_bytes)
         self._file.write(data)
+        if self._hash:
+            self._hash.update(data)
         self._unsynced_bytes += len(data)
         if self._unsynced_bytes >= SYNC_BYTES:
             self._unsynced_bytes = 0
             os.fdatasync(self._file.fileno())
+            self._terms.refuse_low(0)
 
     def _collect(self, data: bytes, *, is_end: bool) -> None:
         self._text += data
@@ -151,6 +171,12 @@ def too_large(max_bytes: int) -> SourceTooLarge:
         f"the upload is larger than {max_bytes >> 20} MiB",
         {"field": "file", "hint": "the operator can raise TOPCLIP_MAX_UPLOAD_MB"},
     )
+
+
+def no_room(field: str | None) -> StorageFull:
+    """The error of a store that takes nothing new."""
+    hint = "try again later; the operator can free disk space, or lower TOPCLIP_MIN_FREE_MB"
+    return StorageFull("no room is left in the store", {"field": field, "hint": hint})
 
 
 def base_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The job list, cancel and delete."""
+"""The job list, cancel, retry and delete."""
 
 from flask import Response, request
 
@@ -10,6 +10,7 @@ from web.schemas import JobListing, JobPath, ListQuery, StatusDocument, read_que
 from web.services import services
 from web.status import answer, known_shape
 from web.status_cache import Clock, Reading
+from web.submit import refuse_low_disk
 
 blueprint = Api("jobs", __name__, abp_tags=[JOBS])
 
@@ -52,6 +53,20 @@ def cancel(path: JobPath) -> Response:
     services().cache.remember(status)
     reading = Reading(status, "redis", stale=False, as_of=Clock().now())
     return answer(reading, 200 if status.state is JobState.CANCELLED else 202)
+
+
+@blueprint.post(
+    "/api/jobs/<job_id>/retry",
+    answers=answers({202: StatusDocument}, 404, 409, 410, 429, 503, 507),
+)
+def retry(path: JobPath) -> Response:
+    """Start a job again that failed, was cancelled or lacks clips: only what is missing is made. Its expiry stays."""
+    job_id = known_shape(path.job_id)
+    refuse_low_disk(0)
+    status = services().client.retry(job_id)
+    services().cache.remember(status)
+    services().followers.wake(job_id)
+    return answer(Reading(status, "redis", stale=False, as_of=Clock().now()), 202)
 
 
 @blueprint.delete(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from flask_openapi3 import APIBlueprint, Info, OpenAPI, Tag
-from flask_openapi3.utils import get_model_schema, parse_query, parse_rule
+from flask_openapi3.utils import get_model_schema, parse_header, parse_query, parse_rule
 from pydantic import BaseModel
 
 from topclip import __version__
@@ -18,7 +18,7 @@ INFO = Info(
     version=__version__,
     description="Long videos in, checked top clips out. Errors are RFC 9457 problem+json with a stable `code`.",
 )
-JOBS = Tag(name="jobs", description="Submit, follow, cancel, delete.")
+JOBS = Tag(name="jobs", description="Submit, follow, cancel, retry, delete.")
 CLIPS = Tag(name="clips", description="What a job made.")
 OPERATION = Tag(name="operation", description="How the service is.")
 
@@ -32,16 +32,17 @@ class Api(APIBlueprint):  # type: ignore[misc]  # the library exports no types
     """A blueprint whose routes say in types what they take and answer."""
 
     def route_of(self, method: str, rule: str, **doc: Any) -> Callable[[View], View]:
-        """A documented route. doc: `query` model, `body` models by media type, `answers`."""
+        """A documented route. doc: `query` and `headers` models, `body` models by media type, `answers`."""
         register = getattr(super(), method)(
             rule, openapi_extensions=_body(doc.get("body") or {}), responses=doc["answers"]
         )
 
         def decorate(view: View) -> View:
             registered: View = register(view)
-            if query := doc.get("query"):
-                operation = getattr(self.paths[parse_rule(rule)], method)
-                operation.parameters = [*(operation.parameters or ()), *parse_query(query)[0]]
+            operation = getattr(self.paths[parse_rule(rule)], method)
+            for name, parse in (("query", parse_query), ("headers", parse_header)):
+                if model := doc.get(name):
+                    operation.parameters = [*(operation.parameters or ()), *parse(model)[0]]
             return registered
 
         return decorate

@@ -85,6 +85,18 @@ class UploadSubmission(_Schema):
     options: ClipOptions = Field(ClipOptions(), description="JSON text.")
 
 
+class SubmitHeaders(_Schema):
+    """Headers of a submit."""
+
+    idempotency_key: str | None = Field(
+        None,
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="A submission that is sent again with the same key and body is answered with the same job.",
+    )
+
+
 class Accepted(_Schema):
     """A job was taken."""
 
@@ -228,6 +240,8 @@ def links(status: JobStatus) -> JsonDict:
         found["callbacks"] = f"{base}/callbacks"
     if not status.state.is_terminal:
         found["cancel"] = f"{base}/cancel"
+    if status.state.can_retry:
+        found["retry"] = f"{base}/retry"
     if status.plan_key:
         found["plan"] = f"{base}/plan"
     if status.manifest_key:

@@ -89,7 +89,8 @@ class StatusCache:
         self._entries: LRUCache[JobId, _Entry] = LRUCache(max_entries)
         self._flights: dict[JobId, _Flight] = {}
         self._changed: dict[JobId, float] = {}
-        """Live jobs to be read again, and since when (monotonic), oldest first; some may have been read since."""
+        """Jobs to be read again that live, or may do so again, and since when (monotonic), oldest first; some may have been read
+        since."""
         self._lock = threading.Lock()
 
     def get(self, job_id: JobId) -> Reading:
@@ -137,6 +138,8 @@ class StatusCache:
             entry = self._entries.get(event.id)
             if entry and version_of(event) > version_of(entry.status):
                 self._mark(entry)
+                if event.epoch > entry.status.epoch:  # it was started again, so that it may live again
+                    self._changed.setdefault(event.id, self._clock.monotonic())
 
     def on_gap(self) -> None:
         """Events may have been missed: everything has to be read again."""

@@ -1,5 +1,7 @@
 """POST /api/jobs: take a source and options, answer 202 once the job is in Redis; a refusal leaves nothing behind."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,21 +13,34 @@ from pydantic import BaseModel
 from werkzeug.exceptions import UnsupportedMediaType
 from werkzeug.http import parse_options_header
 
-from topclip.errors import RequestError, StorageFull, TopClipError
-from topclip.model.job import JobStatus
+from topclip.errors import InvalidRequest, RequestError, TopClipError
+from topclip.model.job import JobStatus, SubmissionKey
 from topclip.model.request import ClipOptions, ClipRequest, SourceRef, Upload, UrlSource
 from topclip.outbound.url import is_url
 from topclip.storage.base import job_folder, upload_key
 from web import doors
-from web.intake import MAX_TEXT_BYTES, check_callback, find_in_library, read_form, staged, suffix_of, too_large
+from web.intake import (
+    MAX_TEXT_BYTES,
+    Terms,
+    check_callback,
+    find_in_library,
+    no_room,
+    read_form,
+    staged,
+    suffix_of,
+    too_large,
+)
 from web.openapi import JOBS, Api, answers
-from web.schemas import Accepted, PathSubmission, UploadSubmission, read_submission, status_url
+from web.schemas import Accepted, PathSubmission, SubmitHeaders, UploadSubmission, read_submission, status_url
 from web.services import services
+from workers.client import is_undecided
 
 blueprint = Api("submit", __name__, abp_tags=[JOBS])
 
-HEAD_ROOM_BYTES = 64 << 20
-"""Room that must be left on the disk beside an upload; also what a form may be longer than its file."""
+FORM_BYTES = 1 << 20
+"""What a form may be longer than its file."""
+KEY_HEADER = "Idempotency-Key"
+MAX_KEY_LENGTH = 255
 
 MEDIA_TYPES: dict[str, type[BaseModel]] = {
     "multipart/form-data": UploadSubmission,
@@ -36,57 +51,85 @@ MEDIA_TYPES: dict[str, type[BaseModel]] = {
 @blueprint.post(
     "/api/jobs",
     body=MEDIA_TYPES,
+    headers=SubmitHeaders,
     answers=answers({202: Accepted}, 400, 404, 413, 415, 422, 429, 503, 507),
 )
 def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
-    """Submit a job: upload a video, or name one by an http(s) URL or in the server's media folder."""
+    """Submit a job: upload a video, or name one by an http(s) URL or in the server's media folder.
+
+    All that can be told before the body is read is told before: a client is not to send gigabytes for a refusal.
+    """
     kind, parameters = parse_options_header(request.content_type)
     if kind not in MEDIA_TYPES:
         raise UnsupportedMediaType("send multipart/form-data with a part `file`, or application/json with a `source`")
-    _refuse_without_redis()
-    status = _take_path() if kind == "application/json" else _take_upload(parameters.get("boundary", ""))
+    digest = _key_digest()
+    if kind == "multipart/form-data":
+        _refuse_oversize()
+    if services().client.has_room(owner=doors.owner(), digest=digest):
+        refuse_low_disk(request.content_length or 0, "file" if kind == "multipart/form-data" else "source")
+    status = _take_path(digest) if kind == "application/json" else _take_upload(parameters.get("boundary", ""), digest)
     url = status_url(status.id)
     return {"id": status.id, "status_url": url}, 202, {"Location": url}
 
 
-def _refuse_without_redis() -> None:
-    """Tell the client before it sends gigabytes. The watch may be just starting: then Redis is asked."""
-    if not services().watch.is_up:
-        services().client.health()
+def _key_digest() -> str:
+    """What stands for the client's key and its owner; empty without one. Raises: InvalidRequest."""
+    key = request.headers.get(KEY_HEADER)
+    if key is None:
+        return ""
+    if not 0 < len(key) <= MAX_KEY_LENGTH:
+        hint = "a new random UUID for each new submission is best"
+        raise InvalidRequest(f"the key has 1 to {MAX_KEY_LENGTH} characters", {"field": KEY_HEADER, "hint": hint})
+    return _hash([doors.owner(), key])
 
 
-def _take_path() -> JobStatus:
+def _refuse_oversize() -> None:
+    """Go by the length that the client announces, where it does."""
+    max_bytes = services().settings.max_upload_mb << 20
+    if (request.content_length or 0) > max_bytes + FORM_BYTES:
+        raise too_large(max_bytes)
+
+
+def refuse_low_disk(n_bytes: int, field: str | None = None) -> None:
+    """Refuse what would leave less room in the store than the settings keep free. Raises: StorageFull."""
+    free = services().store.free_bytes()
+    if free is not None and free - n_bytes < services().settings.min_free_mb << 20:
+        raise no_room(field)
+
+
+def _take_path(digest: str) -> JobStatus:
     text = request.stream.read(MAX_TEXT_BYTES + 1)
     if len(text) > MAX_TEXT_BYTES:
         raise RequestError("the body is too long")
     submission = read_submission(text)
     _check_options(submission.options)
     if is_url(submission.source):
-        return _take_url(submission)
+        return _take_url(submission, digest)
     source = find_in_library(submission, services().settings.media_root)
     services().sniffer.refuse_unfit(Path(source.path), "source")
-    return _post(submission.options, lambda _: source)
+    return _post(submission.options, _key(digest, source.path, submission.options), lambda _: source)
 
 
-def _take_url(submission: PathSubmission) -> JobStatus:
+def _take_url(submission: PathSubmission, digest: str) -> JobStatus:
     """Take what can be told of a URL at once; a worker fetches it and sees the rest."""
     target = services().outbound.check(submission.source, "source")
 
     def source(job_id: str) -> SourceRef:
         return UrlSource(url=str(target.url), key=upload_key(job_id, suffix_of(target.name)), name=target.name)
 
-    return _post(submission.options, source)
+    return _post(submission.options, _key(digest, str(target.url), submission.options), source)
 
 
-def _take_upload(boundary: str) -> JobStatus:
+def _take_upload(boundary: str, digest: str) -> JobStatus:
     if not boundary:
         raise RequestError("the multipart body names no boundary")
     store = services().store
     max_bytes = services().settings.max_upload_mb << 20
-    _refuse_oversize(max_bytes)
+    terms = Terms(max_bytes, lambda n: refuse_low_disk(n, "file"), is_hashed=bool(digest))
     with ExitStack() as stack:
         path = stack.enter_context(staged(store.staging()))
-        form = read_form(request.stream, boundary, path, max_bytes, _check_options)
+        form = read_form(request.stream, boundary, path, terms, _check_options)
+        options = form.options or ClipOptions()
         services().sniffer.refuse_unfit(path, "file")
 
         def publish(job_id: str) -> SourceRef:
@@ -94,31 +137,36 @@ def _take_upload(boundary: str) -> JobStatus:
             store.put_file(key, path)
             return Upload(key=key, name=form.name or "upload")
 
-        return _post(form.options or ClipOptions(), publish)
+        return _post(options, _key(digest, form.sha256, options), publish)
 
 
 def _check_options(options: ClipOptions) -> None:
     check_callback(options, services().settings, services().outbound)
 
 
-def _refuse_oversize(max_bytes: int) -> None:
-    """Go by the length that the client announces, where it does."""
-    length = request.content_length or 0
-    if length > max_bytes + HEAD_ROOM_BYTES // 64:
-        raise too_large(max_bytes)
-    free = services().store.free_bytes()
-    if free is not None and free < length + HEAD_ROOM_BYTES:
-        raise StorageFull("no room left for the upload", {"field": "file", "hint": "try again later"})
+def _key(digest: str, source: str, options: ClipOptions) -> SubmissionKey | None:
+    """The client's key and what it stands for. source: the path, or the hash of the content; its name does not count."""
+    return SubmissionKey(digest=digest, body=_hash([source, options.to_dict()])) if digest else None
 
 
-def _post(options: ClipOptions, publish: Callable[[str], SourceRef]) -> JobStatus:
-    """Publish the source under a new job's id and post the job. Raises: QueueUnavailable, with nothing left behind."""
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _post(options: ClipOptions, key: SubmissionKey | None, publish: Callable[[str], SourceRef]) -> JobStatus:
+    """Publish the source under a new job's id and post the job; the status of the job that its key stands for already.
+
+    Raises: QueueUnavailable, with nothing left behind but what the key may still stand for.
+    """
     job_id = str(uuid4())
     try:
         request_ = ClipRequest(source=publish(job_id), options=options)
-        status = services().client.submit(job_id, request_, owner=doors.owner())
-    except TopClipError:
-        services().store.delete(job_folder(job_id))
+        status = services().client.submit(job_id, request_, owner=doors.owner(), key=key)
+    except TopClipError as err:
+        if not is_undecided(err):
+            services().store.delete(job_folder(job_id))
         raise
+    if status.id != job_id:
+        services().store.delete(job_folder(job_id))
     services().cache.remember(status)
     return status

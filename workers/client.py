@@ -5,6 +5,7 @@ second. Must not load media code or a task.
 """
 
 import contextlib
+import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,20 +27,26 @@ from topclip.errors import (
     UnknownJob,
 )
 from topclip.model.callback import CallbackLog
-from topclip.model.job import JobEvent, JobId, JobRecord, JobState, JobStatus, Stage
+from topclip.model.job import JobEvent, JobId, JobRecord, JobState, JobStatus, Stage, SubmissionKey
 from topclip.model.request import ClipRequest
 from topclip.storage.base import ArtifactStore, cancelled_key, job_folder, record_key
 from workers import health, keys
 from workers.backend import result_meta, revoked_meta
 from workers.callbacks import read_log
 from workers.drive import publish, tell_revoked
-from workers.links import WEB, make_app, redis_client, redis_now
+from workers.links import WEB, make_app, redis_client
 from workers.restore import record_of
 from workers.scripts import Scripts
 from workers.status import read_status, status_of
 from workers.watch import Watch
 
+log = logging.getLogger(__name__)
+
 RETRY_AFTER_S = 2
+PUBLISH_FAULTS = (OperationalError, RedisError, OSError)
+FULL_RETRY_AFTER_S = 30
+INTENT_S = 24 * 3600
+"""Files of a submission that died are told from those of a job that Redis lost for so long."""
 
 
 @dataclass(frozen=True)
@@ -70,23 +77,42 @@ class JobClient:
         """A Watch, not yet started."""
         return Watch(self._settings, on_event, on_gap)
 
-    def submit(self, job_id: JobId, request: ClipRequest, *, owner: str = "") -> JobStatus:
-        """Write the job's record, then publish its first task.
+    def has_room(self, *, owner: str = "", digest: str = "") -> bool:
+        """Ask before a source is sent: True for a new submission, False if there is a job of that key already.
 
-        Raises: QueueFull if as many jobs as may wait do so, QueueUnavailable, StorageError; with nothing left behind: where
-        Redis went away in between, the reconciler clears the record of a job whose file is not in the store.
+        Raises: QueueFull, QueueUnavailable.
         """
         with self._reaching():
-            now = redis_now(self._redis)
-        record = self._record(job_id, request, owner, now)
+            verdict = self._scripts("room", "", owner, digest, *self._bounds)
+        self._refuse_full(verdict)
+        return bool(verdict == "OK")
+
+    def submit(
+        self, job_id: JobId, request: ClipRequest, *, owner: str = "", key: SubmissionKey | None = None
+    ) -> JobStatus:
+        """Write the job's record, then publish its first task. A job that was submitted with the same key and body stands
+        for this one: its status comes back, and nothing is written.
+
+        Raises: QueueFull if as many jobs as may wait do so, InvalidRequest if the key came with another body before,
+        QueueUnavailable, StorageError; with nothing left behind: where Redis went away in between, the reconciler clears the
+        record of a job whose file is not in the store. But where `is_undecided(err)`, files must stay: a repeated submission
+        may have been told of the job. The reconciler starts it, or clears it away if it is none.
+        """
+        digest, body = (key.digest, key.body) if key else ("", "")
+        with self._reaching():
+            verdict, now = self._scripts("intend", job_id, owner, digest, body, *self._bounds, INTENT_S)
+        if repeated := self._repeated(verdict):
+            return repeated
+        record = self._record(job_id, request, owner, float(now)).model_copy(update={"key": key})
         if not self._store.put_bytes(record_key(job_id), record.model_dump_json().encode()):
             raise JobConflict(f"job {job_id} exists already")
         try:
-            self._write_and_publish(record, now)
-        except TopClipError:
-            self._store.delete(record_key(job_id))
+            repeated = self._write_and_publish(record)
+        except TopClipError as err:
+            if not is_undecided(err):
+                self._store.delete(record_key(job_id))
             raise
-        return queued_status(record, revision=1)
+        return repeated or queued_status(record, revision=1)
 
     def read(self, job_id: JobId) -> JobStatus:
         """The job's status from Redis. Raises: UnknownJob, JobExpired, QueueUnavailable."""
@@ -131,9 +157,35 @@ class JobClient:
         self._store.put_bytes(cancelled_key(job_id), b"")
         status = self.read(job_id)
         if status.state is JobState.CANCELLED:  # no task is left to say so
-            with contextlib.suppress(OperationalError, RedisError, OSError):
+            with contextlib.suppress(*PUBLISH_FAULTS):
                 tell_revoked(self._app, job_id)
         return status
+
+    def retry(self, job_id: JobId) -> JobStatus:
+        """Start a job again that failed, was cancelled or lacks clips, under its own id and expiry; what was made is kept.
+
+        Raises: UnknownJob, JobExpired, JobConflict if it has not ended or lacks nothing, QueueFull, QueueUnavailable,
+        StorageError.
+        """
+        with self._reaching():
+            epoch = int(self._redis.hget(f"{self._prefix}job:{job_id}", "epoch") or 0)
+        if epoch and not self._store.exists(record_key(job_id)):
+            raise JobConflict(f"the files of job {job_id} are gone from the store", {"hint": "Submit it again."})
+        meta = result_meta(job_id, epoch + 1, JobState.QUEUED, {})
+        with self._reaching():
+            verdict = self._scripts("retry", job_id, epoch, meta, Stage.PROBE, *self._bounds)
+        if verdict == "BUSY":
+            raise JobConflict(
+                f"job {job_id} has not ended, or has all its clips", {"hint": "There is nothing to retry."}
+            )
+        self._refuse_full(verdict)
+        self._known(job_id, verdict)
+        self._store.delete(cancelled_key(job_id))
+        try:
+            publish(self._app, job_id, epoch + 1)
+        except PUBLISH_FAULTS as err:  # it waits in Redis: the reconciler publishes it
+            log.warning("job %s is to be started again, its task could not be published yet: %s", job_id, err)
+        return self.read(job_id)
 
     def delete(self, job_id: JobId) -> None:
         """Forget a finished job: results, index and files go, a tombstone stays.
@@ -164,25 +216,59 @@ class JobClient:
         expires_at = datetime.fromtimestamp(int(now) + self._settings.retention_s, UTC)
         return JobRecord(id=job_id, request=request, owner=owner, created_at=created_at, expires_at=expires_at)
 
-    def _write_and_publish(self, record: JobRecord, now: float) -> None:
-        """The record before the message, so that nobody who knows the id is told that there is no such job."""
-        meta = result_meta(record.id, 1, JobState.QUEUED, {})
-        with self._reaching():
+    def _write_and_publish(self, record: JobRecord) -> JobStatus | None:
+        """The record before the message, so that nobody who knows the id is told that there is no such job. Returns: the
+        status of the job that was submitted first, if another one with the same key was quicker."""
+        bound, owner_bound = self._bounds
+        key = record.key or SubmissionKey(digest="", body="")
+        with self._reaching(undecided=record.key is not None):
             verdict = self._scripts(
-                "submit", record.id, record.request.model_dump_json(), f"{now:.6f}", int(record.expires_at.timestamp()),
-                record.request.source.name, meta, Stage.PROBE, self._settings.max_queued_jobs, 1, record.owner,
+                "submit", record.id, record.request.model_dump_json(), f"{record.created_at.timestamp():.6f}",
+                int(record.expires_at.timestamp()), record.request.source.name,
+                result_meta(record.id, 1, JobState.QUEUED, {}), Stage.PROBE, bound, 1, record.owner,
+                owner_bound, key.digest, key.body, 1,
             )  # fmt: skip
-        if verdict == "FULL":
-            bound = self._settings.max_queued_jobs
-            raise QueueFull(f"{bound} jobs wait already", {"retry_after_s": 30, "hint": "Try again later."})
+        if repeated := self._repeated(verdict):
+            self._store.delete(record_key(record.id))
+            return repeated
         if verdict == "EXISTS":
             raise JobConflict(f"job {record.id} exists already")
+        if verdict == "LATE":
+            raise QueueUnavailable("the submission took too long", {"retry_after_s": RETRY_AFTER_S})
+        self._publish(record)
+        return None
+
+    def _publish(self, record: JobRecord) -> None:
         try:
             publish(self._app, record.id, 1)
-        except (OperationalError, RedisError, OSError) as err:
-            with self._reaching():
-                self._scripts("withdraw", record.id, "1")
-            raise unavailable(err) from err
+        except PUBLISH_FAULTS as err:
+            with self._reaching(undecided=record.key is not None):
+                is_withdrawn = self._scripts("withdraw", record.id, "2" if record.key else "1")
+            if is_withdrawn:
+                raise unavailable(err) from err
+            log.warning("job %s was told to a repeated submission; the reconciler publishes it: %s", record.id, err)
+
+    def _repeated(self, verdict: str) -> JobStatus | None:
+        """The status of the job that a key stands for. Raises: QueueFull, InvalidRequest."""
+        self._refuse_full(verdict)
+        if verdict == "OTHER":
+            raise InvalidRequest(
+                "the key was sent before, with another source or other options",
+                {"field": "Idempotency-Key", "hint": "Send a new key with each new submission."},
+            )
+        return self.read(verdict.removeprefix("SAME ")) if verdict.startswith("SAME ") else None
+
+    @property
+    def _bounds(self) -> tuple[int, int]:
+        """How many jobs may wait or run: in all, and of one owner."""
+        return self._settings.max_queued_jobs, self._settings.max_queued_jobs_per_owner
+
+    def _refuse_full(self, verdict: str) -> None:
+        if verdict not in ("FULL", "OWNER_FULL"):
+            return
+        bound, owner_bound = self._bounds
+        text = f"{bound} jobs wait already" if verdict == "FULL" else f"{owner_bound} jobs of this API key wait already"
+        raise QueueFull(text, {"retry_after_s": FULL_RETRY_AFTER_S, "hint": "Try again later."})
 
     def _status(self, job_id: JobId, reply: Any) -> JobStatus:
         self._missing(job_id, reply)
@@ -208,11 +294,13 @@ class JobClient:
             raise JobExpired(f"job {job_id} has expired or was deleted")
 
     @contextlib.contextmanager
-    def _reaching(self) -> Iterator[None]:
+    def _reaching(self, *, undecided: bool = False) -> Iterator[None]:
         try:
             yield
         except (RedisError, OSError) as err:
-            raise unavailable(err) from err
+            error = unavailable(err)
+            error.detail["undecided"] = undecided
+            raise error from err
 
 
 def queued_status(record: JobRecord, *, revision: int) -> JobStatus:
@@ -226,6 +314,11 @@ def queued_status(record: JobRecord, *, revision: int) -> JobStatus:
     }
     times = {"created_at": str(record.created_at.timestamp()), "expires_at": str(record.expires_at.timestamp())}
     return status_of(record.id, {**fields, **times, "state": JobState.QUEUED}, None, [], -1)
+
+
+def is_undecided(err: TopClipError) -> bool:
+    """Whether Redis went away before it said whether it has the job that was submitted."""
+    return bool(err.detail.get("undecided"))
 
 
 def unavailable(err: Exception) -> QueueUnavailable:
@@ -246,4 +339,4 @@ def _cursor(text: str) -> float:
     return found
 
 
-__all__ = ["JobClient", "JobPage", "Watch", "unavailable"]
+__all__ = ["JobClient", "JobPage", "Watch", "is_undecided", "unavailable"]

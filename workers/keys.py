@@ -14,6 +14,10 @@ celery-task-meta-<task id>   Celery's result of a task; the job's own under the 
 jobs, expiry      sorted sets of job ids by creation and by expiry
 state:<STATE>     sorted sets of job ids by creation
 analyses          sorted set: content hashes by the latest expiry of a job that used their analysis
+live:<owner>      sorted set: the owner's jobs that wait or run, by expiry; none for jobs without an owner
+idem:<digest>     "<id> <body>": the job that an owner's Idempotency-Key stands for, and the hash of what was submitted
+intent:<id>       when a submission began to write files; gone as soon as the job's record is here, so that files without a
+                  record are known to be of a submission that died, not of a job that Redis lost
 gone:<id>         a tombstone: the job existed and expired or was deleted
 workers           sorted set: node names by their last heartbeat; worker:<node> hash: what it says of itself
 lost              set: jobs that somebody found in the store and not in Redis

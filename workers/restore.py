@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 NO_BOUND = 10**9
 JUST_MADE_S = 5.0
+DEAD_AFTER_S = 30.0
+"""A submission takes a second from its first file to its record in Redis; one that is so old has died."""
 
 
 def find_lost(redis: Redis, prefix: str, store: ArtifactStore) -> list[str]:
@@ -58,28 +60,46 @@ def record_of(store: ArtifactStore, job_id: str) -> JobRecord | None:
         return None
 
 
+def _write(scripts: Scripts, record: JobRecord, epoch: int) -> bool:
+    """Write the record anew; False if it is there by now. A key that was used again since is left to the newer job."""
+    key = [record.key.digest, record.key.body] if record.key else ["", ""]
+    for digest, body in (key, ["", ""]):
+        verdict = scripts(
+            "submit", record.id, record.request.model_dump_json(), f"{record.created_at.timestamp():.6f}",
+            int(record.expires_at.timestamp()), record.request.source.name,
+            result_meta(record.id, epoch, JobState.QUEUED, {}), Stage.PROBE, NO_BOUND, epoch, record.owner,
+            NO_BOUND, digest, body,
+        )  # fmt: skip
+        if verdict in ("OK", "EXISTS"):
+            return bool(verdict == "OK")
+    return False
+
+
+def _died_in_submission(scripts: Scripts, store: ArtifactStore, job_id: str) -> bool:
+    """Whether the files are those of a submission that has not, or not yet, become a job; of one that died they are removed."""
+    verdict = scripts("drop", job_id, DEAD_AFTER_S)
+    if verdict == "DROPPED":
+        log.info("files of job %s are cleared away: its submission died", job_id)
+        store.delete(job_folder(job_id))
+    return bool(verdict != "NONE")
+
+
 def _is_lost(redis: Redis, prefix: str, job_id: str) -> bool:
     return not redis.exists(f"{prefix}job:{job_id}") and not redis.exists(f"{prefix}gone:{job_id}")
 
 
 def _bring_back(app: Celery, scripts: Scripts, store: ArtifactStore, job_id: str, now: float) -> bool:
     record = record_of(store, job_id)
-    if record is None:
+    if record is None or _died_in_submission(scripts, store, job_id):
         return False
     if record.expires_at.timestamp() <= now:
         log.info("files of job %s are cleared away: it has expired", job_id)
         store.delete(job_folder(job_id))
         return False
-    if (
-        now - record.created_at.timestamp() < JUST_MADE_S
-    ):  # its submission is under way: the file comes before the record
-        return False
+    # A submission that is under way has its file before its record.
     epoch = int(now)
-    scripts(
-        "submit", job_id, record.request.model_dump_json(), f"{record.created_at.timestamp():.6f}",
-        int(record.expires_at.timestamp()), record.request.source.name, result_meta(job_id, epoch, JobState.QUEUED, {}),
-        Stage.PROBE, NO_BOUND, epoch, record.owner,
-    )  # fmt: skip
+    if now - record.created_at.timestamp() < JUST_MADE_S or not _write(scripts, record, epoch):
+        return False
     if store.exists(cancelled_key(job_id)):
         scripts("cancel", job_id, revoked_meta(job_id, epoch))
         return True

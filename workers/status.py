@@ -63,7 +63,7 @@ def status_of(
         epoch=int(record["epoch"]),
         revision=int(record["revision"]),
         plan_key=doing.get("plan"),
-        manifest_key=result.get("manifest"),
+        manifest_key=result.get("manifest") or record.get("made"),
     )
 
 

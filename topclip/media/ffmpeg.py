@@ -47,9 +47,7 @@ def run_ffmpeg(
         _kill_group(process)
     if exit_code != 0:
         if NO_ROOM.encode() in tail:
-            raise StorageFull(
-                "no room left for a clip", {"hint": "Free some of the store's disk, and submit the job again."}
-            )
+            raise StorageFull("no room left for a clip", {"hint": "Free some of the store's disk, then retry the job."})
         raise EncodeError(
             f"ffmpeg failed: {_last_line(tail) or f'exit code {exit_code}'}", _detail(argv, tail, exit_code)
         )

@@ -39,6 +39,11 @@ class JobState(StrEnum):
         """Whether nothing happens to the job any more of its own accord."""
         return self not in (JobState.QUEUED, JobState.RUNNING, JobState.CANCELLING)
 
+    @property
+    def can_retry(self) -> bool:
+        """Whether something is missing that another attempt may make."""
+        return self in (JobState.PARTIAL, JobState.FAILED, JobState.CANCELLED)
+
 
 class JobError(Model):
     """Why a job failed."""
@@ -68,12 +73,20 @@ class Download(Model):
     total_bytes: int | None = Field(description="Null where the server does not say.")
 
 
+class SubmissionKey(Model):
+    """By what a submission that is sent again is known: hashes of owner and Idempotency-Key, and of source and options."""
+
+    digest: str
+    body: str
+
+
 class JobRecord(Model):
     """What is written of a job before its first message is published, in Redis and in the store."""
 
     id: JobId
     request: ClipRequest
     owner: str = Field("", description="Who submitted it; empty where nobody needs a key.")
+    key: SubmissionKey | None = Field(None, description="The Idempotency-Key that it came with.")
     created_at: datetime
     expires_at: datetime
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from topclip.errors import EncodeError, MediaError
+from topclip.errors import TopClipError, from_dict
 from topclip.model.clip import FailedClip, RenderedClip, RenderResult
 from topclip.model.manifest import Manifest, ManifestClip, ManifestFailure
 from topclip.model.request import ClipRequest
@@ -59,8 +59,6 @@ def _relative(key: str, job_id: str) -> str:
     return key.removeprefix(job_folder(job_id) + "/")
 
 
-def _as_error(failure: FailedClip, n_failed: int) -> MediaError:
-    kinds = {kind.code: kind for kind in MediaError.__subclasses__()}
+def _as_error(failure: FailedClip, n_failed: int) -> TopClipError:
     what = f"all {n_failed} clips failed; the first: {failure.message}" if n_failed > 1 else failure.message
-    detail = {} if failure.hint is None else {"hint": failure.hint}
-    return kinds.get(failure.code, EncodeError)(what, detail)
+    return from_dict({"code": failure.code, "message": what, "hint": failure.hint})
