@@ -31,6 +31,7 @@ COMMANDS = {
     "status": Entry("cli.remote", "status", "Show how far a job is."),
     "clips": Entry("cli.remote", "clips", "List or download a job's clips."),
     "cancel": Entry("cli.remote", "cancel", "Cancel a job."),
+    "retry": Entry("cli.remote", "retry", "Start a job again that failed, was cancelled or lacks clips."),
     "jobs": Entry("cli.remote", "jobs", "List the jobs, newest first."),
     "delete": Entry("cli.remote", "delete", "Delete a finished job with its clips."),
     "shots": Entry("cli.local", "shots", "Find the shot boundaries of a file; no server needed."),

@@ -1,18 +1,22 @@
 """The commands that talk to a TopClip server over HTTP. No media code, no Celery."""
 
 import json
+import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
+from uuid import uuid4
 
 import click
+import httpx
 
 from cli.fetch import fetch
 from cli.options import clip_options
 from cli.server import Server
 from cli.watch import follow, upload_bar, view_for
 from topclip.config import Settings
+from topclip.errors import QueueUnavailable, ServerUnreachable
 from topclip.model.base import JsonDict
 from topclip.model.job import JobState
 from topclip.model.request import ClipOptions
@@ -20,6 +24,8 @@ from topclip.model.request import ClipOptions
 EXIT_OF_STATE = {"SUCCEEDED": 0, "PARTIAL": 3, "FAILED": 1, "CANCELLED": 1, "EXPIRED": 1}
 """Of a job that goes on the exit code is 0: nothing is wrong with it yet."""
 WITH_CLIPS = ("SUCCEEDED", "PARTIAL")
+SUBMIT_PAUSES_S = (1.0, 2.0, 4.0, 8.0)
+"""Between the tries of a submission that broke off: a server that restarts is back by then."""
 OUT = click.Path(file_okay=False, path_type=Path)
 
 P = ParamSpec("P")
@@ -53,6 +59,7 @@ def with_server(command: Callable[..., R]) -> Callable[..., R]:
 @click.option("--callback-url", metavar="URL", help="Have the server tell this URL, signed, how the job ended.")
 @click.option("--watch", is_flag=True, help="Follow the job until it ends.")
 @click.option("--out", type=OUT, help="Follow the job, then download its clips and manifest into this folder.")
+@click.option("--idempotency-key", metavar="KEY", help="Submit once however often it is called; by default a new key.")
 @json_flag
 def submit(
     source: str,
@@ -62,23 +69,47 @@ def submit(
     callback_url: str | None,
     watch: bool,
     out: Path | None,
+    idempotency_key: str | None,
     as_json: bool,
 ) -> int:
     """Submit SOURCE and print the job's id.
 
-    SOURCE is a file here, which is uploaded; else a URL, or a path that the server finds in its media folder.
+    SOURCE is a file here, which is uploaded; else a URL, or a path that the server finds in its media folder. A submission
+    that breaks off is sent again with the same key, so that it becomes one job.
     """
     if callback_url:
         options = options.model_copy(update={"callback_url": callback_url})
-    job_id = str(_send(server, source, options, is_quiet=as_json)["id"])
+    key = idempotency_key or str(uuid4())
+    job_id = str(_patiently(lambda: _send(server, source, options, key, is_quiet=as_json))["id"])
     if not (watch or out):
         click.echo(json.dumps(server.status(job_id)) if as_json else job_id)
         return 0
+    return _to_the_end(server, job_id, out, as_json=as_json)
+
+
+def _to_the_end(server: Server, job_id: str, out: Path | None, *, as_json: bool) -> int:
+    """Follow a job and download what it made; its exit code."""
     click.echo(f"job {job_id}", err=True)
     status = _follow(server, job_id, as_json=as_json)
     if out and status["state"] in WITH_CLIPS:
         _fetch(server, job_id, out)
     return _exit_code(status)
+
+
+def _patiently(send: Callable[[], JsonDict]) -> JsonDict:
+    """Send, and again where that broke off or Redis is away. A server that was never there is not waited for.
+
+    Raises: the last error.
+    """
+    for n, pause_s in enumerate(SUBMIT_PAUSES_S):
+        try:
+            return send()
+        except (ServerUnreachable, QueueUnavailable) as err:
+            if n == 0 and isinstance(err.__cause__, httpx.ConnectError | httpx.InvalidURL):
+                raise
+            click.echo(f"{err.message}; trying again", err=True)
+        time.sleep(pause_s)
+    return send()
 
 
 @click.command()
@@ -130,6 +161,24 @@ def cancel(job_id: str, server: Server, as_json: bool) -> None:
 
 
 @click.command()
+@click.argument("job_id")
+@with_server
+@click.option("--watch", is_flag=True, help="Follow the job until it ends.")
+@click.option("--out", type=OUT, help="Follow the job, then download its clips and manifest into this folder.")
+@json_flag
+def retry(job_id: str, server: Server, *, watch: bool, out: Path | None, as_json: bool) -> int:
+    """Start the job JOB_ID again, which failed, was cancelled or lacks clips.
+
+    Only what is missing is made; the job's id stays, and the day until which it is kept.
+    """
+    document = server.retry(job_id)
+    if watch or out:
+        return _to_the_end(server, job_id, out, as_json=as_json)
+    click.echo(json.dumps(document) if as_json else str(document.get("state", "")).lower())
+    return 0
+
+
+@click.command()
 @with_server
 @click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True, help="Jobs to list.")
 @click.option("--state", type=click.Choice([s.value for s in JobState], case_sensitive=False), help="Only these.")
@@ -155,16 +204,17 @@ def delete(job_id: str, server: Server) -> None:
     click.echo("deleted", err=True)
 
 
-def _send(server: Server, source: str, options: ClipOptions, *, is_quiet: bool) -> JsonDict:
+def _send(server: Server, source: str, options: ClipOptions, key: str, *, is_quiet: bool) -> JsonDict:
     """Upload a file that is here; anything else is the server's to find."""
     wanted = options.model_dump(mode="json", exclude_unset=True)
     path = Path(source)
     if path.is_file():
         with path.open("rb") as stream, upload_bar(path.stat().st_size, is_quiet=is_quiet) as progress:
-            return server.submit_file(path.name, progress.wrap_file(stream, task_id=progress.task_ids[0]), wanted)
+            body = progress.wrap_file(stream, task_id=progress.task_ids[0])
+            return server.submit_file(path.name, body, wanted, key)
     if path.is_dir():
         raise click.UsageError(f"{source} is a folder; name a video")
-    return server.submit_source(source, wanted)
+    return server.submit_source(source, wanted, key)
 
 
 def _exit_code(status: JsonDict) -> int:

@@ -40,14 +40,16 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def submit_file(self, name: str, stream: IO[bytes], options: JsonDict) -> JsonDict:
-        """Upload a video, streamed; {"id", "status_url"}."""
+    def submit_file(self, name: str, stream: IO[bytes], options: JsonDict, key: str) -> JsonDict:
+        """Upload a video, streamed; {"id", "status_url"}. key: sent again with the same, it is answered with the same job."""
         parts = {"file": (name, stream, "application/octet-stream")}
-        return self._json("POST", "/api/jobs", data={"options": json.dumps(options)}, files=parts)
+        headers = {"Idempotency-Key": key}
+        return self._json("POST", "/api/jobs", data={"options": json.dumps(options)}, files=parts, headers=headers)
 
-    def submit_source(self, source: str, options: JsonDict) -> JsonDict:
-        """Name a source that the server can reach itself; {"id", "status_url"}."""
-        return self._json("POST", "/api/jobs", json={"source": source, "options": options})
+    def submit_source(self, source: str, options: JsonDict, key: str) -> JsonDict:
+        """Name a source that the server can reach itself; {"id", "status_url"}. key: as for `submit_file`."""
+        headers = {"Idempotency-Key": key}
+        return self._json("POST", "/api/jobs", json={"source": source, "options": options}, headers=headers)
 
     def status(self, job_id: str) -> JsonDict:
         """The job's status document."""
@@ -77,6 +79,10 @@ class Server:
     def cancel(self, job_id: str) -> JsonDict:
         """Ask for the job's end; its status."""
         return self._json("POST", f"/api/jobs/{job_id}/cancel")
+
+    def retry(self, job_id: str) -> JsonDict:
+        """Start an ended job again; its status."""
+        return self._json("POST", f"/api/jobs/{job_id}/retry")
 
     def delete(self, job_id: str) -> None:
         """Delete the job and all it made."""

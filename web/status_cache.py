@@ -89,8 +89,7 @@ class StatusCache:
         self._entries: LRUCache[JobId, _Entry] = LRUCache(max_entries)
         self._flights: dict[JobId, _Flight] = {}
         self._changed: dict[JobId, float] = {}
-        """Jobs to be read again that live, or may do so again, and since when (monotonic), oldest first; some may have been read
-        since."""
+        """Jobs to be read again that live, or may do so again, and since when (monotonic), oldest first; some were read."""
         self._lock = threading.Lock()
 
     def get(self, job_id: JobId) -> Reading:

@@ -4,10 +4,12 @@ should ever see.
 
 import http.client
 import json
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -173,6 +175,126 @@ def test_a_full_queue_is_429_and_leaves_nothing_behind(
     assert (full.status_code, full.json()["code"]) == (429, "QUEUE_FULL")
     assert int(full.headers["Retry-After"]) > 0
     assert [path.name for path in (settings.store_dir / "jobs").iterdir()] == [job]
+
+
+def _announce(web: WebContainer, n_bytes: int, kind: str = "multipart/form-data; boundary=b") -> tuple[int, Any]:
+    """The answer to a submission of which the head alone was sent."""
+    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=20)
+    connection.putrequest("POST", "/api/jobs")
+    connection.putheader("Content-Type", kind)
+    connection.putheader("Content-Length", str(n_bytes))
+    connection.endheaders()
+    answer = connection.getresponse()
+    found = answer.status, json.loads(answer.read())
+    connection.close()
+    return found
+
+
+def test_what_the_head_of_a_submission_tells_is_refused_before_its_body(
+    start_web: Callable[..., WebContainer], video: Path, settings: Settings, redis: RedisContainer
+) -> None:
+    free_mb = shutil.disk_usage(settings.data_dir.parent).free >> 20
+    roomy = start_web(max_queued_jobs=1, max_upload_mb=free_mb * 2, min_free_mb=free_mb // 2)
+    until(lambda: _is_fresh(roomy), 20)
+    for n_bytes, status, code in (
+        (free_mb * 3 << 20, 413, "SOURCE_TOO_LARGE"),
+        (free_mb * 3 // 4 << 20, 507, "STORAGE_FULL"),
+    ):
+        answer = _announce(roomy, n_bytes)
+        assert (answer[0], answer[1]["code"], answer[1]["field"]) == (status, code, "file")
+    low = start_web(min_free_mb=free_mb * 2)
+    until(lambda: _is_fresh(low), 20)
+    for kind, field in (("multipart/form-data; boundary=b", "file"), ("application/json", "source")):
+        answer = _announce(low, 1000, kind)
+        assert (answer[0], answer[1]["code"], answer[1]["field"]) == (507, "STORAGE_FULL", field)
+    job = roomy.submit(video).json()["id"]
+    keys = sorted(redis.client.keys("*"))
+    for _ in range(3):
+        status, problem = _announce(roomy, 1 << 30)
+        assert (status, problem["code"]) == (429, "QUEUE_FULL")
+    assert sorted(redis.client.keys("*")) == keys
+    assert [path.name for path in (settings.store_dir / "jobs").iterdir()] == [job]
+    assert list((settings.store_dir / ".staging").iterdir()) == []
+
+
+def _submit_keyed(web: WebContainer, video: Path, key: str, **options: Any) -> httpx.Response:
+    data = {"options": json.dumps(options)}
+    with video.open("rb") as file:
+        return httpx.post(
+            web.url + "/api/jobs", files={"file": file}, data=data, headers={"Idempotency-Key": key}, timeout=30
+        )
+
+
+def test_twenty_submissions_at_once_with_one_key_are_one_job(
+    web: WebContainer, redis: RedisContainer, video: Path, settings: Settings
+) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: _submit_keyed(web, video, "k"), range(20)))
+    taken = [a.json()["id"] for a in answers if a.status_code == 202]
+    assert len(taken) > 1
+    assert {a.status_code for a in answers} <= {202, 503}  # 503: Redis was slow on a busy machine
+    (job,) = set(taken)
+    assert redis.client.llen("topclip:control") == redis.client.zcard("topclip:jobs") == 1
+    assert _submit_keyed(web, video, "k").json()["id"] == job
+    other = _submit_keyed(web, video, "k", count=2)
+    assert (other.status_code, other.json()["field"]) == (422, "Idempotency-Key")
+    assert [path.name for path in (settings.store_dir / "jobs").iterdir()] == [job]
+
+
+def test_a_key_goes_on_after_the_web_process_was_killed_in_mid_upload(
+    web: WebContainer, video: Path, settings: Settings, redis: RedisContainer
+) -> None:
+    content = video.read_bytes() + b"x" * 600_000
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
+    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=20)
+    connection.putrequest("POST", "/api/jobs")
+    for name, value in (
+        ("Content-Type", "multipart/form-data; boundary=b"),
+        ("Content-Length", "5000000"),
+        ("Idempotency-Key", "k"),
+    ):
+        connection.putheader(name, value)
+    connection.endheaders(head + content)
+    until(lambda: any(path.stat().st_size for path in (settings.store_dir / ".staging").iterdir()), 10)
+    children = web.children()
+    web.kill()
+    for process in children:
+        process.kill()
+    connection.close()
+    web.restart()
+    until(lambda: _answers(web), 20, web.logs)
+    until(lambda: _submit_keyed(web, video, "k").status_code == 202, 20)
+    assert redis.client.zcard("topclip:jobs") == 1
+
+
+def test_a_retry_on_one_server_is_never_followed_by_the_older_attempt_on_another(
+    web: WebContainer, start_web: Callable[..., WebContainer], redis: RedisContainer, video: Path
+) -> None:
+    job = web.submit(video).json()["id"]
+    other = start_web()
+    httpx.post(f"{web.url}/api/jobs/{job}/cancel")
+    until(lambda: _status(other, job).json()["state"] == "CANCELLED", 5)
+    ended = _status(other, job)
+    assert ended.json()["links"]["retry"] == f"/api/jobs/{job}/retry"
+    answer = httpx.post(f"{web.url}/api/jobs/{job}/retry", timeout=20)
+    assert (answer.status_code, answer.json()["state"], answer.json()["epoch"]) == (202, "QUEUED", 2)
+    assert _status(web, job).json()["state"] == "QUEUED"
+    until(lambda: _status(other, job).json()["epoch"] == 2, 5)
+    assert _status(other, job).json()["state"] == "QUEUED"
+    assert _status(other, job).headers["ETag"] != ended.headers["ETag"]
+    held = other.get(f"/api/job-status/{job}?wait=5", headers={"If-None-Match": ended.headers["ETag"]})
+    assert (held.status_code, held.json()["epoch"]) == (200, 2)
+    last = {"Last-Event-ID": f"1-{ended.json()['revision']}"}
+    with httpx.stream("GET", f"{other.url}/api/jobs/{job}/events", headers=last, timeout=20) as stream:
+        lines = stream.iter_lines()
+        first = json.loads(next(line for line in lines if line.startswith("data:"))[5:])
+        httpx.post(f"{web.url}/api/jobs/{job}/cancel")
+        rest = [json.loads(line[5:]) for line in lines if line.startswith("data:")]
+    assert (first["state"], first["epoch"]) == ("QUEUED", 2)
+    assert [(d["state"], d["epoch"]) for d in rest][-1] == ("CANCELLED", 2)
+    assert {d["epoch"] for d in rest} == {2}
+    refused = httpx.post(f"{web.url}/api/jobs/{uuid4()}/retry", timeout=20)
+    assert refused.status_code == 404
 
 
 def test_a_cancel_on_one_server_reaches_a_stream_on_another(

@@ -173,3 +173,171 @@ def test_a_deleted_job_leaves_a_tombstone_and_tells(scripts: Scripts, job: str, 
     assert redis.keys("*") == [f"{P}gone:{job}"]
     assert scripts("read", job) == "EXPIRED"
     assert scripts("read", job.replace("1", "3")) == "UNKNOWN"
+
+
+KEYED = ("10", "digest", "body")
+"""What a submission has beside the usual: its owner's bound, and what its key and body are known by."""
+
+
+def submit(
+    scripts: Scripts, job: str, *more: str, owner: str = "", bound: int = 10, expires_at: int = 4_000_000_000
+) -> str:
+    meta = result_meta(job, 1, "QUEUED", {})
+    verdict: str = scripts(
+        "submit", job, '{"options": {}}', "1000.5", expires_at, "a", meta, "probe", bound, 1, owner, *more
+    )
+    return verdict
+
+
+def end(scripts: Scripts, job: str, state: str, result: dict[str, Any] | None = None, epoch: int = 1) -> None:
+    meta = result_meta(job, epoch, "FAILURE" if state == "FAILED" else "SUCCESS", result)
+    assert scripts("store", job, epoch, job, meta, state) == "OK"
+
+
+OTHER = JOB.replace("1", "2")
+THIRD = JOB.replace("1", "3")
+
+
+def test_a_key_stands_for_one_job_as_long_as_there_is_that_job(scripts: Scripts, redis: Any) -> None:
+    assert submit(scripts, JOB, *KEYED) == "OK"
+    assert scripts("room", "", "", "digest", 0, 0) == "KNOWN"
+    assert scripts("intend", OTHER, "", "digest", "body", 0, 0, 60)[0] == f"SAME {JOB}"
+    assert submit(scripts, OTHER, *KEYED, bound=1) == f"SAME {JOB}"
+    assert submit(scripts, OTHER, "10", "digest", "another body") == "OTHER"
+    assert not redis.exists(f"{P}job:{OTHER}", f"{P}intent:{OTHER}")
+    assert redis.ttl(f"{P}idem:digest") == redis.ttl(f"{P}job:{JOB}")
+    end(scripts, JOB, "FAILED")
+    assert submit(scripts, OTHER, *KEYED) == f"SAME {JOB}"
+    assert scripts("forget", JOB, 60, "0") == "OK"
+    assert submit(scripts, OTHER, *KEYED) == "OK"
+    assert redis.get(f"{P}idem:digest") == f"{OTHER} body"
+
+
+def test_a_key_whose_job_is_lost_is_free(scripts: Scripts, redis: Any) -> None:
+    submit(scripts, JOB, *KEYED)
+    redis.delete(f"{P}job:{JOB}")
+    assert submit(scripts, OTHER, *KEYED) == "OK"
+    scripts("forget", JOB, 60, "1")
+    assert redis.get(f"{P}idem:digest") == f"{OTHER} body"
+
+
+def test_a_submission_that_was_told_to_another_is_not_withdrawn(scripts: Scripts, redis: Any) -> None:
+    submit(scripts, JOB, *KEYED)
+    assert scripts("withdraw", JOB, "2") == 1
+    assert not redis.keys("*")
+    submit(scripts, JOB, *KEYED)
+    submit(scripts, OTHER, *KEYED)
+    assert scripts("withdraw", JOB, "2") == 0
+    assert scripts("withdraw", JOB, "1") == 1
+
+
+def test_a_submission_that_died_is_told_from_a_job_that_was_lost(scripts: Scripts, redis: Any) -> None:
+    intended = ("10", "", "", "1")
+    assert scripts("drop", JOB, 0) == "NONE"
+    assert scripts("intend", JOB, "", "", "", 10, 10, 60)[0] == "OK"
+    assert 0 < redis.ttl(f"{P}intent:{JOB}") <= 60
+    assert scripts("drop", JOB, 30) == "YOUNG"
+    assert scripts("drop", JOB, 0) == "DROPPED"
+    assert submit(scripts, JOB, *intended) == "LATE"
+    assert not redis.keys("*")
+    scripts("intend", JOB, "", "", "", 10, 10, 60)
+    assert submit(scripts, JOB, *intended) == "OK"
+    assert scripts("drop", JOB, 0) == "NONE"
+
+
+def test_an_owner_has_a_bound_of_its_own_that_ended_and_expired_jobs_do_not_count_in(
+    scripts: Scripts, redis: Any
+) -> None:
+    now = int(redis.time()[0])
+    assert submit(scripts, JOB, "2", owner="ann") == "OK"
+    assert submit(scripts, OTHER, "2", owner="ann") == "OK"
+    before = redis.keys("*")
+    assert submit(scripts, THIRD, "2", owner="ann") == "OWNER_FULL"
+    assert scripts("intend", THIRD, "ann", "", "", 10, 2, 60)[0] == "OWNER_FULL"
+    assert scripts("room", "", "ann", "", 10, 2) == "OWNER_FULL"
+    assert sorted(redis.keys("*")) == sorted(before)
+    assert scripts("room", "", "ben", "", 10, 2) == "OK"
+    assert scripts("room", "", "ben", "", 2, 2) == "FULL"
+    start(scripts, "probe")
+    assert scripts("room", "", "ann", "", 10, 2) == "OWNER_FULL"
+    end(scripts, JOB, "FAILED")
+    assert scripts("room", "", "ann", "", 10, 2) == "OK"
+    redis.zadd(f"{P}live:ann", {"expired": now - 1, THIRD: now + 60})
+    assert scripts("room", "", "ann", "", 10, 2) == "OWNER_FULL"
+    assert scripts("room", "", "ann", "", 10, 3) == "OK"
+    assert redis.zrange(f"{P}live:ann", 0, -1) == [THIRD, OTHER]
+    assert scripts("withdraw", OTHER, "1") == 1
+    assert redis.zrange(f"{P}live:ann", 0, -1) == [THIRD]
+
+
+def test_the_set_of_an_owners_live_jobs_goes_with_the_last_of_them(scripts: Scripts, redis: Any) -> None:
+    submit(scripts, JOB, "9", owner="ann")
+    submit(scripts, OTHER, "9", owner="ann", expires_at=3_000_000_000)
+    until_s = redis.ttl(f"{P}live:ann") + int(redis.time()[0])
+    assert abs(until_s - 4_000_000_000) <= 1
+    for job in (JOB, OTHER):
+        scripts("cancel", job, revoked_meta(job, 1))
+    assert not redis.exists(f"{P}live:ann")
+
+
+def retry(scripts: Scripts, epoch: int = 1, bound: int = 10, owner_bound: int = 10) -> str:
+    meta = result_meta(JOB, epoch + 1, "QUEUED", {})
+    verdict: str = scripts("retry", JOB, epoch, meta, "probe", bound, owner_bound)
+    return verdict
+
+
+@pytest.mark.parametrize("ending", ["PARTIAL", "FAILED", "CANCELLED"])
+def test_an_ended_job_is_started_again_as_if_nothing_had_gone_wrong(scripts: Scripts, redis: Any, ending: str) -> None:
+    submit(scripts, JOB, "9", owner="ann")
+    start(scripts, "probe")
+    progress = result_meta(JOB, 1, "RUNNING", {"stage": "render", "tasks": [f"{JOB}.1.render/1"]})
+    scripts("advance", JOB, 1, "", "", "render", progress, "render/1")
+    scripts("store", JOB, 1, f"{JOB}.1.render/1", result_meta("x", 1, "SUCCESS", {}), "")
+    scripts("killed", JOB, 1, "render/1")
+    expiry = redis.ttl(f"{P}job:{JOB}")
+    if ending == "CANCELLED":
+        scripts("cancel", JOB, revoked_meta(JOB, 1))
+        for part in ("probe", "render/1"):
+            finish(scripts, part)
+    else:
+        end(scripts, JOB, ending, {"manifest": "jobs/a/manifest-a.json"})
+    assert redis.hget(f"{P}job:{JOB}", "state") == ending
+    revision = int(redis.hget(f"{P}job:{JOB}", "revision"))
+
+    assert retry(scripts) == "OK"
+    record = redis.hgetall(f"{P}job:{JOB}")
+    assert (record["epoch"], record["attempts"], record["cancel"]) == ("2", "2", "0")
+    assert int(record["revision"]) > revision
+    assert not {"stage", "started_at", "finished_at", "last"} & set(record)
+    assert state_of(redis) == ("QUEUED", "QUEUED")
+    assert redis.hgetall(f"{P}job:{JOB}:parts") == {"probe": "published"}
+    left = set(redis.keys(f"*{JOB}*"))
+    assert left == {f"{P}job:{JOB}", f"{P}job:{JOB}:parts", f"{P}celery-task-meta-{JOB}"}
+    assert all(0 < redis.ttl(key) <= expiry for key in left)
+    assert redis.zrange(f"{P}state:{ending}", 0, -1) == []
+    assert redis.zrange(f"{P}live:ann", 0, -1) == [JOB]
+
+    assert start(scripts, "probe", epoch=1) == "OLD"
+    assert start(scripts, "probe", epoch=2) == "OK"
+    assert retry(scripts, epoch=2) == "BUSY"
+
+
+def test_only_an_ended_job_that_lacks_something_is_started_again(scripts: Scripts, redis: Any) -> None:
+    assert retry(scripts) == "UNKNOWN"
+    submit(scripts, JOB)
+    assert retry(scripts) == "BUSY"
+    start(scripts, "probe")
+    assert retry(scripts) == "BUSY"
+    scripts("cancel", JOB, revoked_meta(JOB, 1))
+    assert state_of(redis)[0] == "CANCELLING"
+    assert retry(scripts) == "BUSY"
+    finish(scripts, "probe")
+    assert retry(scripts, epoch=0) == "BUSY"  # somebody else has started it again meanwhile
+    assert retry(scripts, bound=0) == "FULL"
+    assert state_of(redis)[0] == "CANCELLED"
+    assert retry(scripts) == "OK"
+    start(scripts, "probe", epoch=2)
+    end(scripts, JOB, "SUCCEEDED", epoch=2)
+    assert retry(scripts, epoch=2) == "BUSY"
+    scripts("forget", JOB, 60, "0")
+    assert retry(scripts, epoch=2) == "EXPIRED"

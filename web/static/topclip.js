@@ -138,7 +138,11 @@ class JobCard {
       this.showActions(job);
       if (old && !this.isLive) say(`${job.name}: ${STATES[job.state]}`);
     }
-    if (job.links.manifest && !this.shown) this.showClips(job).catch((problem) => this.showFault(problem));
+    // The clips of an earlier attempt stay until the newer one has its own.
+    const attempt = this.isLive ? "live" : job.epoch;
+    if (job.links.manifest && (this.isLive ? !this.shown : this.shown !== attempt)) {
+      this.showClips(job, attempt).catch((problem) => this.showFault(problem));
+    }
   }
 
   showPace(job) {
@@ -167,6 +171,7 @@ class JobCard {
     }
     if (LIVE.has(job.state)) buttons.push(this.button("Cancel", "Cancel the job?", () => this.cancel(), job.state === "CANCELLING"));
     else buttons.push(this.button("Delete", "Delete it for good?", () => this.remove(), false));
+    if (job.links.retry) buttons.push(this.retryButton(job));
     const day = new Date(job.expires_at).toLocaleDateString("en", { day: "numeric", month: "long" });
     buttons.push(make("span", { className: "quiet fine" }, `Kept until ${day}`));
     this.actions.replaceChildren(...buttons);
@@ -192,6 +197,23 @@ class JobCard {
     return button;
   }
 
+  /** Nothing is lost by it, so it does not ask. */
+  retryButton(job) {
+    const text = job.state === "PARTIAL" ? "Retry missing clips" : "Retry";
+    const button = make("button", { type: "button", className: "plain small", ariaLabel: `${text}: ${job.name}` }, text);
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      try { await this.retry(); } catch (problem) { this.showFault(problem); button.disabled = false; }
+    });
+    return button;
+  }
+
+  async retry() {
+    this.show(await call(`/api/jobs/${this.job.id}/retry`, { method: "POST" }));
+    say(`${this.job.name} was started again`);
+    list.follow();
+  }
+
   async cancel() { this.show(await call(`/api/jobs/${this.job.id}/cancel`, { method: "POST" })); }
 
   async remove() {
@@ -200,14 +222,14 @@ class JobCard {
     say(`${this.job.name} was deleted`);
   }
 
-  async showClips(job) {
-    this.shown = true;
+  async showClips(job, attempt) {
+    this.shown = attempt;
     this.showActions(job);
     let manifest, plan;
     try {
       [manifest, plan] = await Promise.all([call(job.links.manifest), job.links.plan ? call(job.links.plan) : null]);
     } catch (problem) {
-      this.shown = false;
+      this.shown = undefined;
       throw problem;
     }
     const why = new Map((plan?.highlights ?? []).map((h) => [h.n, h]));
@@ -342,6 +364,12 @@ function banner(text) {
 
 const form = $("form");
 let upload = null;
+let key = null; // of the submission: sent again after a fault it becomes no second job
+
+/** A random key; `randomUUID` is there on secure pages alone. */
+function newKey() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((n) => n.toString(16).padStart(2, "0")).join("");
+}
 
 function fail(problem) {
   $("fault").hidden = false;
@@ -385,6 +413,7 @@ function send(file, o) {
   data.append("file", file);
   upload = new XMLHttpRequest();
   upload.open("POST", "/api/jobs");
+  upload.setRequestHeader("Idempotency-Key", (key ??= newKey()));
   upload.responseType = "json";
   upload.upload.addEventListener("progress", (event) => {
     $("upload-bar").value = event.loaded / event.total;
@@ -393,7 +422,7 @@ function send(file, o) {
   upload.upload.addEventListener("load", () => setText($("upload-text"), "Looking at the file"));
   upload.addEventListener("load", () => {
     if (upload.status === 401) location.reload();
-    if (upload.status === 202) { forget(); say("The job was submitted"); list.refresh(); }
+    if (upload.status === 202) { key = null; forget(); say("The job was submitted"); list.refresh(); }
     else fail(upload.response ?? { detail: `The server answered ${upload.status}.` });
   });
   upload.addEventListener("error", () => fail({ detail: "The upload broke off.", hint: "Is the server running?" }));
@@ -429,7 +458,7 @@ form.addEventListener("submit", (event) => {
   $("upload").hidden = false;
   send(file, o);
 });
-form.addEventListener("change", () => { calm(); showFile(); showFit(); });
+form.addEventListener("change", () => { key = null; calm(); showFile(); showFit(); });
 $("upload-stop").addEventListener("click", () => upload?.abort());
 $("more").addEventListener("click", () => { list.pages += 1; list.refresh(); });
 for (const kind of ["dragenter", "dragover"]) {
@@ -441,6 +470,7 @@ for (const kind of ["dragleave", "drop"]) {
 $("drop").addEventListener("drop", (event) => {
   event.preventDefault();
   if (event.dataTransfer.files.length) form.elements.file.files = event.dataTransfer.files;
+  key = null;
   calm();
   showFile();
 });
