@@ -175,9 +175,9 @@ class JobClient:
         with self._reaching():
             verdict = self._scripts("retry", job_id, epoch, meta, Stage.PROBE, *self._bounds)
         if verdict == "BUSY":
-            raise JobConflict(
-                f"job {job_id} has not ended, or has all its clips", {"hint": "There is nothing to retry."}
-            )
+            raise JobConflict(f"job {job_id} has not ended", {"hint": "Wait for its end, or cancel it first."})
+        if verdict == "DONE":
+            raise JobConflict(f"job {job_id} has all its clips; there is nothing to retry")
         self._refuse_full(verdict)
         self._known(job_id, verdict)
         self._store.delete(cancelled_key(job_id))

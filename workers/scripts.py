@@ -346,12 +346,13 @@ redis.call('HINCRBY', rec, 'attempts', 1)
 part(ARGV[4], 'published'); announce()
 return epoch
 """,
-    # epoch seen, meta, part, bound, owner's bound -> OK | BUSY | FULL | OWNER_FULL | EXPIRED | UNKNOWN: an ended job is started
-    # again by its client, as if nothing had gone wrong yet
+    # epoch seen, meta, part, bound, owner's bound -> OK | BUSY | DONE | FULL | OWNER_FULL | EXPIRED | UNKNOWN: an ended job is
+    # started again by its client for what it lacks, as if nothing had gone wrong yet
     "retry": """
 local state = get('state')
 if not state then return missing() end
-if not ({PARTIAL=1, FAILED=1, CANCELLED=1})[state] or get('epoch') ~= ARGV[3] then return 'BUSY' end
+if state == 'SUCCEEDED' then return 'DONE' end
+if not TERMINAL[state] or get('epoch') ~= ARGV[3] then return 'BUSY' end
 local v = room(get('owner') or '', ARGV[6], ARGV[7])
 if v ~= 'OK' then return v end
 local was = cjson.decode(redis.call('GET', P..'celery-task-meta-'..id) or '{}')

@@ -92,6 +92,25 @@ def test_a_video_goes_in_and_a_clip_plays(page: Page, video: Path, running: Runn
     assert running.get("/api/jobs").json()["jobs"] == []
 
 
+def test_a_cancelled_job_can_be_retried(page: Page, video: Path, running: Running) -> None:
+    worker = running.find(" worker ")
+    worker.suspend()  # so that the job stays where it is
+    card = _submit(page, video, "source")
+    card.get_by_text("Cancel", exact=True).click()
+    card.get_by_text("Cancel the job?").click()
+    expect(card.locator(".state")).to_have_text("Cancelled", timeout=10_000)
+    worker.resume()
+    card.get_by_text("Retry", exact=True).click()
+    expect(card.locator(".state")).to_have_text("Done", timeout=DONE_MS)
+    expect(card.get_by_text("Retry")).to_have_count(0)
+    expect(card.locator("video")).to_be_visible()
+    (job,) = running.get("/api/jobs").json()["jobs"]
+    assert (job["epoch"], job["state"]) == (2, "SUCCEEDED")
+    card.get_by_text("Delete").click()
+    card.get_by_text("Delete it for good?").click()
+    expect(page.locator("#empty")).to_be_visible(timeout=10_000)
+
+
 def test_faults_are_told_at_the_field_and_by_the_server(page: Page, tmp_path: Path) -> None:
     page.click("#go")
     expect(page.locator("#fault")).to_contain_text("Choose a video")

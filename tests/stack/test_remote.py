@@ -3,10 +3,13 @@
 import hashlib
 import itertools
 import json
+import socket
 import subprocess
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, ClassVar
 
 import pytest
 
@@ -106,6 +109,71 @@ def test_without_watch_it_prints_the_id_alone_and_the_job_can_be_cancelled(runni
     gone = topclip("status", new, server=running)
     assert gone.returncode == 1
     assert gone.stdout == ""
+
+
+def test_a_cancelled_job_is_retried_to_its_end(running: Running, video: Path, tmp_path: Path) -> None:
+    worker = running.find(" worker ")
+    worker.suspend()
+    try:
+        new = topclip("submit", video, *OPTIONS, server=running).stdout.strip()
+        assert topclip("cancel", new, server=running).stdout == "cancelled\n"
+        again = topclip("retry", new, server=running)
+        assert (again.returncode, again.stdout) == (0, "queued\n"), again.stderr
+        assert topclip("retry", new, server=running).returncode == 1
+        assert topclip("cancel", new, server=running).returncode == 0
+    finally:
+        worker.resume()
+    result = topclip("retry", new, "--out", tmp_path / "made", "--json", server=running)
+    assert result.returncode == 0, result.stderr
+    assert {json.loads(line)["epoch"] for line in result.stdout.splitlines()} == {3}
+    assert (tmp_path / "made/manifest.json").exists()
+    nothing = topclip("retry", new, server=running)
+    assert nothing.returncode == 1
+    assert "nothing to retry" in nothing.stderr
+
+
+def test_the_same_key_is_the_same_job_and_another_body_is_refused(running: Running, video: Path) -> None:
+    once, twice = (
+        topclip("submit", video, *OPTIONS, "--idempotency-key", "k", server=running).stdout.strip() for _ in range(2)
+    )
+    assert once == twice != ""
+    other = topclip("submit", video, "--count", "1", "--idempotency-key", "k", server=running)
+    assert (other.returncode, other.stdout) == (2, "")
+    assert "Idempotency-Key" in other.stderr
+
+
+class BreaksOff(BaseHTTPRequestHandler):
+    """A server that is killed in the middle of the first submission, and takes the second."""
+
+    keys: ClassVar[list[str | None]] = []
+
+    def do_POST(self) -> None:
+        self.keys.append(self.headers["Idempotency-Key"])
+        if len(self.keys) == 1:
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.dumps({"id": UNKNOWN, "status_url": "/"}).encode()
+        self.send_response(202)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_submission_that_breaks_off_is_sent_again_under_the_same_key(video: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BreaksOff) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        result = topclip("submit", video, "--url", f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+        thread.join()
+    assert (result.returncode, result.stdout) == (0, UNKNOWN + "\n"), result.stderr
+    assert len(BreaksOff.keys) == 2
+    assert len(set(BreaksOff.keys)) == 1
+    assert BreaksOff.keys[0]
 
 
 def test_what_is_not_media_is_refused_with_the_reason(running: Running, tmp_path: Path) -> None:

@@ -338,6 +338,6 @@ def test_only_an_ended_job_that_lacks_something_is_started_again(scripts: Script
     assert retry(scripts) == "OK"
     start(scripts, "probe", epoch=2)
     end(scripts, JOB, "SUCCEEDED", epoch=2)
-    assert retry(scripts, epoch=2) == "BUSY"
+    assert retry(scripts, epoch=2) == "DONE"
     scripts("forget", JOB, 60, "0")
     assert retry(scripts, epoch=2) == "EXPIRED"

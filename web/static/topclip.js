@@ -169,9 +169,9 @@ class JobCard {
     if (job.links.clips_zip) {
       buttons.push(make("a", { className: "button plain small", href: job.links.clips_zip, download: "" }, "Download all"));
     }
+    if (job.links.retry) buttons.push(this.retryButton(job));
     if (LIVE.has(job.state)) buttons.push(this.button("Cancel", "Cancel the job?", () => this.cancel(), job.state === "CANCELLING"));
     else buttons.push(this.button("Delete", "Delete it for good?", () => this.remove(), false));
-    if (job.links.retry) buttons.push(this.retryButton(job));
     const day = new Date(job.expires_at).toLocaleDateString("en", { day: "numeric", month: "long" });
     buttons.push(make("span", { className: "quiet fine" }, `Kept until ${day}`));
     this.actions.replaceChildren(...buttons);
