@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from tests.media import ffmpeg
-from topclip.errors import ConfigError, EncodeError, JobCancelled
+from topclip.errors import ConfigError, EncodeError, JobCancelled, StorageFull
 from topclip.media.ffmpeg import Progress, run_ffmpeg
 
 ENDLESS = ("-re", "-f", "lavfi", "-i", "testsrc2=s=64x64:r=25", "-f", "null", "-")
@@ -24,6 +24,12 @@ def test_it_reports_progress_in_seconds(tmp_path: Path) -> None:
     run_ffmpeg(ffmpeg(), ["-f", "lavfi", "-i", "testsrc2=s=64x64:d=3", str(tmp_path / "a.mp4")], seen.append)
     assert seen == sorted(seen)
     assert seen[-1] == pytest.approx(3, abs=0.2)
+
+
+def test_a_full_disk_is_told_by_name() -> None:
+    with pytest.raises(StorageFull) as caught:
+        run_ffmpeg(ffmpeg(), ["-f", "lavfi", "-i", "testsrc2=s=64x64:d=3", "-f", "mpegts", "/dev/full"], lambda _: None)
+    assert caught.value.hint
 
 
 def test_it_says_why_ffmpeg_failed(tmp_path: Path) -> None:

@@ -185,6 +185,43 @@ def test_cancel_answers_by_state(
     assert http.get(f"/api/job-status/{job}").json["state"] == after
 
 
+@pytest.mark.parametrize("state", list(JobState))
+def test_what_ended_without_all_it_was_to_make_is_retried(
+    http: FlaskClient, client: FakeClient, job: str, state: JobState
+) -> None:
+    client.change(job, state=state)
+    can = state in (JobState.PARTIAL, JobState.FAILED, JobState.CANCELLED)
+    assert ("retry" in http.get(f"/api/job-status/{job}").json["links"]) == can
+    answer = http.post(f"/api/jobs/{job}/retry")
+    if can:
+        assert (answer.status_code, answer.json["state"], answer.json["epoch"]) == (202, "QUEUED", 2)
+        assert http.get(f"/api/job-status/{job}").json["state"] == "QUEUED"
+    else:
+        assert (answer.status_code, answer.json["code"]) == (409, "JOB_CONFLICT")
+
+
+def test_a_retry_of_what_is_not_there_or_with_redis_away(http: FlaskClient, client: FakeClient, job: str) -> None:
+    assert http.post(f"/api/jobs/{uuid4()}/retry").status_code == 404
+    assert http.post("/api/jobs/no-id/retry").status_code == 404
+    client.change(job, state=JobState.FAILED)
+    client.go_away()
+    answer = http.post(f"/api/jobs/{job}/retry")
+    assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+    client.come_back()
+    http.delete(f"/api/jobs/{job}")
+    assert http.post(f"/api/jobs/{job}/retry").status_code == 410
+
+
+def test_clips_stay_while_the_missing_one_is_tried_again(http: FlaskClient, client: FakeClient, done: str) -> None:
+    client.change(done, state=JobState.RUNNING, epoch=2, clips=())
+    base = f"/api/jobs/{done}"
+    assert http.get(f"{base}/manifest").status_code == http.get(f"{base}/clips/1").status_code == 200
+    missing = http.get(f"{base}/clips/3")
+    assert (missing.status_code, missing.json["code"]) == (409, "NOT_READY")
+    client.change(done, state=JobState.PARTIAL)
+    assert http.get(f"{base}/clips/3").status_code == 404
+
+
 def test_cancel_and_delete_of_an_unknown_job_are_404(http: FlaskClient) -> None:
     assert http.post(f"/api/jobs/{uuid4()}/cancel").status_code == 404
     assert http.delete(f"/api/jobs/{uuid4()}").status_code == 404

@@ -188,6 +188,20 @@ def test_a_live_job_that_changed_is_named_once_a_second(cache: StatusCache, redi
     assert not cache.has_changed
 
 
+def test_an_ended_job_that_was_started_again_is_named_too(cache: StatusCache, redis: Redis, clock: ManualClock) -> None:
+    redis.status = make_status(JOB, state=JobState.PARTIAL, revision=9, expires_at=FAR)
+    cache.get(JOB)
+    clock.pass_(LIVE_S)
+    cache.on_event(JobEvent(id=JOB, epoch=1, revision=10))
+    assert cache.changed(10) == []
+    cache.on_event(JobEvent(id=JOB, epoch=2, revision=11))
+    assert cache.changed(10) == [JOB]
+    redis.status = make_status(JOB, state=JobState.QUEUED, epoch=2, revision=11, expires_at=FAR)
+    assert cache.get(JOB).status.state is JobState.QUEUED
+    cache.remember(make_status(JOB, state=JobState.PARTIAL, revision=12, expires_at=FAR))  # of the older attempt
+    assert cache.get(JOB).status.epoch == 2
+
+
 def test_a_job_that_was_submitted_is_read_once_more(cache: StatusCache, redis: Redis, clock: ManualClock) -> None:
     cache.remember(redis.status)
     clock.pass_(LIVE_S)

@@ -321,7 +321,8 @@ def test_a_disk_that_gets_low_while_an_upload_comes_is_507_and_leaves_nothing(
     monkeypatch.setattr("web.intake.SYNC_BYTES", 100_000)
     rooms = iter([1 << 40, 1 << 40])
     monkeypatch.setattr(store, "free_bytes", lambda: next(rooms, 0))
-    answer = http.post("/api/jobs", data=form(b"x" * 900_000))
+    body = _body(('name="file"; filename="a.mp4"', b"x" * 900_000))
+    answer = http.post("/api/jobs", data=body, content_type=BOUNDARY)
     assert (answer.status_code, answer.json["code"], answer.json["field"]) == (507, "STORAGE_FULL", "file")
     assert files() == []
 
