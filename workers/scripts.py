@@ -13,6 +13,7 @@ from typing import Any, Final
 from redis import Redis
 
 from workers.callback_scripts import CALLBACKS
+from workers.submission_scripts import SUBMISSIONS
 
 PRELUDE = """
 local P, id = ARGV[1], ARGV[2]
@@ -67,25 +68,6 @@ local function count(state)  -- the job among its owner's live ones; what expire
   if TERMINAL[state] then redis.call('ZREM', live, id) return end
   redis.call('ZADD', live, get('expires_at'), id)
   redis.call('EXPIREAT', live, redis.call('ZRANGE', live, -1, -1, 'WITHSCORES')[2])
-end
-local function room(owner, bound, owner_bound)
-  local live = 0
-  for _, s in ipairs({'QUEUED', 'RUNNING', 'CANCELLING'}) do live = live + redis.call('ZCARD', P..'state:'..s) end
-  if live >= tonumber(bound) then return 'FULL' end
-  if owner == '' then return 'OK' end
-  redis.call('ZREMRANGEBYSCORE', P..'live:'..owner, 0, now())
-  return redis.call('ZCARD', P..'live:'..owner) >= tonumber(owner_bound) and 'OWNER_FULL' or 'OK'
-end
-local function known(digest)  -- the job that a key stands for, and the body it came with
-  local job, body = string.match(digest ~= '' and redis.call('GET', P..'idem:'..digest) or '', '^(%S+) (%S+)$')
-  if job and redis.call('EXISTS', P..'job:'..job) == 1 then return job, body end
-end
-local function same(digest, body)
-  local job, was = known(digest)
-  if not job then return end
-  if was ~= body then return 'OTHER' end
-  redis.call('HSET', P..'job:'..job, 'told', 1)
-  return 'SAME '..job
 end
 local function drop_joins(epoch)
   for _, stage in ipairs({'analyse', 'render'}) do
@@ -175,51 +157,6 @@ end
 """
 
 BODIES: Final = CALLBACKS | {
-    # owner, digest or '', bound, owner's bound -> OK | KNOWN | FULL | OWNER_FULL: is a submission worth sending?
-    "room": """
-if known(ARGV[4]) then return 'KNOWN' end
-return room(ARGV[3], ARGV[5], ARGV[6])
-""",
-    # owner, digest or '', body, bound, owner's bound, seconds to keep it -> {OK | SAME <id> | OTHER | FULL | OWNER_FULL, time}:
-    # a submission is about to write files
-    "intend": """
-local v = same(ARGV[4], ARGV[5]) or room(ARGV[3], ARGV[6], ARGV[7])
-if v == 'OK' then redis.call('SET', P..'intent:'..id, now(), 'EX', ARGV[8]) end
-return {v, now()}
-""",
-    # age in s -> NONE | YOUNG | DROPPED: whether files without a record are of a submission that died; dropped, it cannot go on
-    "drop": """
-local since = redis.call('GET', P..'intent:'..id)
-if not since then return 'NONE' end
-if tonumber(now()) - tonumber(since) < tonumber(ARGV[3]) then return 'YOUNG' end
-redis.call('DEL', P..'intent:'..id)
-return 'DROPPED'
-""",
-    # request, created_at, expires_at, name, meta, part, bound, epoch, owner[, owner's bound, digest or '', body, 1 if it was
-    # intended] -> OK | EXISTS | SAME <id> | OTHER | FULL | OWNER_FULL | LATE (dropped meanwhile)
-    "submit": """
-if redis.call('EXISTS', rec) == 1 then return 'EXISTS' end
-local digest, body = ARGV[13] or '', ARGV[14] or ''
-local v = same(digest, body) or room(ARGV[11], ARGV[9], ARGV[12] or ARGV[9])
-if v ~= 'OK' then return v end
-if redis.call('DEL', P..'intent:'..id) == 0 and ARGV[15] == '1' then return 'LATE' end
-redis.call('HSET', rec, 'request', ARGV[3], 'created_at', ARGV[4], 'expires_at', ARGV[5], 'name', ARGV[6],
-  'epoch', ARGV[10], 'owner', ARGV[11], 'digest', digest, 'attempts', 1, 'revision', 0, 'cancel', 0)
-keep(rec)
-if digest ~= '' then redis.call('SET', P..'idem:'..digest, id..' '..body); keep(P..'idem:'..digest) end
-redis.call('ZADD', P..'jobs', ARGV[4], id); redis.call('ZADD', P..'expiry', ARGV[5], id)
-move('QUEUED'); write(id, ARGV[7]); part(ARGV[8], 'published'); announce()
-return 'OK'
-""",
-    # force -> 1 if the job is no more: takes back a submission that was refused. Force 0: only if it waits; 1: always;
-    # 2: unless a repeated submission was told of the job
-    "withdraw": """
-if get('state') ~= 'QUEUED' and ARGV[3] == '0' then return 0 end
-if get('told') and ARGV[3] == '2' then return 0 end
-local epoch, revision = tonumber(get('epoch') or 0), tonumber(get('revision') or 0) + 1
-forget_all(); say_deleted(epoch, revision)
-return 1
-""",
     # meta -> nothing: the job ends FAILED, whatever it was doing
     "fail": """
 if not get('state') or TERMINAL[get('state')] then return end
@@ -346,26 +283,6 @@ redis.call('HINCRBY', rec, 'attempts', 1)
 part(ARGV[4], 'published'); announce()
 return epoch
 """,
-    # epoch seen, meta, part, bound, owner's bound -> OK | BUSY | DONE | FULL | OWNER_FULL | EXPIRED | UNKNOWN: an ended job is
-    # started again by its client for what it lacks, as if nothing had gone wrong yet
-    "retry": """
-local state = get('state')
-if not state then return missing() end
-if state == 'SUCCEEDED' then return 'DONE' end
-if not TERMINAL[state] or get('epoch') ~= ARGV[3] then return 'BUSY' end
-local v = room(get('owner') or '', ARGV[6], ARGV[7])
-if v ~= 'OK' then return v end
-local was = cjson.decode(redis.call('GET', P..'celery-task-meta-'..id) or '{}')
-if state == 'PARTIAL' then redis.call('HSET', rec, 'made', was.result.manifest) end
-drop_results()
-redis.call('DEL', parts, rec..':kills', rec..':starts', rec..':pulses')
-redis.call('HINCRBY', rec, 'epoch', 1); redis.call('HINCRBY', rec, 'attempts', 1)
-redis.call('HSET', rec, 'cancel', 0)
-move('QUEUED'); write(id, ARGV[4]); part(ARGV[5], 'published')
-redis.call('HDEL', rec, 'stage', 'started_at', 'finished_at', 'last', 'download')
-announce()
-return 'OK'
-""",
     # tombstone seconds, force -> OK | BUSY | EXPIRED | UNKNOWN: all of a job goes, a tombstone stays
     "forget": """
 local state = get('state')
@@ -401,7 +318,7 @@ class Scripts:
 
     def __init__(self, client: Redis, prefix: str) -> None:
         self._prefix = prefix
-        self._scripts = {name: client.register_script(PRELUDE + body) for name, body in BODIES.items()}
+        self._scripts = {name: client.register_script(PRELUDE + body) for name, body in (BODIES | SUBMISSIONS).items()}
 
     def __call__(self, name: str, job_id: str, *args: Any, client: Any = None) -> Any:
         """Run one script; `client` may be a pipeline."""
