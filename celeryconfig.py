@@ -38,6 +38,8 @@ worker_send_task_events = True  # for Flower
 task_send_sent_event = True
 result_extended = True  # name and arguments beside the result: Flower and people see what a task was
 worker_max_tasks_per_child = 200  # decoders leak a little; a fresh process now and then is cheap
-worker_soft_shutdown_timeout = 10.0  # SIGQUIT, or SIGTERM remapped: running tasks may end, the rest is handed back
+worker_soft_shutdown_timeout = (
+    0.0  # it would block the worker's loop: workers/leaving.py gives running tasks their time
+)
 worker_hijack_root_logger = False
 worker_redirect_stdouts = False

@@ -38,6 +38,7 @@ COMMANDS = {
     "plan": Entry("cli.local", "plan", "Show the highlights of a file and why; no server needed."),
     "cut": Entry("cli.local", "cut", "Cut one frame-exact clip out of a file; no server needed."),
     "clip": Entry("cli.local", "clip", "Do the whole flow in this process; no server needed."),
+    "drain": Entry("cli.drain", "drain", "Have workers end what they run and leave, for a deploy."),
     "doctor": Entry("cli.doctor", "doctor", "Check Redis, ffmpeg, disk, settings and workers."),
 }
 

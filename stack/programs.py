@@ -1,7 +1,6 @@
 """The command lines of the children: worker, web server, Flower, embedded Redis."""
 
 import secrets
-import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from topclip.config import Settings
 PYTHON = (sys.executable, "-P", "-m")  # -P: a folder named `web` in the working directory must not shadow ours
 FLOWER_CONF = Path(__file__).with_name("flowerconfig.py")
 REDIS_STOP_S = 30.0  # it writes its data on SIGTERM
-WORKER_STOP_S = 45.0  # longer than the worker's own soft shutdown, in which it hands back what it runs
+WORKER_STOP_S = 35.0  # beyond the time that its tasks have to end: it hands back what still runs
 WEB_STOP_S = 10.0
 FLOWER_STOP_S = 5.0
 
@@ -27,14 +26,12 @@ def redis_program(server: RedisServer, settings: Settings) -> Program:
 
 
 def worker_program(settings: Settings, node: str) -> Program:
-    """One Celery worker. SIGQUIT is Celery's soft shutdown: a bounded wait, then the unfinished tasks go back to their
-    queue.
-    """
+    """One Celery worker."""
     # Media work takes every core it can get; the server, Redis and the person at the machine come first.
     argv = ["nice", "-n", "10", *PYTHON, "celery", "-A", "workers.app:app", "worker", "-n", node, "-O", "fair"]
     argv += ["--without-mingle", "--without-gossip", "-l", settings.log_level]
     env = settings.child_env(PYTHONUNBUFFERED="1")
-    return Program("worker", lambda: argv, env, stop_signal=signal.SIGQUIT, stop_s=WORKER_STOP_S)
+    return Program("worker", lambda: argv, env, stop_s=settings.drain_s + WORKER_STOP_S)
 
 
 def web_program(settings: Settings, listener: socket.socket) -> Program:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 
-import celeryconfig
 from topclip.config import Settings, variable
 from workers.names import QUEUES
 
@@ -60,8 +59,7 @@ def test_redis_keeps_what_it_is_given(services: dict[str, Any]) -> None:
 
 def test_a_worker_is_stopped_softly_and_given_the_time_for_it(services: dict[str, Any]) -> None:
     worker = services["worker"]
-    assert worker["environment"]["REMAP_SIGTERM"] == "SIGQUIT"
-    assert int(worker["stop_grace_period"].rstrip("s")) >= celeryconfig.worker_soft_shutdown_timeout + 15
+    assert int(worker["stop_grace_period"].split("s")[0]) >= Settings().drain_s + 15
 
 
 def test_every_service_is_watched(services: dict[str, Any]) -> None:

@@ -42,6 +42,12 @@ class Settings(BaseModel):
     store: str = Field("", description="Artifact store: a folder. Empty: `store` inside the data folder.")
     retention_days: float = Field(7.0, gt=0, le=3650, description="Days until a job, its results and files expire.")
     lease_s: float = Field(30.0, ge=2, le=3600, description="Seconds after which a dead worker's task is taken over.")
+    drain_s: float = Field(
+        10.0,
+        ge=0,
+        le=86_400,
+        description="Seconds that a worker which is told to stop lets its tasks end; then they go back.",
+    )
     concurrency: int = Field(0, ge=0, le=256, description="Tasks at once in one worker; 0: one for each core.")
     web_threads: int = Field(256, ge=8, le=4096, description="Threads of the web process.")
     max_streams: int = Field(192, ge=1, le=4096, description="Long-lived answers (SSE, `?wait=`) held at once.")

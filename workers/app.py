@@ -4,6 +4,7 @@ from topclip.config import Settings
 from workers import channel
 from workers.callbacks import Callbacks
 from workers.keeper import Keeper
+from workers.leaving import Leaving
 from workers.links import WORKER, make_app
 from workers.logs import configure
 from workers.reconciler import Reconciler
@@ -15,4 +16,4 @@ app = make_app(settings, WORKER)
 app.conf.include = [
     f"workers.tasks.{name}" for name in ("probe", "analyse", "select", "render", "finalise", "callback")
 ]
-app.steps["worker"].update({Keeper, Reconciler, Callbacks})
+app.steps["worker"].update({Keeper, Reconciler, Callbacks, Leaving})

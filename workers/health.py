@@ -37,7 +37,7 @@ def report(redis: Redis, prefix: str) -> dict[str, Any]:
         "queue_depth": sum(queues.values()),
         "queues": queues,
         "unacked": unacked,
-        "workers": workers(redis, prefix, nodes),
+        "workers": _workers(redis, prefix, nodes),
     }
 
 
@@ -67,8 +67,12 @@ def redis_facts(info: dict[str, Any]) -> dict[str, Any]:
     return facts | {"warnings": list(_warnings(facts))}
 
 
-def workers(redis: Redis, prefix: str, nodes: list[str]) -> list[dict[str, Any]]:
+def live_workers(redis: Redis, prefix: str) -> list[dict[str, Any]]:
     """The workers that were heard of in the last seconds. Raises: RedisError."""
+    return _workers(redis, prefix, redis.zrangebyscore(prefix + "workers", redis_now(redis) - 10, "+inf"))
+
+
+def _workers(redis: Redis, prefix: str, nodes: list[str]) -> list[dict[str, Any]]:
     with redis.pipeline(transaction=False) as pipe:
         for node in nodes:
             pipe.hgetall(f"{prefix}worker:{node}")

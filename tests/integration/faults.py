@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 from tests.nodes import RedisContainer, WorkerContainer
 from tests.waiting import until
 from topclip.model.job import Stage
+from topclip.storage.base import ArtifactStore
 from workers.client import JobClient
 
 P = "topclip:"
@@ -86,3 +87,8 @@ def alive(process: psutil.Process) -> bool:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def has_clips(store: ArtifactStore, job_id: str, n: int = 1) -> bool:
+    """Whether so many clips were published, and no more."""
+    return len([key for key in store.list(f"jobs/{job_id}/clips") if key.endswith(".mp4")]) == n

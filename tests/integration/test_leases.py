@@ -17,6 +17,7 @@ from tests.integration.faults import (
     containers,
     ffmpegs,
     frozen_ffmpeg,
+    has_clips,
     in_stage,
     nothing_unacknowledged,
     received,
@@ -46,11 +47,6 @@ time.time = lambda: _time() + 20
 @pytest.fixture
 def n_workers() -> int:
     return 2
-
-
-def has_clips(store: ArtifactStore, job_id: str, n: int = 1) -> bool:
-    """Whether so many clips were published, and no more."""
-    return len([key for key in store.list(f"jobs/{job_id}/clips") if key.endswith(".mp4")]) == n
 
 
 def renewed_at(redis: RedisContainer) -> float:

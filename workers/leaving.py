@@ -1,0 +1,91 @@
+"""How a worker leaves: it takes no more tasks, and what it runs ends, within a bound or however long that takes.
+
+SIGTERM, SIGQUIT and Ctrl-C give what runs `TOPCLIP_DRAIN_S` seconds; the rest then goes back to its queue at once.
+`topclip drain` waits for the end of all. Celery's own ways block the worker's loop meanwhile, so that a message that was just
+taken from its queue lies in the socket, known to nobody, and tasks that end are not acknowledged; or they wait for ever.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+from celery import bootsteps
+from celery.platforms import EX_OK
+from celery.worker import state as worker_state
+from celery.worker.control import control_command
+
+from topclip.config import Settings
+
+log = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
+LOOK_EVERY_S = 0.1
+
+
+class Leaving(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped here
+    """The place in the worker of what hears the signals."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **kwargs: Any) -> None:
+        super().__init__(worker, **kwargs)
+        self._window_s = Settings.from_env().drain_s
+        self._is_leaving = False
+        self._no_longer = threading.Event()
+        worker.leaving = self
+
+    def start(self, worker: Any) -> None:
+        """Hear the signals, in place of Celery's handlers."""
+        self._worker = worker
+        self._cold = signal.getsignal(signal.SIGQUIT)
+        for number in SIGNALS:
+            signal.signal(number, self._on_signal)
+
+    def leave(self, within_s: float | None) -> None:
+        """Take no more tasks, and end when those that run have ended; after so many seconds without those that have not."""
+        if not self._is_leaving:
+            self._is_leaving = True
+            bound = "" if within_s is None else f" within {within_s:g} s"
+            log.warning("leaving: no more tasks are taken; those that run may end%s", bound)
+            consumer = self._worker.consumer
+            for queue in list(consumer.app.amqp.queues.consume_from):
+                consumer.call_soon(consumer.cancel_task_queue, queue)
+        elif within_s is not None:  # asked once more, and less patiently
+            self._no_longer.set()
+            return
+        threading.Thread(target=self._wait, args=(within_s,), name="leaving", daemon=True).start()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._no_longer.is_set() and callable(self._cold):
+            self._cold(number, frame)  # Celery's cold shutdown: what still runs is stopped and handed back
+        else:
+            self.leave(self._window_s)
+
+    def _wait(self, within_s: float | None) -> None:
+        end = time.monotonic() + (float("inf") if within_s is None else within_s)
+        while _is_busy() and time.monotonic() < end and not self._no_longer.is_set():
+            time.sleep(LOOK_EVERY_S)
+        if _is_busy():
+            self._no_longer.set()
+            os.kill(os.getpid(), signal.SIGQUIT)
+        else:
+            worker_state.should_stop = EX_OK
+
+
+def _is_busy() -> bool:
+    """Whether a task runs or is about to; one that waits to be tried again does not count, it is handed back."""
+    with contextlib.suppress(RuntimeError):  # a weak set changed while it was looked through
+        return bool(set(worker_state.reserved_requests) - set(worker_state.scheduled_requests))
+    return True
+
+
+@control_command(name="leave")  # type: ignore[untyped-decorator]
+def leave(state: Any) -> dict[str, str]:
+    """Leave when all that runs has ended: what `topclip drain` broadcasts."""
+    state.consumer.controller.leaving.leave(None)
+    return {"ok": "leaving"}
