@@ -17,6 +17,7 @@ from cli.options import clip_options, seconds
 from topclip import run_local
 from topclip.config import Settings
 from topclip.media.binary import find_ffmpeg
+from topclip.media.limits import cap_memory, memory_limit
 from topclip.model.analysis import Analysis, Cut
 from topclip.model.base import JsonDict
 from topclip.model.job import Stage
@@ -141,6 +142,8 @@ def _request(file: Path, options: ClipOptions) -> ClipRequest:
 def _workplace(beside: Path | None = None) -> Iterator[StageContext]:
     """A context with a store of its own that is gone afterwards; on the disk of a folder, where one is given."""
     settings = Settings.from_env()
+    memory_bytes = memory_limit(settings.task_memory_mb)
+    cap_memory(memory_bytes)
     folder = Path(tempfile.mkdtemp(prefix=".topclip-", dir=beside))
     try:
         yield StageContext(
@@ -149,6 +152,7 @@ def _workplace(beside: Path | None = None) -> Iterator[StageContext]:
             ffmpeg=find_ffmpeg(settings.ffmpeg),
             max_duration_s=settings.max_duration_s,
             max_pixels=settings.max_pixels,
+            memory_bytes=memory_bytes,
             threads=settings.concurrency or len(os.sched_getaffinity(0)),
         )
     finally:

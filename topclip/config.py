@@ -21,6 +21,7 @@ from topclip.errors import ConfigError
 PREFIX = "TOPCLIP_"
 SECRET_MARK = "whsec_"
 UNPREFIXED = {"redis_url": "REDIS_URL"}
+LEAST_MEMORY_MB = 512
 SECRETS = ("redis_url", "api_keys", "secret_key", "webhook_secret")
 
 
@@ -54,6 +55,9 @@ class Settings(BaseModel):
     max_upload_mb: int = Field(20_480, ge=1, description="Largest upload in MiB.")
     max_duration_s: float = Field(43_200.0, gt=0, description="Longest source in seconds.")
     max_pixels: int = Field(8192 * 4320, ge=4096, description="Largest picture of a source, width times height.")
+    task_memory_mb: int = Field(
+        0, ge=0, description="Memory of one task, and of its ffmpeg, in MiB; 0: most of the machine's, 8192 at most."
+    )
     max_queued_jobs: int = Field(10_000, ge=1, description="Jobs that may wait or run at once.")
     max_queued_jobs_per_owner: int = Field(
         1000,
@@ -100,6 +104,13 @@ class Settings(BaseModel):
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:
             ipaddress.ip_network(text)  # its own words tell what is wrong
+        return value
+
+    @field_validator("task_memory_mb")
+    @classmethod
+    def _enough(cls, value: int) -> int:
+        if 0 < value < LEAST_MEMORY_MB:
+            raise ValueError(f"a task needs {LEAST_MEMORY_MB} MiB at least")
         return value
 
     @field_validator("redis_url")

@@ -146,8 +146,14 @@ class CheckFailed(MediaError):
     code = "CHECK_FAILED"
 
 
+class MediaLimit(MediaError):
+    """The source asks for more memory, time or room on disk than one task is given."""
+
+    code = "MEDIA_LIMIT"
+
+
 class Killed(MediaError):
-    """A task's process was killed (for memory, or by hand) more often than is tried."""
+    """The process of a task or its ffmpeg was killed (for memory, or by hand) more often than is tried."""
 
     code = "KILLED"
 

@@ -25,7 +25,9 @@ LOOKS_PER_CHILD = 500
 """A decoder that leaks a little is sent home in time."""
 CHILD = """
 import json, sys
+from topclip.media.limits import cap_memory, memory_limit
 from topclip.media.probe import verdict
+cap_memory(memory_limit(int(sys.argv[1])))
 print(json.dumps("ready"), flush=True)
 for line in sys.stdin:
     print(json.dumps(verdict(*json.loads(line))), flush=True)
@@ -39,6 +41,7 @@ class Sniffer:
 
     def __init__(self, settings: Settings) -> None:
         self._limits = (settings.max_duration_s, settings.max_pixels)
+        self._memory_mb = settings.task_memory_mb
         self._is_stopped = False
         self._places: queue.LifoQueue[_Child | None] = queue.LifoQueue()
         for _ in range(MAX_AT_ONCE):
@@ -46,7 +49,7 @@ class Sniffer:
 
     def start(self) -> None:
         """Have a child load; what comes before it is ready is taken without a look."""
-        self._places.put(self._places.get() or _Child())
+        self._places.put(self._places.get() or _Child(self._memory_mb))
 
     def stop(self) -> None:
         """Send the children home."""
@@ -67,7 +70,7 @@ class Sniffer:
         except queue.Empty:
             return
         try:
-            child = child or _Child()
+            child = child or _Child(self._memory_mb)
             verdict = child.look((str(path), *self._limits), end)
         finally:
             self._places.put(self._fit(child))
@@ -79,7 +82,7 @@ class Sniffer:
         if child is None or child.is_fit or self._is_stopped:
             return child
         try:
-            return _Child()
+            return _Child(self._memory_mb)
         except OSError:  # no process left: tried again at the next look
             return None
 
@@ -93,10 +96,10 @@ def _refusal(verdict: dict[str, str], field: str) -> RequestError:
 class _Child:
     """A process that has the media code loaded, and answers one line for each it is asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory_mb: int) -> None:
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
-            [sys.executable, "-c", CHILD], bufsize=0, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL
+            [sys.executable, "-c", CHILD, str(memory_mb)], bufsize=0, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL
         )
         self._said, self._is_ready, self._looks = b"", False, 0
         self._loaded_by = time.monotonic() + LOADING_S

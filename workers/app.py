@@ -1,7 +1,9 @@
 """The workers' Celery application: `celery -A workers.app worker`."""
 
+from celery.signals import worker_process_init
+
 from topclip.config import Settings
-from workers import channel
+from workers import channel, runtime
 from workers.callbacks import Callbacks
 from workers.keeper import Keeper
 from workers.leaving import Leaving
@@ -16,4 +18,9 @@ app = make_app(settings, WORKER)
 app.conf.include = [
     f"workers.tasks.{name}" for name in ("probe", "analyse", "select", "render", "finalise", "callback")
 ]
+<<<<<<< HEAD
 app.steps["worker"].update({Keeper, Reconciler, Callbacks, Leaving})
+=======
+worker_process_init.connect(runtime.limit_process)
+app.steps["worker"].update({Keeper, Reconciler, Callbacks})
+>>>>>>> 4dd26ca (Each ffmpeg and each decode has a limit of memory, time, room, pixels and streams; gaps of years in the sound are not filled)

@@ -2,12 +2,14 @@
 
 import os
 from functools import lru_cache
+from typing import Any
 
 from redis import Redis
 
 from topclip.config import Settings
 from topclip.errors import JobSuperseded
 from topclip.media.binary import find_ffmpeg
+from topclip.media.limits import cap_memory, memory_limit
 from topclip.model.request import ClipRequest
 from topclip.model.source import SourceInfo
 from topclip.outbound.http import Outbound
@@ -86,6 +88,11 @@ def keep_analysis(sha256: str) -> None:
     redis().zadd(settings().key_prefix + keys.ANALYSES, {sha256: until}, gt=True)
 
 
+def limit_process(**_: Any) -> None:
+    """Limit the memory of a process that runs tasks, when it starts: it decodes what strangers send."""
+    cap_memory(memory_limit(settings().task_memory_mb))
+
+
 def context(job_id: str, report: Report) -> StageContext:
     """The surroundings of one run of a stage. ffmpeg gets the cores that the other tasks of this worker leave."""
     return StageContext(
@@ -94,6 +101,7 @@ def context(job_id: str, report: Report) -> StageContext:
         ffmpeg=find_ffmpeg(settings().ffmpeg),
         max_duration_s=settings().max_duration_s,
         max_pixels=settings().max_pixels,
+        memory_bytes=memory_limit(settings().task_memory_mb),
         threads=max(1, (os.cpu_count() or 1) // concurrency()),
         report=report,
     )

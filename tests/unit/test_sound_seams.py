@@ -41,5 +41,5 @@ def loudness(path: Path, start_s: float, end_s: float) -> dict[float, float]:
     """Momentary loudness by the time at which its block begins."""
     info = probe(path)
     span = chunk_span(info, Chunk(index=1 if start_s else 0, start_s=start_s, end_s=end_s))
-    items = decode_span(path, info, span, Faults())
+    items = decode_span(path, info, span, Faults(), max_pixels=10_000_000)
     return {round(b.start_s, 1): b.momentary_lufs for b in items if isinstance(b, SoundBlock)}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from topclip.errors import CheckFailed, TopClipError
 from topclip.media.decode import THUMB_HEIGHT_PX, THUMB_WIDTH_PX
 from topclip.media.geometry import Size, plan_geometry
+from topclip.media.limits import within_memory
 from topclip.media.probe import open_media
 from topclip.media.sound import measure_file
 from topclip.model.clip import Check, ClipSpec
@@ -55,7 +56,7 @@ def look(path: Path, tick: Callable[[], None]) -> Found:
 
     tick(): called for each frame; may raise to stop. Raises: CheckFailed if it cannot be opened or has no picture.
     """
-    with _opened(path) as container:
+    with _opened(path) as container, within_memory("checking the clip"):
         if not container.streams.video:
             raise CheckFailed("the clip has no picture")
         context = container.streams.video[0].codec_context

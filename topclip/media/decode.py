@@ -19,6 +19,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from topclip.media.guard import PROBE_HEADROOM
+from topclip.media.limits import within_memory
 from topclip.media.packets import read_packets
 from topclip.media.probe import LEAP_S, RESTART_PACKETS, RESTARTING_FORMATS, open_media
 from topclip.media.seek import can_seek
@@ -33,6 +35,8 @@ LEADS_S = (2.0, 12.0, 75.0, float("inf"))
 SOUND_LEAD_S = 1.0
 """Sound before the range that fills the 400 ms window and settles the filters."""
 SOUND_AFTER_S = 0.4
+SOUND_END_S = 1
+"""Sound that begins so long after a span is not even looked at: no gap between damaged times is filled with years of silence."""
 
 Thumb = NDArray[np.uint8]
 
@@ -61,23 +65,27 @@ class Faults:
     n_corrupt: int = 0
     reasons: set[str] = field(default_factory=set)
     tick: Callable[[], None] = lambda: None
-    """Called for each packet, lead-in too; may raise to stop."""
+    """Called for each packet and each fault, lead-in too; may raise to stop."""
 
     def count(self, err: BaseException) -> None:
         """Note one packet that could not be decoded."""
         self.n_corrupt += 1
         if len(self.reasons) < 5:
             self.reasons.add(str(err))
+        self.tick()
 
 
-def decode_span(path: Path, info: SourceInfo, span: Span, faults: Faults) -> Iterator[Picture | SoundBlock]:
+def decode_span(
+    path: Path, info: SourceInfo, span: Span, faults: Faults, *, max_pixels: int
+) -> Iterator[Picture | SoundBlock]:
     """Decode a span. Pictures come in rising pts, sound blocks in time order, the two interleaved as in the file.
 
     Sound is yielded from up to SOUND_LEAD_S before the span to SOUND_AFTER_S behind it. faults: is filled on the way.
-    Raises: ProbeError, UnsupportedMedia if the file cannot be opened.
+    max_pixels: larger pictures count as damage: a frame may be of another size than the header says.
+    Raises: ProbeError, UnsupportedMedia if the file cannot be opened; MediaLimit.
     """
     for lead_s in LEADS_S:
-        with _Pass(path, info, span, faults) as run:
+        with _Pass(path, info, span, faults, max_pixels) as run, within_memory("decoding the source"):
             if run.begin(lead_s):
                 yield from run.items()
                 return
@@ -87,13 +95,14 @@ def decode_span(path: Path, info: SourceInfo, span: Span, faults: Faults) -> Ite
 class _Pass:
     """One attempt: opened, positioned, checked for enough lead-in, then read to the end of the span."""
 
-    def __init__(self, path: Path, info: SourceInfo, span: Span, faults: Faults) -> None:
-        self._container: InputContainer = open_media(path)
+    def __init__(self, path: Path, info: SourceInfo, span: Span, faults: Faults, max_pixels: int) -> None:
+        self._container: InputContainer = open_media(path, max_pixels * PROBE_HEADROOM)
+        self._max_pixels = max_pixels
         self._info, self._span, self._faults = info, span, faults
         self._video = self._container.streams[info.video.index]
         self._audio = None if info.audio is None else self._container.streams[info.audio.index]
         self._scaler = VideoReformatter()
-        self._meter = Meter(_sound_origin(info, span))
+        self._meter = Meter(_sound_origin(info, span), _sound_end(info, span))
         self._last_pts: int | None = None
         self._leap_ticks = round(LEAP_S / info.video.tick) if info.container in RESTARTING_FORMATS else None
         self._leapt: list[Picture] = []
@@ -114,7 +123,7 @@ class _Pass:
         """Seek and decode up to the first owned picture; False if too little came before it and more lead may help."""
         context = self._video.codec_context
         context.thread_count = 1
-        context.options = {"skip_loop_filter": "all"}
+        context.options = {"skip_loop_filter": "all", "max_pixels": str(self._max_pixels)}
         at_start = self._seek(lead_s)
         self._stream = self._decoded()
         for item in self._stream:
@@ -233,6 +242,13 @@ class _Pass:
     def _is_behind(self, start_s: float) -> bool:
         end = self._span.end_pts
         return end is not None and start_s > float(end * self._info.video.tick) + SOUND_AFTER_S
+
+
+def _sound_end(info: SourceInfo, span: Span) -> Fraction:
+    """Container time by which all sound that is asked for is over."""
+    first_s = info.video.start_pts * info.video.tick
+    end_s = first_s + Fraction(info.duration_s) if span.end_pts is None else span.end_pts * info.video.tick
+    return end_s + Fraction(SOUND_END_S)
 
 
 def _sound_origin(info: SourceInfo, span: Span) -> Fraction:

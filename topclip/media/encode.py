@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from topclip.media.geometry import Geometry, plan_geometry
-from topclip.media.guard import INPUT_ARGS, file_url
+from topclip.media.guard import file_url, input_args
+from topclip.media.limits import Allowance, work_s
 from topclip.media.probe import LEAP_S, RESTARTING_FORMATS
 from topclip.model.clip import ClipSpec
 from topclip.model.request import Fit, Quality
@@ -21,6 +22,8 @@ PEAK_LIMIT_DB = -1.5
 AUDIO_RATE_HZ = 48_000
 AUDIO_BITRATE = "160k"
 BLUR_SHRINK = 8
+LEAST_ROOM_BYTES = 64 << 20
+"""For sound and headers."""
 
 X264 = {
     Quality.DRAFT: ("superfast", "27"),
@@ -50,11 +53,21 @@ def limited_gain(gain_db: float) -> float:
     return round(min(MAX_GAIN_DB, max(-MAX_GAIN_DB, gain_db)), 2)
 
 
+def clip_allowance(info: SourceInfo, spec: ClipSpec, attempt: Attempt, memory_bytes: int | None) -> Allowance:
+    """What making the clip may use. Its file is never longer than its pictures would be without any compression."""
+    lead_s = spec.start_s if attempt.seek_lead_s is None else attempt.seek_lead_s
+    read_s, pixels = lead_s + spec.end_s - spec.start_s, info.video.width * info.video.height
+    canvas = plan_geometry(info.video, spec.aspect, spec.fit).canvas
+    raw_bytes = spec.frames * canvas.width * canvas.height * 3 // 2
+    n_frames = spec.frames + lead_s * float(info.video.rate)
+    return Allowance(memory_bytes, LEAST_ROOM_BYTES + raw_bytes, work_s(read_s, n_frames * pixels))
+
+
 def clip_args(
-    source: Path, info: SourceInfo, spec: ClipSpec, attempt: Attempt, *, out: Path, threads: int
+    source: Path, info: SourceInfo, spec: ClipSpec, attempt: Attempt, *, out: Path, threads: int, max_pixels: int
 ) -> list[str]:
-    """Arguments of ffmpeg that make the clip as an mp4."""
-    args = [*_seek(info, spec, attempt), *INPUT_ARGS, "-copyts", "-i", file_url(source)]
+    """Arguments of ffmpeg that make the clip as an mp4. max_pixels: largest picture that is decoded."""
+    args = [*_seek(info, spec, attempt), *input_args(max_pixels), "-copyts", "-i", file_url(source)]
     args += ["-map", f"0:{info.video.index}", "-vf", video_filter(info, spec), *_video_codec(info, spec)]
     if info.audio is not None:
         args += ["-map", f"0:{info.audio.index}", "-af", audio_filter(info, spec, attempt.gain_db)]
@@ -67,7 +80,7 @@ def clip_args(
 def thumbnail_args(clip: Path, at_s: float, out: Path) -> list[str]:
     """Arguments of ffmpeg that make a small JPEG of a typical frame after a time of a clip."""
     picture = "thumbnail=n=24,scale=w='min(640,iw)':h=-2:out_range=pc,format=yuvj420p"
-    seek = ["-ss", f"{at_s:.3f}", *INPUT_ARGS, "-i", file_url(clip)]
+    seek = ["-ss", f"{at_s:.3f}", *input_args(None), "-i", file_url(clip)]
     return [*seek, "-map", "0:v", "-vf", picture, "-frames:v", "1", "-q:v", "4", "-f", "mjpeg", file_url(out)]
 
 

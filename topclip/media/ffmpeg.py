@@ -7,6 +7,7 @@ whole group and waits for it, so that the caller may remove the output at once.
 import contextlib
 import ctypes
 import errno
+import math
 import os
 import selectors
 import signal
@@ -15,13 +16,16 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from topclip.errors import ConfigError, EncodeError, StorageFull
+from topclip.errors import ConfigError, EncodeError, StorageError, StorageFull, StorageUnavailable, TopClipError
+from topclip.media.limits import Allowance, ffmpeg_error, too_slow
 
 TICK_S = 0.25
 STALL_S = 120.0
 """No progress for so long means stuck: seeking through an hour without an index takes seconds."""
 TAIL_BYTES = 4000
-NO_ROOM = os.strerror(errno.ENOSPC)
+NO_ROOM = tuple(os.strerror(number).encode() for number in (errno.ENOSPC, errno.EDQUOT))
+OUT_OF_REACH = tuple(os.strerror(number).encode() for number in (errno.ESTALE, errno.EROFS, errno.EACCES))
+"""What ffmpeg says of the store's folder: its input was opened before, so it is not that."""
 PR_SET_PDEATHSIG = 1
 
 _PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
@@ -30,30 +34,57 @@ COMMON_ARGS = ("-nostdin", "-hide_banner", "-v", "error", "-progress", "pipe:1",
 
 
 def run_ffmpeg(
-    binary: str, args: Sequence[str], on_progress: Callable[[float], None], *, stall_s: float = STALL_S
+    binary: str,
+    args: Sequence[str],
+    on_progress: Callable[[float], None],
+    *,
+    stall_s: float = STALL_S,
+    allowance: Allowance = Allowance(),
 ) -> None:
     """Run ffmpeg to its end.
 
     args: what follows the common arguments. on_progress(out_s): called at least each TICK_S with the seconds written so
     far, also while ffmpeg is silent; may raise to stop the run.
-    Raises: EncodeError with `exit_code`, `stderr_tail`, `argv`; StorageFull; ConfigError if the binary cannot be started.
+    Raises: EncodeError with `exit_code`, `stderr_tail`, `argv`; MediaLimit if the allowance is used up; Killed if somebody
+    else killed it; StorageFull, StorageUnavailable; ConfigError if the binary cannot be started.
     """
     argv = [binary, *COMMON_ARGS, *args]
-    process = _start(argv)
+    process = _start(argv, allowance)
     try:
-        tail = _follow(process, on_progress, stall_s, argv)
+        tail = _follow(process, _timed(on_progress, allowance), stall_s, argv)
         exit_code = process.wait()
     finally:
         _kill_group(process)
     if exit_code != 0:
-        if NO_ROOM.encode() in tail:
-            raise StorageFull("no room left for a clip", {"hint": "Free some of the store's disk, then retry the job."})
-        raise EncodeError(
-            f"ffmpeg failed: {_last_line(tail) or f'exit code {exit_code}'}", _detail(argv, tail, exit_code)
+        raise _failure(argv, tail, exit_code, allowance)
+
+
+def _failure(argv: list[str], tail: bytes, exit_code: int, allowance: Allowance) -> TopClipError:
+    return _storage_failure(tail) or ffmpeg_error(exit_code, tail, allowance, _detail(argv, tail, exit_code))
+
+
+def _storage_failure(tail: bytes) -> StorageError | None:
+    if any(words in tail for words in NO_ROOM):
+        return StorageFull(
+            "no room left for a clip", {"hint": "Free some of the store's disk, then retry the job."}
         )
+    if any(words in tail for words in OUT_OF_REACH):
+        return StorageUnavailable("the store's folder cannot be written", {"hint": "Check its mount and permissions."})
+    return None
 
 
-def _start(argv: list[str]) -> subprocess.Popen[bytes]:
+def _timed(on_progress: Callable[[float], None], allowance: Allowance) -> Callable[[float], None]:
+    ends_at = math.inf if allowance.wall_s is None else time.monotonic() + allowance.wall_s
+
+    def check(out_s: float) -> None:
+        on_progress(out_s)
+        if time.monotonic() > ends_at:
+            raise too_slow("ffmpeg", allowance.wall_s or 0.0)
+
+    return check
+
+
+def _start(argv: list[str], allowance: Allowance) -> subprocess.Popen[bytes]:
     parent = os.getpid()
 
     def die_with_parent() -> None:
@@ -64,6 +95,7 @@ def _start(argv: list[str]) -> subprocess.Popen[bytes]:
             _PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
+        allowance.apply()
 
     try:
         return subprocess.Popen(
@@ -137,11 +169,6 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
     for pipe in (process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()
-
-
-def _last_line(tail: bytes) -> str:
-    lines = [line.strip() for line in tail.decode(errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else ""
 
 
 def _detail(argv: list[str], tail: bytes, exit_code: int | None) -> dict[str, object]:

@@ -1,8 +1,8 @@
 """Which containers are read at all. Media is hostile until proven otherwise.
 
 A playlist (HLS, DASH, ffconcat, SDP) names other files, and FFmpeg opens them: an upload could make the server read
-its own disk. So only containers that hold their streams themselves are on the list, and the only protocols are a file
-and a pipe.
+its own disk. So only containers that hold their streams themselves are on the list, and the only protocol is a file. SVG is
+none of them: it is a program that names files too.
 """
 
 import os
@@ -14,16 +14,26 @@ VIDEO_FORMATS = (
     "dirac,dnxhd,dxa,amv,pva,smk,xmv,ty,viv,lxf,live_flv,pmp,psxstr,idcin,film_cpk,webp_anim"
 )
 STILL_FORMATS = (
-    "png_pipe,jpeg_pipe,bmp_pipe,webp_pipe,tiff_pipe,gif_pipe,svg_pipe,jpegls_pipe,j2k_pipe,psd_pipe,pam_pipe,ppm_pipe,"
+    "png_pipe,jpeg_pipe,bmp_pipe,webp_pipe,tiff_pipe,gif_pipe,jpegls_pipe,j2k_pipe,psd_pipe,pam_pipe,ppm_pipe,"
     "pgm_pipe,pbm_pipe,sgi_pipe,sunrast_pipe,exr_pipe,dds_pipe,dpx_pipe,ico,hdr_pipe,jpegxl_pipe,qoi_pipe"
 )
 AUDIO_FORMATS = "mp3,wav,w64,flac,aac,ac3,eac3,aiff,amr,caf,opus,oga,dts,truehd,ape,tta,wv,au,mpc,mpc8"
 
-PROTOCOLS = "file,pipe"
+PROTOCOLS = "file"
 FORMATS = f"{VIDEO_FORMATS},{STILL_FORMATS},{AUDIO_FORMATS}"
 
-OPEN_OPTIONS = {"protocol_whitelist": PROTOCOLS, "format_whitelist": FORMATS}
-INPUT_ARGS = ("-protocol_whitelist", PROTOCOLS, "-format_whitelist", FORMATS)
+MAX_STREAMS = 256
+"""Of one source; a whole satellite's multiplex has fewer."""
+PROBE_HEADROOM = 4
+"""Probing decodes pictures of so many times the pixels that are allowed, to be able to say how large they are."""
+
+OPEN_OPTIONS = {"protocol_whitelist": PROTOCOLS, "format_whitelist": FORMATS, "max_streams": str(MAX_STREAMS)}
+
+
+def input_args(max_pixels: int | None) -> list[str]:
+    """Arguments before an input of ffmpeg; max_pixels: largest picture that is decoded, None where it is our own file."""
+    args = [text for name, value in OPEN_OPTIONS.items() for text in (f"-{name}", value)]
+    return args if max_pixels is None else [*args, "-max_pixels", str(max_pixels)]
 
 
 def file_url(path: Path) -> str:

@@ -20,8 +20,16 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream as AvVideo
 
-from topclip.errors import ProbeError, SourceNotFound, SourceTooLarge, TopClipError, UnsupportedMedia
-from topclip.media.guard import AUDIO_FORMATS, OPEN_OPTIONS, STILL_FORMATS, file_url
+from topclip.errors import (
+    ProbeError,
+    SourceNotFound,
+    SourceTooLarge,
+    StorageUnavailable,
+    TopClipError,
+    UnsupportedMedia,
+)
+from topclip.media.guard import AUDIO_FORMATS, OPEN_OPTIONS, PROBE_HEADROOM, STILL_FORMATS, file_url
+from topclip.media.limits import FLOOR_S, READ_BYTES_PER_S, timed, within_memory
 from topclip.media.packets import read_packets
 from topclip.model.source import AudioStream, SourceInfo, VideoStream
 
@@ -29,6 +37,12 @@ END_WINDOW_S = 10.0
 """Packets are read over this much before the header's end to see where the picture really ends."""
 MAX_UNDECODABLE = 400
 """Packets that may fail before the first frame shows: a recording that begins between key frames."""
+MAX_SILENT = 5000
+"""Packets that may be decoded to nothing before it."""
+MAX_SIDE_PX = 16_384
+"""H.264 ends there."""
+SOUND_RATES_HZ = range(1000, 3_000_001)
+"""Beyond them filters take gigabytes, and nobody hears anything."""
 DEFAULT_RATE = Fraction(25)
 RESTARTING_FORMATS = frozenset({"mpegts", "mpeg"})
 """Recordings joined end to end are valid in these, each with a clock of its own."""
@@ -53,14 +67,24 @@ KNOWN_MAGIC = (
 )
 
 
-def open_media(path: Path) -> InputContainer:
-    """Open a container for reading. Raises: SourceNotFound, UnsupportedMedia, ProbeError."""
+def open_media(path: Path, max_pixels: int | None = None) -> InputContainer:
+    """Open a container for reading.
+
+    max_pixels: largest picture that is decoded to find out what there is, such as a cover; None where the file is our own.
+    Raises: SourceNotFound, UnsupportedMedia, ProbeError, MediaLimit, StorageUnavailable.
+    """
+    options = {} if max_pixels is None else {"max_pixels": str(max_pixels)}
     try:
         if path.stat().st_size == 0:
             raise UnsupportedMedia("the file is empty", {"field": "source", "hint": "send a video"})
-        container: InputContainer = av.open(
-            file_url(path), "r", container_options=dict(OPEN_OPTIONS), metadata_errors="replace"
-        )
+        with within_memory("opening the source"):
+            container: InputContainer = av.open(
+                file_url(path),
+                "r",
+                options=options,
+                container_options=dict(OPEN_OPTIONS),
+                metadata_errors="replace",
+            )
         return container
     except FileNotFoundError as err:
         raise SourceNotFound(f"no such file: {path.name}", {"field": "source"}) from err
@@ -70,20 +94,30 @@ def open_media(path: Path) -> InputContainer:
         raise _unreadable(path, err) from err
 
 
-def probe(path: Path, *, sha256: str = "", name: str = "", tick: Callable[[], None] = lambda: None) -> SourceInfo:
+def probe(
+    path: Path,
+    *,
+    sha256: str = "",
+    name: str = "",
+    max_pixels: int | None = None,
+    tick: Callable[[], None] = lambda: None,
+) -> SourceInfo:
     """Read what a source holds.
 
-    sha256: hex digest of the content where known. name: for people; the file's own by default. tick(): called for each
-    packet that is looked at; may raise to stop.
-    Raises: SourceNotFound; UnsupportedMedia if it is not a video; ProbeError if it is damaged beyond reading.
+    sha256: hex digest of the content where known. name: for people; the file's own by default. max_pixels: what will be
+    allowed; nothing much larger is decoded. tick(): called for each packet that is looked at; may raise to stop.
+    Raises: SourceNotFound; UnsupportedMedia if it is not a video; ProbeError if it is damaged beyond reading; MediaLimit;
+    StorageUnavailable.
     """
-    with open_media(path) as container:
+    most = None if max_pixels is None else max_pixels * PROBE_HEADROOM
+    with open_media(path, most) as container, within_memory("decoding the source"):
+        tick = timed(tick, FLOOR_S + path.stat().st_size / READ_BYTES_PER_S, "reading the source")
         stream = _video_stream(container)
-        video = _describe_video(container.format.name, stream, _first_frame(container, stream))
+        video = _describe_video(container.format.name, stream, _first_frame(container, stream, most, tick))
         sound = audio_stream(container)
         audio = None if sound is None else _describe_audio(sound)
         format_name, n_streams = container.format.name, len(container.streams)
-    end = _end_of_picture(path, video, tick)
+    end = _end_of_picture(path, video, most, tick)
     if end.n_packets < 2:
         raise UnsupportedMedia("the source holds a single picture, no moving one", {"field": "source"})
     if end.restart_s is not None:
@@ -105,7 +139,7 @@ def probe(path: Path, *, sha256: str = "", name: str = "", tick: Callable[[], No
 
 def audio_stream(container: InputContainer) -> AvAudio | None:
     """The sound that goes with the picture: the default one, else most channels, else the first."""
-    usable = [s for s in container.streams.audio if _has_decoder(s) and s.rate and s.channels]
+    usable = [s for s in container.streams.audio if _has_decoder(s) and s.rate in SOUND_RATES_HZ and s.channels]
     return max(usable, key=lambda s: (bool(s.disposition & Disposition.default), s.channels, -s.index), default=None)
 
 
@@ -139,12 +173,18 @@ class _First(NamedTuple):
     key_dts: int | None
 
 
-def _first_frame(container: InputContainer, stream: AvVideo) -> _First:
+def _first_frame(
+    container: InputContainer, stream: AvVideo, max_pixels: int | None, tick: Callable[[], None]
+) -> _First:
     """The first frame that decodes; packets that do not are passed over up to a bound."""
     stream.codec_context.thread_count = 1
+    stream.codec_context.options = {} if max_pixels is None else {"max_pixels": str(max_pixels)}
     failed, key_dts = 0, None
     try:
-        for packet in read_packets(container, stream):
+        for n, packet in enumerate(read_packets(container, stream, on_fault=lambda _: tick())):
+            tick()
+            if n > MAX_SILENT:
+                break
             if key_dts is None or (packet.is_keyframe and failed):
                 key_dts = packet.dts
             try:
@@ -218,13 +258,13 @@ class _End(NamedTuple):
     restart_s: float | None = None
 
 
-def _end_of_picture(path: Path, video: VideoStream, tick: Callable[[], None]) -> _End:
+def _end_of_picture(path: Path, video: VideoStream, max_pixels: int | None, tick: Callable[[], None]) -> _End:
     """Where the picture ends by its packets: near the header's end, or over the whole file if that finds none.
 
     A header can lie (a recording that was cut off) or be silent (a live stream written to disk). Where the clock may start
     anew the whole file is read: its end says nothing of what lies before.
     """
-    with open_media(path) as container:
+    with open_media(path, max_pixels) as container:
         stream = container.streams[video.index]
         header_s = _header_duration_s(container, stream.duration, video)
         if container.format.name in RESTARTING_FORMATS:
@@ -234,7 +274,7 @@ def _end_of_picture(path: Path, video: VideoStream, tick: Callable[[], None]) ->
             end = _scan(container, video, tick, seek_to=target)
             if end.n_packets >= 2 and end.duration_s > 0:
                 return end
-    with open_media(path) as container:
+    with open_media(path, max_pixels) as container:
         end = _scan(container, video, tick, seek_to=None)
     if end.duration_s <= 0 and end.n_packets >= 2:
         return _End(float(end.n_packets / video.rate), end.n_packets)
@@ -256,7 +296,7 @@ def _scan(container: InputContainer, video: VideoStream, tick: Callable[[], None
     try:
         if seek_to is not None:
             container.seek(seek_to, stream=stream)
-        for packet in read_packets(container, stream):
+        for packet in read_packets(container, stream, on_fault=lambda _: tick()):
             tick()
             if packet.size == 0:
                 continue
@@ -308,8 +348,8 @@ def _unreadable(path: Path, err: BaseException) -> TopClipError:
     try:
         with path.open("rb") as file:
             head = file.read(12)
-    except OSError:
-        head = b""
+    except OSError as failed:
+        return StorageUnavailable(f"the source cannot be read now: {_reason(failed)}", {"field": "source"})
     detail = {"field": "source", "hint": "send a video file such as MP4, MKV, WebM, MOV, AVI or TS"}
     if head[4:8] in KNOWN_HEADS or head.startswith(KNOWN_MAGIC):
         return ProbeError(f"the source is damaged or incomplete: {_reason(err)}", detail)
@@ -337,12 +377,17 @@ def check_limits(info: SourceInfo, *, max_duration_s: float | None, max_pixels: 
             f"the source's picture is {video.width}x{video.height}, this server takes {max_pixels} pixels at most",
             {"field": "source", "hint": "scale it down, or raise TOPCLIP_MAX_PIXELS"},
         )
+    if max(video.width, video.height, video.display_width, video.display_height) > MAX_SIDE_PX:
+        raise SourceTooLarge(
+            f"the source's picture is {video.width}x{video.height}, no side may be longer than {MAX_SIDE_PX} pixels",
+            {"field": "source", "hint": "scale it down"},
+        )
 
 
 def verdict(path: str, max_duration_s: float | None = None, max_pixels: int | None = None) -> dict[str, str] | None:
     """The code and the message of what speaks against a file as a source, None if nothing does."""
     try:
-        check_limits(probe(Path(path)), max_duration_s=max_duration_s, max_pixels=max_pixels)
+        check_limits(probe(Path(path), max_pixels=max_pixels), max_duration_s=max_duration_s, max_pixels=max_pixels)
     except TopClipError as err:
         return {"code": err.code, "message": err.message}
     return None

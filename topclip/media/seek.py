@@ -24,7 +24,7 @@ def can_seek(info: SourceInfo) -> bool:
     return not UNSEEKABLE & set(info.container.split(","))
 
 
-def seek_lead_s(path: Path, info: SourceInfo, start_pts: int) -> float | None:
+def seek_lead_s(path: Path, info: SourceInfo, start_pts: int, max_pixels: int) -> float | None:
     """How many seconds before a frame to seek to, so that a key frame lies between; None: begin with the file.
 
     Where a container has no pts, frames are told by their number, so they are counted from the file's start.
@@ -33,7 +33,7 @@ def seek_lead_s(path: Path, info: SourceInfo, start_pts: int) -> float | None:
     if not can_seek(info) or info.video.dts_lag is not None:
         return None
     before_s = float((start_pts - info.video.start_pts) * info.video.tick)
-    with open_media(path) as container:
+    with open_media(path, max_pixels) as container:
         for lead_s in LEADS_S:
             if lead_s >= before_s:
                 return None

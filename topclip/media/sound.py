@@ -14,7 +14,7 @@ from av.audio.frame import AudioFrame
 from av.error import FFmpegError
 from av.filter import Graph
 
-from topclip.media.probe import audio_stream, open_media
+from topclip.media.probe import SOUND_RATES_HZ, audio_stream, open_media
 from topclip.model.analysis import FloatArray
 
 RATE_HZ = 48_000
@@ -24,6 +24,7 @@ FLOOR_LUFS = -120.0
 FLOOR_DB = -120.0
 LEVELS_PER_BLOCK = 2
 WINDOW_BLOCKS = 4
+BEHIND_FRAMES = 12
 
 
 @dataclass(frozen=True)
@@ -45,23 +46,49 @@ class Meter:
     """Measures one stream of audio frames from a point of time on.
 
     origin_s: time of the container's clock at which the first block begins; sound before it is dropped, gaps are filled
-    with silence, so block k begins at origin_s + k * BLOCK_S whatever the timestamps do.
+    with silence, so block k begins at origin_s + k * BLOCK_S whatever the timestamps do. end_s: the time after which nothing
+    is asked for; None: there is none. A frame behind it that stands alone is damage and dropped, so that no gap of years is
+    ever filled; after BEHIND_FRAMES of them the sound is over, and silence up to end_s.
     """
 
-    def __init__(self, origin_s: Fraction) -> None:
+    def __init__(self, origin_s: Fraction, end_s: Fraction | None = None) -> None:
+        self._end_s = end_s
+        self._n_behind = 0
         self._next_sample = round(origin_s * RATE_HZ)
         self._graph: Graph | None = None
         self._shape: tuple[object, ...] = ()
         self._n_heard = 0
 
     def push(self, frame: AudioFrame) -> Iterator[SoundBlock]:
-        """Take the next frame; yields the blocks that are now complete. Raises: FFmpegError on a frame gone bad."""
+        """Take the next frame; yields the blocks that are now complete.
+
+        Raises: FFmpegError or ValueError on a frame gone bad.
+        """
+        if frame.sample_rate not in SOUND_RATES_HZ:
+            raise ValueError(f"sound at {frame.sample_rate} Hz")
+        if self._end_s is not None and frame.pts is not None and frame.pts * frame.time_base > self._end_s:
+            self._n_behind += 1
+            if self._n_behind != BEHIND_FRAMES:
+                return
+            frame = self._silent_end(frame)
+        elif self._n_behind < BEHIND_FRAMES:
+            self._n_behind = 0
         shape = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._graph is None or shape != self._shape:
             yield from self.finish()
             self._graph, self._shape, self._n_heard = self._build(frame), shape, 0
         self._graph.push(frame)
         yield from self._pull(self._graph)
+
+    def _silent_end(self, like: AudioFrame) -> AudioFrame:
+        """A moment of silence at the end, up to which gaps are filled."""
+        assert self._end_s is not None
+        frame = AudioFrame(format=like.format.name, layout=like.layout.name, samples=like.sample_rate // 10)
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        frame.sample_rate, frame.time_base = like.sample_rate, Fraction(1, like.sample_rate)
+        frame.pts = int(self._end_s * like.sample_rate)
+        return frame
 
     def finish(self) -> Iterator[SoundBlock]:
         """The blocks still under way."""

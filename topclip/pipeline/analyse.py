@@ -8,6 +8,7 @@ import numpy as np
 
 from topclip.analysers.tracks import ANALYSIS_VERSION, SOUND_HOP_S, FrameNumbers, SoundNumbers, Tracks
 from topclip.media.decode import Faults, Picture, Span, decode_span
+from topclip.media.limits import timed, work_s
 from topclip.model.analysis import Chunk, ChunkResult
 from topclip.model.request import ClipRequest
 from topclip.model.source import SourceInfo
@@ -19,7 +20,7 @@ from topclip.storage.base import ArtifactStore, chunk_key
 def analyse_chunk(request: ClipRequest, info: SourceInfo, chunk: Chunk, ctx: StageContext) -> ChunkResult:
     """Analyse one chunk; the numbers are kept under the source's content and shared by all jobs on it.
 
-    Raises: MediaError if the source cannot be opened, StorageError, JobStopped.
+    Raises: MediaError if the source cannot be opened or takes too much, StorageError, JobStopped.
     """
     key = chunk_key(info.sha256, ANALYSIS_VERSION, chunk.index)
     tracks = _found(key, ctx)
@@ -54,8 +55,9 @@ def measure_chunk(path: Path, info: SourceInfo, chunk: Chunk, ctx: StageContext)
     sound = SoundNumbers(chunk.start_s, end_s if info.audio is not None else chunk.start_s)
     origin_s = float(info.video.start_pts * info.video.tick)
     at_s = 0.0
-    faults = Faults(tick=lambda: ctx.report(at_s, chunk.duration_s))
-    for item in decode_span(path, info, span, faults):
+    tick = timed(lambda: ctx.report(at_s, chunk.duration_s), _limit_s(info, chunk), f"analysing chunk {chunk.index}")
+    faults = Faults(tick=tick)
+    for item in decode_span(path, info, span, faults, max_pixels=ctx.max_pixels):
         if isinstance(item, Picture):
             frames.add(item.pts, item.thumb, is_owned=item.is_owned)
             source_s = float((item.pts - info.video.start_pts) * info.video.tick)
@@ -63,6 +65,12 @@ def measure_chunk(path: Path, info: SourceInfo, chunk: Chunk, ctx: StageContext)
         else:
             sound.add(item.start_s - origin_s, item.momentary_lufs, item.levels_db)
     return Tracks(**frames.arrays(), **sound.arrays(), n_corrupt=np.array([faults.n_corrupt], np.int64))
+
+
+def _limit_s(info: SourceInfo, chunk: Chunk) -> float:
+    """Seconds that a chunk may take: at worst all before it is decoded too."""
+    pixels_per_s = info.video.width * info.video.height * float(info.video.rate)
+    return work_s(chunk.end_s, chunk.end_s * pixels_per_s)
 
 
 def chunk_span(info: SourceInfo, chunk: Chunk) -> Span:

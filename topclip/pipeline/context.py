@@ -23,5 +23,7 @@ class StageContext:
     ffmpeg: str
     max_duration_s: float
     max_pixels: int
+    memory_bytes: int | None = None
+    """What one ffmpeg may allocate; the process that decodes has the same limit from where it was started."""
     threads: int = 1
     report: Report = no_report

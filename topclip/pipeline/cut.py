@@ -6,7 +6,7 @@ from pathlib import Path
 
 from topclip.errors import InvalidRequest
 from topclip.media.decode import Faults, Picture, Span, decode_span
-from topclip.media.probe import probe
+from topclip.media.probe import check_limits, probe
 from topclip.model.clip import ClipSpec
 from topclip.model.request import Aspect, Fit, Quality
 from topclip.model.source import SourceInfo
@@ -22,7 +22,8 @@ def cut_range(source: Path, start_s: float, end_s: float, out: Path, ctx: StageC
     """
     if not 0 <= start_s < end_s:
         raise InvalidRequest(f"{start_s:g}-{end_s:g} is no range", {"field": "end", "hint": "end must be after start"})
-    info = probe(source)
+    info = probe(source, max_pixels=ctx.max_pixels)
+    check_limits(info, max_duration_s=None, max_pixels=ctx.max_pixels)
     if start_s >= info.duration_s or end_s > info.duration_s + float(1 / info.video.rate) + 1e-6:
         field = "start" if start_s >= info.duration_s else "end"
         raise InvalidRequest(
@@ -30,7 +31,7 @@ def cut_range(source: Path, start_s: float, end_s: float, out: Path, ctx: StageC
             f"it lasts {info.duration_s:g} s",
             {"field": field, "hint": f"choose a time up to {info.duration_s:g}"},
         )
-    spec = _spec(source, info, start_s, end_s)
+    spec = _spec(source, info, start_s, end_s, ctx.max_pixels)
     scratch = out.with_name(f".{out.name}-{os.getpid()}.mp4")
     try:
         frames = make_file(source, info, spec, ctx, scratch)
@@ -40,13 +41,13 @@ def cut_range(source: Path, start_s: float, end_s: float, out: Path, ctx: StageC
     return frames
 
 
-def _spec(source: Path, info: SourceInfo, start_s: float, end_s: float) -> ClipSpec:
+def _spec(source: Path, info: SourceInfo, start_s: float, end_s: float, max_pixels: int) -> ClipSpec:
     video = info.video
     first, last = (video.start_pts + math.ceil(round(t, 6) / video.tick - 1e-6) for t in (start_s, end_s))
     found: list[int] = []
     after = None
     silent = info.model_copy(update={"audio": None})
-    for item in decode_span(source, silent, Span(first, None), Faults()):
+    for item in decode_span(source, silent, Span(first, None), Faults(), max_pixels=max_pixels):
         if not isinstance(item, Picture) or not item.is_owned:
             continue
         if item.pts >= last:

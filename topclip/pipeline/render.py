@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from topclip.analysers.loudness import integrated_lufs
-from topclip.errors import CheckFailed, MediaError
+from topclip.errors import CheckFailed, MediaError, MediaLimit
 from topclip.media.check import BLACK_LEVEL, Found, check_clip, look
 from topclip.media.decode import Faults, Picture, Span, decode_span
-from topclip.media.encode import MAX_GAIN_DB, Attempt, clip_args, first_gain_db, limited_gain, thumbnail_args
+from topclip.media.encode import MAX_GAIN_DB, Attempt, clip_allowance, clip_args, first_gain_db, limited_gain, thumbnail_args
 from topclip.media.ffmpeg import run_ffmpeg
+from topclip.media.limits import FLOOR_S, Allowance
 from topclip.media.seek import can_seek, seek_lead_s
 from topclip.model.clip import Check, ClipSpec, FailedClip, RenderedClip, RenderResult
 from topclip.model.request import ClipRequest
@@ -122,9 +123,11 @@ def _scratch(job: _Job, suffix: str) -> Iterator[Path]:
 
 def _make(job: _Job, path: Path) -> _Made:
     """Render, check, and once more with what the checks taught. Raises: EncodeError, CheckFailed."""
-    attempt = Attempt(first_gain_db(job.spec), seek_lead_s(job.source, job.info, job.spec.start_pts))
+    attempt = Attempt(first_gain_db(job.spec), _seek_lead_s(job))
     try:
         made = _try(job, path, attempt)
+    except MediaLimit:
+        raise  # it would take as much again
     except MediaError:
         made = _try(job, path, replace(attempt, seek_lead_s=_safe_lead_s(job)))
     else:
@@ -142,10 +145,19 @@ def _make(job: _Job, path: Path) -> _Made:
 def _try(job: _Job, path: Path, attempt: Attempt) -> _Made:
     spec, ctx = job.spec, job.ctx
     length_s = spec.end_s - spec.start_s
-    args = clip_args(job.source, job.info, spec, attempt, out=path, threads=ctx.threads)
-    run_ffmpeg(ctx.ffmpeg, args, lambda done_s: ctx.report(min(done_s, length_s), length_s))
+    args = clip_args(
+        job.source, job.info, spec, attempt, out=path, threads=ctx.threads, max_pixels=ctx.max_pixels
+    )
+    allowance = clip_allowance(job.info, spec, attempt, ctx.memory_bytes)
+    run_ffmpeg(
+        ctx.ffmpeg, args, lambda done_s: ctx.report(min(done_s, length_s), length_s), allowance=allowance
+    )
     found = look(path, job.tick)
     return _Made(path, found, _checks(job, found, attempt))
+
+
+def _seek_lead_s(job: _Job) -> float | None:
+    return seek_lead_s(job.source, job.info, job.spec.start_pts, job.ctx.max_pixels)
 
 
 def _repaired(job: _Job, attempt: Attempt, made: _Made) -> Attempt:
@@ -175,7 +187,8 @@ def _checks(job: _Job, found: Found, attempt: Attempt) -> tuple[Check, ...]:
 
 def _source_is_black(job: _Job) -> bool:
     span = Span(job.spec.start_pts, job.spec.end_pts)
-    items = decode_span(job.source, job.info.model_copy(update={"audio": None}), span, Faults(tick=job.tick))
+    silent = job.info.model_copy(update={"audio": None})
+    items = decode_span(job.source, silent, span, Faults(tick=job.tick), max_pixels=job.ctx.max_pixels)
     return all(item.thumb.mean() <= BLACK_LEVEL for item in items if isinstance(item, Picture) and item.is_owned)
 
 
@@ -183,7 +196,10 @@ def _describe(job: _Job, made: _Made, keys: list[str]) -> RenderedClip:
     """The clip's facts; makes and publishes its thumbnail."""
     with _scratch(job, ".jpg") as picture:
         at_s = (job.spec.end_s - job.spec.start_s) / 3
-        run_ffmpeg(job.ctx.ffmpeg, thumbnail_args(made.path, at_s, picture), lambda _: job.tick())
+        allowance = Allowance(job.ctx.memory_bytes, wall_s=FLOOR_S)
+        run_ffmpeg(
+            job.ctx.ffmpeg, thumbnail_args(made.path, at_s, picture), lambda _: job.tick(), allowance=allowance
+        )
         job.ctx.store.put_file(keys[1], picture)
     pictures = made.found.pictures
     return RenderedClip(
