@@ -1,20 +1,23 @@
-"""`python -m bench [web|job] ...`: measure, print, and write bench/results/<name>.json."""
+"""`python -m bench [web|job] ...`: measure, print, and write bench/results/<name>.json; `python -m bench fuzz|soak --help`."""
 
 import sys
 
-from bench import job, soak, web
+from bench import fuzz, job, soak, web
 
 BENCHES = {"web": web.measure, "job": job.measure}
+TRIALS = {"fuzz": fuzz.main, "soak": soak.main}
+"""These measure no speed, take arguments of their own, and run only when they are named."""
 
 
 def main() -> int:
     """Run the named benches, or all."""
-    if sys.argv[1:2] == ["soak"]:
-        soak.main(sys.argv[2:])
+    if trial := TRIALS.get("".join(sys.argv[1:2])):
+        trial(sys.argv[2:])
         return 0
     wanted = sys.argv[1:] or list(BENCHES)
     if unknown := [name for name in wanted if name not in BENCHES]:
-        print(f"no such bench: {', '.join(unknown)}; there are {', '.join(BENCHES)}", file=sys.stderr)
+        there_are = ", ".join([*BENCHES, *TRIALS])
+        print(f"no such bench: {', '.join(unknown)}; there are {there_are}", file=sys.stderr)
         return 2
     for name in wanted:
         BENCHES[name]()

@@ -6,6 +6,7 @@ header, where a failure would take the whole chord down, so its outcome is alway
 
 import contextlib
 import logging
+import random
 import time
 from typing import Any, ClassVar, NoReturn
 
@@ -15,9 +16,11 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from topclip.errors import JobCancelled, JobStopped, QueueUnavailable, TopClipError
+from topclip.media.limits import no_memory
 from topclip.model.base import JsonDict
 from topclip.model.job import Stage
 from topclip.pipeline.context import StageContext
+from topclip.storage.base import BROKEN_DISK, FULL, storage_error
 from workers import runtime
 from workers.backend import header_of
 from workers.drive import tell_revoked
@@ -26,7 +29,9 @@ from workers.pulse import Pulse, Run
 log = logging.getLogger(__name__)
 
 RETRIES = 6
-"""Tries of what a retry can help; with the doubling pause from 1 s they span a minute."""
+"""Tries of what a retry can help; with the doubling pause from 1 s they span a minute or so."""
+JITTER = 0.5
+"""A pause is longer or shorter by up to this share, so that tasks that failed together do not come back together."""
 PUBLISH_FAULTS = (OperationalError, RedisError, OSError, AttributeError, RuntimeError)
 """What kombu raises where the connection goes away while it publishes; it sets clients to None, hence the AttributeError."""
 HAND_BACK_PAUSE_S = 1.0
@@ -94,7 +99,7 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
         if error.retryable and self.request.retries < RETRIES:
             self.pulse.finish("published")
             log.warning("%s will be tried again: %s", self.name, error)
-            raise self.retry(exc=error, countdown=2**self.request.retries, max_retries=RETRIES)
+            raise self.retry(exc=error, countdown=pause_s(self.request.retries), max_retries=RETRIES)
         log.error("%s failed: %s", self.name, error, exc_info=err if type(error) is TopClipError else None)
         self.pulse.finish()
         if self.is_part:
@@ -119,10 +124,19 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
         raise AssertionError("replace always raises")
 
 
+def pause_s(n_retries: int) -> float:
+    """Seconds until the next try."""
+    return float(2**n_retries * random.uniform(1 - JITTER, 1 + JITTER))
+
+
 def _as_ours(err: Exception) -> TopClipError:
     """The error in our own tree; what none of our code foresaw is INTERNAL."""
     if isinstance(err, TopClipError):
         return err
     if isinstance(err, RedisError | OperationalError):
         return QueueUnavailable(f"Redis does not answer: {err}")
+    if isinstance(err, OSError) and err.errno in (*FULL, *BROKEN_DISK):
+        return storage_error(err.filename or "a file", err)
+    if isinstance(err, MemoryError):
+        return no_memory("the task")
     return TopClipError(f"{type(err).__name__}: {err}")

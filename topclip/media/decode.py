@@ -36,7 +36,7 @@ SOUND_LEAD_S = 1.0
 """Sound before the range that fills the 400 ms window and settles the filters."""
 SOUND_AFTER_S = 0.4
 SOUND_END_S = 1
-"""Sound that begins so long after a span is not even looked at: no gap between damaged times is filled with years of silence."""
+"""Sound that begins so long after a span is not even looked at, so that no gap of years between damaged times is filled."""
 
 Thumb = NDArray[np.uint8]
 

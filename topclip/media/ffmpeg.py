@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from topclip.errors import ConfigError, EncodeError, StorageError, StorageFull, StorageUnavailable, TopClipError
-from topclip.media.limits import Allowance, ffmpeg_error, too_slow
+from topclip.media.limits import NO_LIMIT, Allowance, ffmpeg_error, too_slow
 
 TICK_S = 0.25
 STALL_S = 120.0
@@ -39,7 +39,7 @@ def run_ffmpeg(
     on_progress: Callable[[float], None],
     *,
     stall_s: float = STALL_S,
-    allowance: Allowance = Allowance(),
+    allowance: Allowance = NO_LIMIT,
 ) -> None:
     """Run ffmpeg to its end.
 

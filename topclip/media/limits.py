@@ -23,12 +23,14 @@ SLOWNESS = 30.0
 PIXELS_PER_S = 1920 * 1080 * 30
 READ_BYTES_PER_S = 1_000_000
 """The slowest network folder that a source is read from."""
-MEMORY_HINT = "Give the worker more memory and raise TOPCLIP_TASK_MEMORY_MB, lower its concurrency, or scale the source down."
+MEMORY_HINT = (
+    "Give the worker more memory and raise TOPCLIP_TASK_MEMORY_MB, lower its concurrency, or scale the source down."
+)
 MEMORY_SHARE = 0.75
 MOST_MEMORY_BYTES = 8 << 30
 """Enough to encode 8K; anything that wants more is damaged or hostile."""
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
-NO_MEMORY = (b"Cannot allocate memory", b"malloc of size", b"std::bad_alloc")
+NO_MEMORY = (b"Cannot allocate memory", b"pthread_create() failed", b"malloc of size", b"std::bad_alloc")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,9 @@ class Allowance:
             _lower(resource.RLIMIT_DATA, self.memory_bytes)
         if self.out_bytes is not None:
             _lower(resource.RLIMIT_FSIZE, self.out_bytes)
+
+
+NO_LIMIT = Allowance()
 
 
 def _lower(kind: int, limit: int) -> None:
@@ -115,7 +120,8 @@ def ffmpeg_error(exit_code: int, tail: bytes, allowance: Allowance, detail: dict
     if exit_code == -signal.SIGXFSZ:
         limit_mb = (allowance.out_bytes or 0) >> 20
         return MediaLimit(
-            f"the clip grew larger than {limit_mb} MiB", {**detail, "hint": "Ask for a shorter clip, or a lower quality."}
+            f"the clip grew larger than {limit_mb} MiB",
+            {**detail, "hint": "Ask for a shorter clip, or a lower quality."},
         )
     if any(words in tail for words in NO_MEMORY):
         return MediaLimit("ffmpeg needs more memory than it may have", {**detail, "hint": MEMORY_HINT})

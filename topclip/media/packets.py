@@ -32,6 +32,10 @@ def read_packets(
                 n_faults = 0
                 yield packet
             return
+        except IndexError:
+            # A stream that showed only in mid-file is unknown to PyAV, which may trip over it at the end; it comes after
+            # ours, whose last packets are out by then.
+            return
         except (TryAgain, InvalidDataError) as err:
             n_faults += 1
             if n_faults > MAX_FAULTS_IN_A_ROW:

@@ -29,7 +29,7 @@ from topclip.errors import (
     UnsupportedMedia,
 )
 from topclip.media.guard import AUDIO_FORMATS, OPEN_OPTIONS, PROBE_HEADROOM, STILL_FORMATS, file_url
-from topclip.media.limits import FLOOR_S, READ_BYTES_PER_S, timed, within_memory
+from topclip.media.limits import FLOOR_S, READ_BYTES_PER_S, no_memory, timed, within_memory
 from topclip.media.packets import read_packets
 from topclip.model.source import AudioStream, SourceInfo, VideoStream
 
@@ -146,12 +146,12 @@ def audio_stream(container: InputContainer) -> AvAudio | None:
 def _video_stream(container: InputContainer) -> AvVideo:
     """The moving picture: the default one, else most pixels, else the first. Cover art is none."""
     aside = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-    moving = [s for s in container.streams.video if not s.disposition & aside and s.width and s.height]
-    usable = [s for s in moving if _has_decoder(s)]
+    moving = [s for s in container.streams.video if not s.disposition & aside]
+    usable = [s for s in moving if _has_decoder(s) and s.width and s.height]
     formats = set(container.format.name.split(","))
     if formats & set(STILL_FORMATS.split(",")):
         raise UnsupportedMedia("the source is a still image, no moving picture", {"field": "source"})
-    if not usable and moving:
+    if not usable and not any(_has_decoder(s) for s in moving) and moving:
         raise UnsupportedMedia(
             "the picture's codec is not supported", {"field": "source", "hint": "convert it to H.264"}
         )
@@ -180,6 +180,7 @@ def _first_frame(
     stream.codec_context.thread_count = 1
     stream.codec_context.options = {} if max_pixels is None else {"max_pixels": str(max_pixels)}
     failed, key_dts = 0, None
+    reason: BaseException | None = None
     try:
         for n, packet in enumerate(read_packets(container, stream, on_fault=lambda _: tick())):
             tick()
@@ -190,12 +191,14 @@ def _first_frame(
             try:
                 for frame in packet.decode():
                     return _First(frame, key_dts)
-            except (FFmpegError, ValueError):
-                failed += 1
+            except (FFmpegError, ValueError) as err:
+                failed, reason = failed + 1, err
                 if failed > MAX_UNDECODABLE:
                     break
     except (FFmpegError, OSError) as err:
         raise ProbeError(f"the source breaks off before its first picture: {_reason(err)}") from err
+    if isinstance(reason, MemoryError):
+        raise no_memory("decoding the source")
     raise ProbeError("no picture of the source can be decoded", {"field": "source", "hint": "the file is damaged"})
 
 

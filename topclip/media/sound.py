@@ -66,7 +66,7 @@ class Meter:
         """
         if frame.sample_rate not in SOUND_RATES_HZ:
             raise ValueError(f"sound at {frame.sample_rate} Hz")
-        if self._end_s is not None and frame.pts is not None and frame.pts * frame.time_base > self._end_s:
+        if self._end_s is not None and frame.pts is not None and frame.pts * (frame.time_base or 0) > self._end_s:
             self._n_behind += 1
             if self._n_behind != BEHIND_FRAMES:
                 return

@@ -22,9 +22,7 @@ def probe_source(request: ClipRequest, ctx: StageContext) -> SourceInfo:
     if ctx.store.exists(key):
         return SourceInfo.model_validate_json(ctx.store.get_bytes(key))
     with source_path(request, ctx) as path:
-        info = probe(
-            path, name=request.source.name, max_pixels=ctx.max_pixels, tick=lambda: ctx.report(0.0, 1.0)
-        )
+        info = probe(path, name=request.source.name, max_pixels=ctx.max_pixels, tick=lambda: ctx.report(0.0, 1.0))
         check_limits(info, max_duration_s=ctx.max_duration_s, max_pixels=ctx.max_pixels)
         info = info.model_copy(update={"sha256": _digest(path, info, ctx)})
     ctx.store.put_bytes(key, info.model_dump_json().encode())

@@ -13,7 +13,15 @@ from topclip.analysers.loudness import integrated_lufs
 from topclip.errors import CheckFailed, MediaError, MediaLimit
 from topclip.media.check import BLACK_LEVEL, Found, check_clip, look
 from topclip.media.decode import Faults, Picture, Span, decode_span
-from topclip.media.encode import MAX_GAIN_DB, Attempt, clip_allowance, clip_args, first_gain_db, limited_gain, thumbnail_args
+from topclip.media.encode import (
+    MAX_GAIN_DB,
+    Attempt,
+    clip_allowance,
+    clip_args,
+    first_gain_db,
+    limited_gain,
+    thumbnail_args,
+)
 from topclip.media.ffmpeg import run_ffmpeg
 from topclip.media.limits import FLOOR_S, Allowance
 from topclip.media.seek import can_seek, seek_lead_s
@@ -145,13 +153,9 @@ def _make(job: _Job, path: Path) -> _Made:
 def _try(job: _Job, path: Path, attempt: Attempt) -> _Made:
     spec, ctx = job.spec, job.ctx
     length_s = spec.end_s - spec.start_s
-    args = clip_args(
-        job.source, job.info, spec, attempt, out=path, threads=ctx.threads, max_pixels=ctx.max_pixels
-    )
+    args = clip_args(job.source, job.info, spec, attempt, out=path, threads=ctx.threads, max_pixels=ctx.max_pixels)
     allowance = clip_allowance(job.info, spec, attempt, ctx.memory_bytes)
-    run_ffmpeg(
-        ctx.ffmpeg, args, lambda done_s: ctx.report(min(done_s, length_s), length_s), allowance=allowance
-    )
+    run_ffmpeg(ctx.ffmpeg, args, lambda done_s: ctx.report(min(done_s, length_s), length_s), allowance=allowance)
     found = look(path, job.tick)
     return _Made(path, found, _checks(job, found, attempt))
 
@@ -197,9 +201,7 @@ def _describe(job: _Job, made: _Made, keys: list[str]) -> RenderedClip:
     with _scratch(job, ".jpg") as picture:
         at_s = (job.spec.end_s - job.spec.start_s) / 3
         allowance = Allowance(job.ctx.memory_bytes, wall_s=FLOOR_S)
-        run_ffmpeg(
-            job.ctx.ffmpeg, thumbnail_args(made.path, at_s, picture), lambda _: job.tick(), allowance=allowance
-        )
+        run_ffmpeg(job.ctx.ffmpeg, thumbnail_args(made.path, at_s, picture), lambda _: job.tick(), allowance=allowance)
         job.ctx.store.put_file(keys[1], picture)
     pictures = made.found.pictures
     return RenderedClip(

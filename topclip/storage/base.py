@@ -1,9 +1,15 @@
 """The artifact store's interface and the names of its keys. Keys are relative, with `/` between their parts."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
+
+from topclip.errors import ArtifactMissing, StorageError, StorageFull, StorageUnavailable
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+BROKEN_DISK = (errno.EIO, errno.ESTALE, errno.EROFS)
 
 
 class ArtifactStore(Protocol):
@@ -56,6 +62,16 @@ class ArtifactStore(Protocol):
 
     def free_bytes(self) -> int | None:
         """Room left, None where it cannot be told."""
+
+
+def storage_error(what: str, err: OSError) -> StorageError:
+    """An error of the file system as ours. what: the key, or what lay there."""
+    if isinstance(err, FileNotFoundError):
+        return ArtifactMissing(f"no artifact {what}", {"key": what})
+    if err.errno in FULL:
+        hint = "free some disk space, then try again"
+        return StorageFull(f"no room left in the store for {what}", {"key": what, "hint": hint})
+    return StorageUnavailable(f"the store failed at {what}: {err.strerror or err}", {"key": what})
 
 
 def job_folder(job_id: str) -> str:

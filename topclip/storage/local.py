@@ -6,18 +6,17 @@ does, hangs on reading in the forked children of a worker whose main process has
 """
 
 import contextlib
-import errno
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from topclip.errors import ArtifactMissing, StorageError, StorageFull, StorageUnavailable
+from topclip.errors import ArtifactMissing, StorageError
+from topclip.storage.base import storage_error
 
 BLOCK_BYTES = 1 << 20
 STAGING = ".staging"
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class LocalStore:
@@ -82,6 +81,8 @@ class LocalStore:
     def local_path(self, key: str) -> Iterator[Path]:
         """See ArtifactStore. Here it is the object itself."""
         path = self._path(key)
+        with _translated(key):
+            path.stat()  # a disk that fails is not a missing file
         if not path.is_file():
             raise ArtifactMissing(f"no artifact {key}", {"key": key})
         yield path
@@ -184,16 +185,5 @@ def _translated(key: str) -> Iterator[None]:
     """Errors of the file system become ours."""
     try:
         yield
-    except FileNotFoundError as err:
-        raise ArtifactMissing(f"no artifact {key}", {"key": key}) from err
     except OSError as err:
-        raise _storage_error(key, err.errno, err.strerror or str(err)) from err
-
-
-def _storage_error(key: str, number: int | None, text: str) -> StorageError:
-    detail = {"key": key}
-    if number in FULL:
-        return StorageFull(
-            f"no room left in the store for {key}", {**detail, "hint": "free some disk space, then try again"}
-        )
-    return StorageUnavailable(f"the store failed at {key}: {text}", detail)
+        raise storage_error(key, err) from err
