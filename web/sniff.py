@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from topclip.config import Settings
-from topclip.errors import RequestError, SourceTooLarge, UnsupportedMedia
+from topclip.errors import MediaLimit, SourceTooLarge, TopClipError, UnsupportedMedia
 
 DEADLINE_S = 0.5
 LOADING_S = 60.0
@@ -34,6 +34,8 @@ for line in sys.stdin:
 """
 UNREADABLE = "send a video file that FFmpeg can read, with a picture in it"
 TOO_LARGE = "the operator can raise TOPCLIP_MAX_DURATION_S and TOPCLIP_MAX_PIXELS"
+
+TOO_MUCH = "convert it; the operator can raise TOPCLIP_TASK_MEMORY_MB"
 
 
 class Sniffer:
@@ -62,7 +64,7 @@ class Sniffer:
     def refuse_unfit(self, path: Path, field: str) -> None:
         """Look whether FFmpeg can read the file and the limits of the settings allow it.
 
-        Raises: UnsupportedMedia or SourceTooLarge naming `field` if surely not.
+        Raises: UnsupportedMedia, SourceTooLarge or MediaLimit naming `field` if surely not.
         """
         end = time.monotonic() + DEADLINE_S
         try:
@@ -87,9 +89,11 @@ class Sniffer:
             return None
 
 
-def _refusal(verdict: dict[str, str], field: str) -> RequestError:
+def _refusal(verdict: dict[str, str], field: str) -> TopClipError:
     if verdict["code"] == SourceTooLarge.code:
         return SourceTooLarge(verdict["message"], {"field": field, "hint": TOO_LARGE})
+    if verdict["code"] == MediaLimit.code:
+        return MediaLimit(verdict["message"], {"field": field, "hint": TOO_MUCH})
     return UnsupportedMedia(verdict["message"], {"field": field, "hint": UNREADABLE})
 
 

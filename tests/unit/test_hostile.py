@@ -127,9 +127,9 @@ LISTS = {
     "list.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:8,\n{url}\n#EXT-X-ENDLIST\n",
     "list.ffconcat": "ffconcat version 1.0\nfile '{url}'\n",
     "list.txt": "file '{url}'\n",
-    "list.mpd": "<?xml version='1.0'?><MPD xmlns='urn:mpeg:dash:schema:mpd:2011' type='static' mediaPresentationDuration='PT8S'>"
-    "<Period><AdaptationSet mimeType='video/mp4'><Representation id='1' bandwidth='1'><BaseURL>{url}</BaseURL>"
-    "</Representation></AdaptationSet></Period></MPD>",
+    "list.mpd": "<?xml version='1.0'?><MPD xmlns='urn:mpeg:dash:schema:mpd:2011' type='static'>"
+    "<Period duration='PT8S'><AdaptationSet mimeType='video/mp4'><Representation id='1' bandwidth='1'>"
+    "<BaseURL>{url}</BaseURL></Representation></AdaptationSet></Period></MPD>",
     "list.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=-\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 96\n"
     "a=rtpmap:96 H264/90000\n",
     "list.svg": "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><image href='{url}'/></svg>",

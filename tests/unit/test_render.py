@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tests.media import CUTS_S, RATE, Media, ffmpeg
 from tests.unit.conftest import make_context, request_for
 from topclip import run_local
-from topclip.errors import InvalidRequest, JobCancelled, MediaError, NoHighlights
+from topclip.errors import InvalidRequest, JobCancelled, MediaError, StorageFull, NoHighlights
 from topclip.media.geometry import plan_geometry
 from topclip.media.probe import probe
 from topclip.model.clip import ClipSpec, FailedClip, RenderedClip
@@ -266,6 +266,9 @@ def test_a_clip_that_cannot_be_made_is_a_value(media: Media, ctx: StageContext) 
     assert [c.n for c in final.manifest.failed] == [2]
     with pytest.raises(MediaError):
         finalise(request, info, "jobs/x/plan-y.json", results[1:], ctx)
+    full = results[1].model_copy(update={"code": StorageFull.code})
+    with pytest.raises(StorageFull):
+        finalise(request, info, "jobs/x/plan-y.json", [full], ctx)
     assert list(ctx.store.staging().iterdir()) == []
 
 

@@ -391,6 +391,8 @@ def verdict(path: str, max_duration_s: float | None = None, max_pixels: int | No
     """The code and the message of what speaks against a file as a source, None if nothing does."""
     try:
         check_limits(probe(Path(path), max_pixels=max_pixels), max_duration_s=max_duration_s, max_pixels=max_pixels)
+    except StorageUnavailable:
+        return None  # that says nothing of the file
     except TopClipError as err:
         return {"code": err.code, "message": err.message}
     return None

@@ -1,0 +1,82 @@
+"""What a retry cannot help ends the job with its reason, what it can is tried again: on a real worker."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pytest_celery import CeleryTestSetup
+
+from tests.integration.test_survival import container
+from tests.nodes import RedisContainer
+from tests.waiting import until
+from topclip.config import Settings
+from topclip.model.job import JobState, JobStatus
+from topclip.storage.local import LocalStore
+from workers.request import KILLS_ALLOWED
+
+Submit = Callable[..., str]
+Finished = Callable[..., JobStatus]
+OPTIONS = {"count": 1, "min_length": 3, "max_length": 6}
+
+
+@pytest.fixture
+def settings(redis_node: RedisContainer, tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
+    """What the workers run with; a test's parameter is the line that stands for ffmpeg."""
+    ffmpeg = tmp_path / "ffmpeg.sh"
+    ffmpeg.write_text(f"#!/bin/sh\necho run >>{tmp_path}/runs\n{getattr(request, 'param', 'exit 1')}\n")
+    ffmpeg.chmod(0o755)
+    named = str(ffmpeg) if hasattr(request, "param") else ""
+    return Settings(redis_url=redis_node.url, data_dir=tmp_path, lease_s=4.0, ffmpeg=named)
+
+
+def staging(tmp_path: Path) -> list[str]:
+    return LocalStore(tmp_path / "store").staged()
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ("kill -9 $$", "KILLED"),
+        ("echo 'x264 [error]: malloc of size 99999999 failed' >&2; exit 187", "MEDIA_LIMIT"),
+    ],
+    indirect=["settings"],
+    ids=["killed by the kernel", "refused by its limit"],
+)
+def test_an_ffmpeg_without_memory_ends_the_job_with_that_reason(
+    celery_setup: CeleryTestSetup, one_chunk: Path, submit: Submit, finished: Finished, tmp_path: Path, code: str
+) -> None:
+    status = finished(submit(one_chunk, **OPTIONS), 60)
+    assert status.state is JobState.FAILED
+    assert status.error is not None
+    assert status.error.code == code
+    assert "memory" in str(status.error.hint)
+    assert len((tmp_path / "runs").read_text().split()) <= KILLS_ALLOWED
+    assert staging(tmp_path) == []
+    assert container(celery_setup).status == "running"
+
+
+def test_a_job_waits_for_a_store_that_fails_for_a_while(
+    celery_setup: CeleryTestSetup, one_chunk: Path, submit: Submit, finished: Finished, tmp_path: Path
+) -> None:
+    in_the_way = tmp_path / "store" / "analysis"
+    in_the_way.write_text("no folder")
+    job_id = submit(one_chunk, **OPTIONS)
+    worker = container(celery_setup)
+    until(lambda: "will be tried again: the store failed" in worker.logs(), 30, worker.logs)
+    assert staging(tmp_path) == []
+    in_the_way.unlink()
+    assert finished(job_id).state is JobState.SUCCEEDED
+    assert staging(tmp_path) == []
+
+
+def test_the_processes_of_a_worker_have_the_limit_that_the_settings_say(
+    celery_setup: CeleryTestSetup, settings: Settings
+) -> None:
+    children = container(celery_setup).children()
+    limits = [
+        Path(f"/proc/{child.pid}/limits").read_text() for child in children if "celery" in " ".join(child.cmdline())
+    ]
+    assert limits
+    for text in limits:
+        soft = next(line.split()[3] for line in text.splitlines() if line.startswith("Max data size"))
+        assert soft.isdigit()

@@ -1,0 +1,33 @@
+"""What becomes of a task's errors."""
+
+import errno
+
+import pytest
+
+from topclip.errors import TopClipError
+from workers.base import JITTER, RETRIES, _as_ours, pause_s
+
+
+def test_pauses_double_and_differ() -> None:
+    for n in range(RETRIES):
+        pauses = {pause_s(n) for _ in range(50)}
+        assert len(pauses) > 10
+        assert 2**n * (1 - JITTER) <= min(pauses) <= max(pauses) <= 2**n * (1 + JITTER)
+
+
+@pytest.mark.parametrize(
+    ("err", "code", "retryable"),
+    [
+        (OSError(errno.EIO, "Input/output error", "/store/x"), "STORAGE_UNAVAILABLE", True),
+        (OSError(errno.ESTALE, "Stale file handle", "/store/x"), "STORAGE_UNAVAILABLE", True),
+        (OSError(errno.EROFS, "Read-only file system", "/store/x"), "STORAGE_UNAVAILABLE", True),
+        (OSError(errno.ENOSPC, "No space left on device", "/store/x"), "STORAGE_FULL", False),
+        (MemoryError(), "MEDIA_LIMIT", False),
+        (ValueError("a bug"), "INTERNAL", False),
+        (OSError(errno.EBADF, "Bad file descriptor"), "INTERNAL", False),
+    ],
+)
+def test_errors_of_the_disk_and_of_memory_are_told_from_bugs(err: Exception, code: str, *, retryable: bool) -> None:
+    ours = _as_ours(err)
+    assert isinstance(ours, TopClipError)
+    assert (ours.code, ours.retryable) == (code, retryable)
