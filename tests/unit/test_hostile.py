@@ -19,7 +19,8 @@ from topclip.media.decode import Faults, Picture, Span, decode_span
 from topclip.media.ffmpeg import run_ffmpeg
 from topclip.media.guard import MAX_STREAMS, file_url, input_args
 from topclip.media.limits import Allowance, timed
-from topclip.media.probe import check_limits, open_media, probe
+from topclip.media.opening import open_media
+from topclip.media.probe import check_limits, probe
 from topclip.media.sound import RATE_HZ, Meter
 from topclip.pipeline.context import StageContext
 

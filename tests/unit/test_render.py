@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tests.media import CUTS_S, RATE, Media, ffmpeg
 from tests.unit.conftest import make_context, request_for
 from topclip import run_local
-from topclip.errors import InvalidRequest, JobCancelled, MediaError, StorageFull, NoHighlights
+from topclip.errors import InvalidRequest, JobCancelled, MediaError, NoHighlights, StorageFull
 from topclip.media.geometry import plan_geometry
 from topclip.media.probe import probe
 from topclip.model.clip import ClipSpec, FailedClip, RenderedClip

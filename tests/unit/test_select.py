@@ -1,5 +1,6 @@
 """Choosing, on signals made by hand: no media, no disk."""
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -201,3 +202,14 @@ def test_sound_alone_wanted_of_a_source_without_sound() -> None:
 def test_ten_hours_are_planned_at_once() -> None:
     analysis = make_analysis(36_000, tuple((float(s), float(s) + 20) for s in range(100, 36_000, 400)))
     choose(36_000, analysis, count=20, min_length=15, max_length=60)
+
+
+def test_a_source_of_few_pictures_and_many_hours_is_told_at_once() -> None:
+    analysis = make_analysis(43_200)
+    few = np.arange(0, len(analysis.frame_pts), 90 * RATE)
+    shots = (Shot(start_frame=0, end_frame=len(few), start_s=0, end_s=43_200),)
+    slides = dataclasses.replace(analysis, frame_pts=analysis.frame_pts[few], shots=shots)
+    with pytest.raises(NoHighlights, match="no range"):
+        select_clips(make_info(43_200), slides, ClipOptions(min_length=10, max_length=60))
+    chosen = select_clips(make_info(43_200), slides, ClipOptions(count=2, min_length=60, max_length=100))
+    assert len(chosen.highlights) == 2

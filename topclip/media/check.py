@@ -16,7 +16,7 @@ from topclip.errors import CheckFailed, TopClipError
 from topclip.media.decode import THUMB_HEIGHT_PX, THUMB_WIDTH_PX
 from topclip.media.geometry import Size, plan_geometry
 from topclip.media.limits import within_memory
-from topclip.media.probe import open_media
+from topclip.media.opening import open_media
 from topclip.media.sound import measure_file
 from topclip.model.clip import Check, ClipSpec
 from topclip.model.source import SourceInfo

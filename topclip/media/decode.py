@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from topclip.media.guard import PROBE_HEADROOM
 from topclip.media.limits import within_memory
+from topclip.media.opening import open_media
 from topclip.media.packets import read_packets
-from topclip.media.probe import LEAP_S, RESTART_PACKETS, RESTARTING_FORMATS, open_media
+from topclip.media.probe import LEAP_S, RESTART_PACKETS, RESTARTING_FORMATS
 from topclip.media.seek import can_seek
 from topclip.media.sound import BLOCK_S, Meter, SoundBlock
 from topclip.model.source import SourceInfo

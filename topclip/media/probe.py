@@ -12,7 +12,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-import av
 from av.audio.stream import AudioStream as AvAudio
 from av.container import InputContainer
 from av.error import FFmpegError
@@ -22,14 +21,14 @@ from av.video.stream import VideoStream as AvVideo
 
 from topclip.errors import (
     ProbeError,
-    SourceNotFound,
     SourceTooLarge,
     StorageUnavailable,
     TopClipError,
     UnsupportedMedia,
 )
-from topclip.media.guard import AUDIO_FORMATS, OPEN_OPTIONS, PROBE_HEADROOM, STILL_FORMATS, file_url
+from topclip.media.guard import AUDIO_FORMATS, PROBE_HEADROOM, STILL_FORMATS
 from topclip.media.limits import FLOOR_S, READ_BYTES_PER_S, no_memory, timed, within_memory
+from topclip.media.opening import open_media, reason_of
 from topclip.media.packets import read_packets
 from topclip.model.source import AudioStream, SourceInfo, VideoStream
 
@@ -55,44 +54,6 @@ LEAP_S = 10.0
 NO_PTS_FORMAT, NO_PTS_CODECS = "avi", frozenset({"h264", "hevc", "vvc"})
 """AVI stores no presentation times, and for these codecs FFmpeg makes up some that are not in order."""
 
-KNOWN_HEADS = (b"ftyp", b"moov", b"mdat", b"wide", b"free")
-KNOWN_MAGIC = (
-    b"\x1a\x45\xdf\xa3",
-    b"RIFF",
-    b"FLV",
-    b"OggS",
-    b"\x30\x26\xb2\x75",
-    b"\x00\x00\x01\xba",
-    b"\x06\x0e\x2b\x34",
-)
-
-
-def open_media(path: Path, max_pixels: int | None = None) -> InputContainer:
-    """Open a container for reading.
-
-    max_pixels: largest picture that is decoded to find out what there is, such as a cover; None where the file is our own.
-    Raises: SourceNotFound, UnsupportedMedia, ProbeError, MediaLimit, StorageUnavailable.
-    """
-    options = {} if max_pixels is None else {"max_pixels": str(max_pixels)}
-    try:
-        if path.stat().st_size == 0:
-            raise UnsupportedMedia("the file is empty", {"field": "source", "hint": "send a video"})
-        with within_memory("opening the source"):
-            container: InputContainer = av.open(
-                file_url(path),
-                "r",
-                options=options,
-                container_options=dict(OPEN_OPTIONS),
-                metadata_errors="replace",
-            )
-        return container
-    except FileNotFoundError as err:
-        raise SourceNotFound(f"no such file: {path.name}", {"field": "source"}) from err
-    except PermissionError as err:
-        raise SourceNotFound(f"cannot read {path.name}", {"field": "source", "hint": "check its permissions"}) from err
-    except (FFmpegError, OSError, ValueError) as err:
-        raise _unreadable(path, err) from err
-
 
 def probe(
     path: Path,
@@ -106,13 +67,15 @@ def probe(
 
     sha256: hex digest of the content where known. name: for people; the file's own by default. max_pixels: what will be
     allowed; nothing much larger is decoded. tick(): called for each packet that is looked at; may raise to stop.
-    Raises: SourceNotFound; UnsupportedMedia if it is not a video; ProbeError if it is damaged beyond reading; MediaLimit;
-    StorageUnavailable.
+    Raises: SourceNotFound; UnsupportedMedia if it is not a video; ProbeError if it is damaged beyond reading; SourceTooLarge;
+    MediaLimit; StorageUnavailable.
     """
     most = None if max_pixels is None else max_pixels * PROBE_HEADROOM
     with open_media(path, most) as container, within_memory("decoding the source"):
         tick = timed(tick, FLOOR_S + path.stat().st_size / READ_BYTES_PER_S, "reading the source")
         stream = _video_stream(container)
+        if most is not None and stream.width * stream.height > most:
+            raise _too_many_pixels(stream.width, stream.height, most // PROBE_HEADROOM)
         video = _describe_video(container.format.name, stream, _first_frame(container, stream, most, tick))
         sound = audio_stream(container)
         audio = None if sound is None else _describe_audio(sound)
@@ -196,7 +159,7 @@ def _first_frame(
                 if failed > MAX_UNDECODABLE:
                     break
     except (FFmpegError, OSError) as err:
-        raise ProbeError(f"the source breaks off before its first picture: {_reason(err)}") from err
+        raise ProbeError(f"the source breaks off before its first picture: {reason_of(err)}") from err
     if isinstance(reason, MemoryError):
         raise no_memory("decoding the source")
     raise ProbeError("no picture of the source can be decoded", {"field": "source", "hint": "the file is damaged"})
@@ -346,24 +309,6 @@ def _fraction(value: Fraction) -> str:
     return f"{value.numerator}/{value.denominator}"
 
 
-def _unreadable(path: Path, err: BaseException) -> TopClipError:
-    """Damaged, if it begins like a container that we know; else no media at all."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(12)
-    except OSError as failed:
-        return StorageUnavailable(f"the source cannot be read now: {_reason(failed)}", {"field": "source"})
-    detail = {"field": "source", "hint": "send a video file such as MP4, MKV, WebM, MOV, AVI or TS"}
-    if head[4:8] in KNOWN_HEADS or head.startswith(KNOWN_MAGIC):
-        return ProbeError(f"the source is damaged or incomplete: {_reason(err)}", detail)
-    return UnsupportedMedia("the source is not a video that this server reads", detail)
-
-
-def _reason(err: BaseException) -> str:
-    text = getattr(err, "strerror", None) or str(err)
-    return text if isinstance(text, str) else type(err).__name__
-
-
 def check_limits(info: SourceInfo, *, max_duration_s: float | None, max_pixels: int | None) -> None:
     """Refuse a source that is longer or larger than this server takes; None: no limit. Raises: SourceTooLarge."""
     if max_duration_s is not None and info.duration_s > max_duration_s:
@@ -376,15 +321,19 @@ def check_limits(info: SourceInfo, *, max_duration_s: float | None, max_pixels: 
         max_pixels is not None
         and max(video.width * video.height, video.display_width * video.display_height) > max_pixels
     ):
-        raise SourceTooLarge(
-            f"the source's picture is {video.width}x{video.height}, this server takes {max_pixels} pixels at most",
-            {"field": "source", "hint": "scale it down, or raise TOPCLIP_MAX_PIXELS"},
-        )
+        raise _too_many_pixels(video.width, video.height, max_pixels)
     if max(video.width, video.height, video.display_width, video.display_height) > MAX_SIDE_PX:
         raise SourceTooLarge(
             f"the source's picture is {video.width}x{video.height}, no side may be longer than {MAX_SIDE_PX} pixels",
             {"field": "source", "hint": "scale it down"},
         )
+
+
+def _too_many_pixels(width: int, height: int, max_pixels: int) -> SourceTooLarge:
+    return SourceTooLarge(
+        f"the source's picture is {width}x{height}, this server takes {max_pixels} pixels at most",
+        {"field": "source", "hint": "scale it down, or raise TOPCLIP_MAX_PIXELS"},
+    )
 
 
 def verdict(path: str, max_duration_s: float | None = None, max_pixels: int | None = None) -> dict[str, str] | None:

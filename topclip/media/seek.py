@@ -5,8 +5,8 @@ from pathlib import Path
 from av.container import InputContainer
 from av.error import FFmpegError
 
+from topclip.media.opening import open_media
 from topclip.media.packets import read_packets
-from topclip.media.probe import open_media
 from topclip.model.source import SourceInfo
 
 LEADS_S = (2.0, 12.0, 75.0)

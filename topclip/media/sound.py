@@ -14,7 +14,8 @@ from av.audio.frame import AudioFrame
 from av.error import FFmpegError
 from av.filter import Graph
 
-from topclip.media.probe import SOUND_RATES_HZ, audio_stream, open_media
+from topclip.media.opening import open_media
+from topclip.media.probe import SOUND_RATES_HZ, audio_stream
 from topclip.model.analysis import FloatArray
 
 RATE_HZ = 48_000

@@ -96,6 +96,20 @@ def solve_edges(timeline: Timeline, start_s: float, end_s: float, bounds: Bounds
     return min(pairs, key=_rank, default=None)
 
 
+def has_frames(timeline: Timeline, starts_s: Array, min_length_s: float, max_length_s: float) -> Array:
+    """Whether near each wanted start two frames lie so far apart as a clip may be long; where not, `solve_edges` finds none.
+
+    starts_s: float64 (n,), rising. Returns: bool (n,). A source of few pictures and many hours is told at once this way.
+    """
+    times_s = timeline.times_s
+    first = np.searchsorted(times_s, times_s + min_length_s - 1e-5)
+    last = np.searchsorted(times_s, times_s + max_length_s + 1e-5)
+    n_fitting = np.concatenate([[0], np.cumsum(last > first)])
+    low, high = (np.searchsorted(times_s, starts_s + reach_s) for reach_s in (-TOLERANCE_S - 1, TOLERANCE_S + 1))
+    found: Array = n_fitting[np.minimum(high + 1, len(times_s))] > n_fitting[low]
+    return found
+
+
 def _rank(pair: tuple[Edge, Edge]) -> tuple[float, float, float]:
     start, end = pair
     return round(start.cost + end.cost, TIE_DIGITS), start.time_s, end.time_s

@@ -16,7 +16,7 @@ from topclip.model.analysis import Analysis
 from topclip.model.clip import ClipSpec, Highlight, NearMiss, Plan
 from topclip.model.request import ClipOptions, Mode
 from topclip.model.source import SourceInfo
-from topclip.pipeline.boundaries import Bounds, Edge, Timeline, solve_edges
+from topclip.pipeline.boundaries import Bounds, Edge, Timeline, has_frames, solve_edges
 from topclip.pipeline.scoring import HOP_S, Scores, score_parts, score_source
 
 SELECT_VERSION = "2"
@@ -181,9 +181,11 @@ def _extend(field: Field, options: ClipOptions, starts: tuple[int, int], limit: 
 def _choose(timeline: Timeline, scores: Scores, options: ClipOptions, field: Field) -> list[Highlight]:
     """Take the best candidate, give its edges their place, take its time out of the field; again."""
     chosen: list[Highlight] = []
-    open_scores = field.scores.copy()
+    may_fit = has_frames(timeline, np.arange(len(field.scores)) * HOP_S, options.min_length, options.max_length)
+    open_scores = np.where(may_fit, field.scores, -np.inf)
+    is_peak = field.peaks()
     while len(chosen) < options.count:
-        start = _next(field, open_scores, chosen)
+        start = _next(field, open_scores, is_peak, chosen)
         if start is None:
             break
         edges = solve_edges(timeline, *field.span_s(start), _room(timeline, options, chosen, start * HOP_S))
@@ -192,12 +194,13 @@ def _choose(timeline: Timeline, scores: Scores, options: ClipOptions, field: Fie
             continue
         chosen.append(_highlight(timeline, scores, *edges))
         _take(field, open_scores, options, chosen)
+        is_peak = field.peaks()
     return chosen
 
 
-def _next(field: Field, open_scores: Array, chosen: list[Highlight]) -> int | None:
+def _next(field: Field, open_scores: Array, is_peak: Array, chosen: list[Highlight]) -> int | None:
     """The best open candidate: a moment of its own, else one close to a chosen one, else any that is left."""
-    peaks = np.where(field.peaks(), open_scores, -np.inf)
+    peaks = np.where(is_peak, open_scores, -np.inf)
     for allowed in (_apart(field, peaks, chosen), peaks, open_scores):
         start = int(np.argmax(allowed))
         if np.isfinite(allowed[start]):

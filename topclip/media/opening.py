@@ -1,0 +1,68 @@
+"""Open a container for reading, and say what speaks against it. Quick to load, as probe must be."""
+
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+
+from topclip.errors import ProbeError, SourceNotFound, StorageUnavailable, TopClipError, UnsupportedMedia
+from topclip.media.guard import OPEN_OPTIONS, file_url
+from topclip.media.limits import within_memory
+
+KNOWN_HEADS = (b"ftyp", b"moov", b"mdat", b"wide", b"free")
+KNOWN_MAGIC = (
+    b"\x1a\x45\xdf\xa3",
+    b"RIFF",
+    b"FLV",
+    b"OggS",
+    b"\x30\x26\xb2\x75",
+    b"\x00\x00\x01\xba",
+    b"\x06\x0e\x2b\x34",
+)
+
+
+def open_media(path: Path, max_pixels: int | None = None) -> InputContainer:
+    """Open a container for reading.
+
+    max_pixels: largest picture that is decoded to find out what there is, such as a cover; None where the file is our own.
+    Raises: SourceNotFound, UnsupportedMedia, ProbeError, MediaLimit, StorageUnavailable.
+    """
+    options = {} if max_pixels is None else {"max_pixels": str(max_pixels)}
+    try:
+        if path.stat().st_size == 0:
+            raise UnsupportedMedia("the file is empty", {"field": "source", "hint": "send a video"})
+        with within_memory("opening the source"):
+            container: InputContainer = av.open(
+                file_url(path),
+                "r",
+                options=options,
+                container_options=dict(OPEN_OPTIONS),
+                metadata_errors="replace",
+            )
+        return container
+    except FileNotFoundError as err:
+        raise SourceNotFound(f"no such file: {path.name}", {"field": "source"}) from err
+    except PermissionError as err:
+        raise SourceNotFound(f"cannot read {path.name}", {"field": "source", "hint": "check its permissions"}) from err
+    except (FFmpegError, OSError, ValueError) as err:
+        raise _unreadable(path, err) from err
+
+
+def _unreadable(path: Path, err: BaseException) -> TopClipError:
+    """Damaged, if it begins like a container that we know; else no media at all."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError as failed:
+        return StorageUnavailable(f"the source cannot be read now: {reason_of(failed)}", {"field": "source"})
+    detail = {"field": "source", "hint": "send a video file such as MP4, MKV, WebM, MOV, AVI or TS"}
+    if head[4:8] in KNOWN_HEADS or head.startswith(KNOWN_MAGIC):
+        return ProbeError(f"the source is damaged or incomplete: {reason_of(err)}", detail)
+    return UnsupportedMedia("the source is not a video that this server reads", detail)
+
+
+def reason_of(err: BaseException) -> str:
+    """What an error says, in words."""
+    text = getattr(err, "strerror", None) or str(err)
+    return text if isinstance(text, str) else type(err).__name__
