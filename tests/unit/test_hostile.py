@@ -49,7 +49,7 @@ def test_a_cover_that_unfolds_to_gigabytes_is_not_unfolded(tmp_path: Path, media
 
 def test_a_picture_that_grows_in_mid_stream_is_not_decoded(tmp_path: Path, media: Media) -> None:
     large, path = tmp_path / "large.ts", tmp_path / "grows.ts"
-    run("-f", "lavfi", "-i", "testsrc2=s=1280x720:r=25:d=2", *X264, "-output_ts_offset", "8", "-f", "mpegts", large)
+    run("-f", "lavfi", "-i", "testsrc2=s=1920x1080:r=25:d=2", *X264, "-output_ts_offset", "8", "-f", "mpegts", large)
     path.write_bytes(media("short.ts").read_bytes() + large.read_bytes())
     info, faults = probe(path, max_pixels=320 * 180), Faults()
     items = decode_span(path, info, Span(None, None), faults, max_pixels=320 * 180)

@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from topclip.media.guard import PROBE_HEADROOM
+from topclip.media.guard import decoder_pixels
 from topclip.media.limits import within_memory
 from topclip.media.opening import open_media
 from topclip.media.packets import read_packets
@@ -82,7 +82,7 @@ def decode_span(
     """Decode a span. Pictures come in rising pts, sound blocks in time order, the two interleaved as in the file.
 
     Sound is yielded from up to SOUND_LEAD_S before the span to SOUND_AFTER_S behind it. faults: is filled on the way.
-    max_pixels: larger pictures count as damage: a frame may be of another size than the header says.
+    max_pixels: much larger pictures count as damage: a frame may be of another size than the header says.
     Raises: ProbeError, UnsupportedMedia if the file cannot be opened; MediaLimit.
     """
     for lead_s in LEADS_S:
@@ -97,7 +97,7 @@ class _Pass:
     """One attempt: opened, positioned, checked for enough lead-in, then read to the end of the span."""
 
     def __init__(self, path: Path, info: SourceInfo, span: Span, faults: Faults, max_pixels: int) -> None:
-        self._container: InputContainer = open_media(path, max_pixels * PROBE_HEADROOM)
+        self._container: InputContainer = open_media(path, max_pixels)
         self._max_pixels = max_pixels
         self._info, self._span, self._faults = info, span, faults
         self._video = self._container.streams[info.video.index]
@@ -124,7 +124,7 @@ class _Pass:
         """Seek and decode up to the first owned picture; False if too little came before it and more lead may help."""
         context = self._video.codec_context
         context.thread_count = 1
-        context.options = {"skip_loop_filter": "all", "max_pixels": str(self._max_pixels)}
+        context.options = {"skip_loop_filter": "all", "max_pixels": str(decoder_pixels(self._max_pixels))}
         at_start = self._seek(lead_s)
         self._stream = self._decoded()
         for item in self._stream:

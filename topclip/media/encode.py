@@ -66,7 +66,7 @@ def clip_allowance(info: SourceInfo, spec: ClipSpec, attempt: Attempt, memory_by
 def clip_args(
     source: Path, info: SourceInfo, spec: ClipSpec, attempt: Attempt, *, out: Path, threads: int, max_pixels: int
 ) -> list[str]:
-    """Arguments of ffmpeg that make the clip as an mp4. max_pixels: largest picture that is decoded."""
+    """Arguments of ffmpeg that make the clip as an mp4. max_pixels: largest picture that is allowed."""
     args = [*_seek(info, spec, attempt), *input_args(max_pixels), "-copyts", "-i", file_url(source)]
     args += ["-map", f"0:{info.video.index}", "-vf", video_filter(info, spec), *_video_codec(info, spec)]
     if info.audio is not None:

@@ -24,16 +24,21 @@ FORMATS = f"{VIDEO_FORMATS},{STILL_FORMATS},{AUDIO_FORMATS}"
 
 MAX_STREAMS = 256
 """Of one source; a whole satellite's multiplex has fewer."""
-PROBE_HEADROOM = 4
-"""Probing decodes pictures of so many times the pixels that are allowed, to be able to say how large they are."""
 
 OPEN_OPTIONS = {"protocol_whitelist": PROTOCOLS, "format_whitelist": FORMATS, "max_streams": str(MAX_STREAMS)}
 
 
+def decoder_pixels(max_pixels: int) -> int:
+    """Largest picture that a decoder may make where so many pixels are allowed: it pads what it decodes, and what is only
+    somewhat too large is refused with its size, not as damage.
+    """
+    return 4 * max_pixels + (1 << 20)
+
+
 def input_args(max_pixels: int | None) -> list[str]:
-    """Arguments before an input of ffmpeg; max_pixels: largest picture that is decoded, None where it is our own file."""
+    """Arguments before an input of ffmpeg; max_pixels: largest picture that is allowed, None where it is our own file."""
     args = [text for name, value in OPEN_OPTIONS.items() for text in (f"-{name}", value)]
-    return args if max_pixels is None else [*args, "-max_pixels", str(max_pixels)]
+    return args if max_pixels is None else [*args, "-max_pixels", str(decoder_pixels(max_pixels))]
 
 
 def file_url(path: Path) -> str:

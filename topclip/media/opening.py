@@ -7,7 +7,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from topclip.errors import ProbeError, SourceNotFound, StorageUnavailable, TopClipError, UnsupportedMedia
-from topclip.media.guard import OPEN_OPTIONS, file_url
+from topclip.media.guard import OPEN_OPTIONS, decoder_pixels, file_url
 from topclip.media.limits import within_memory
 
 KNOWN_HEADS = (b"ftyp", b"moov", b"mdat", b"wide", b"free")
@@ -25,10 +25,10 @@ KNOWN_MAGIC = (
 def open_media(path: Path, max_pixels: int | None = None) -> InputContainer:
     """Open a container for reading.
 
-    max_pixels: largest picture that is decoded to find out what there is, such as a cover; None where the file is our own.
+    max_pixels: largest picture that is allowed: nothing much larger is decoded, such as a cover. None: the file is our own.
     Raises: SourceNotFound, UnsupportedMedia, ProbeError, MediaLimit, StorageUnavailable.
     """
-    options = {} if max_pixels is None else {"max_pixels": str(max_pixels)}
+    options = {} if max_pixels is None else {"max_pixels": str(decoder_pixels(max_pixels))}
     try:
         if path.stat().st_size == 0:
             raise UnsupportedMedia("the file is empty", {"field": "source", "hint": "send a video"})

@@ -26,7 +26,7 @@ from topclip.errors import (
     TopClipError,
     UnsupportedMedia,
 )
-from topclip.media.guard import AUDIO_FORMATS, PROBE_HEADROOM, STILL_FORMATS
+from topclip.media.guard import AUDIO_FORMATS, STILL_FORMATS, decoder_pixels
 from topclip.media.limits import FLOOR_S, READ_BYTES_PER_S, no_memory, timed, within_memory
 from topclip.media.opening import open_media, reason_of
 from topclip.media.packets import read_packets
@@ -70,17 +70,16 @@ def probe(
     Raises: SourceNotFound; UnsupportedMedia if it is not a video; ProbeError if it is damaged beyond reading; SourceTooLarge;
     MediaLimit; StorageUnavailable.
     """
-    most = None if max_pixels is None else max_pixels * PROBE_HEADROOM
-    with open_media(path, most) as container, within_memory("decoding the source"):
+    with open_media(path, max_pixels) as container, within_memory("decoding the source"):
         tick = timed(tick, FLOOR_S + path.stat().st_size / READ_BYTES_PER_S, "reading the source")
         stream = _video_stream(container)
-        if most is not None and stream.width * stream.height > most:
-            raise _too_many_pixels(stream.width, stream.height, most // PROBE_HEADROOM)
-        video = _describe_video(container.format.name, stream, _first_frame(container, stream, most, tick))
+        if max_pixels is not None and stream.width * stream.height > decoder_pixels(max_pixels):
+            raise _too_many_pixels(stream.width, stream.height, max_pixels)
+        video = _describe_video(container.format.name, stream, _first_frame(container, stream, max_pixels, tick))
         sound = audio_stream(container)
         audio = None if sound is None else _describe_audio(sound)
         format_name, n_streams = container.format.name, len(container.streams)
-    end = _end_of_picture(path, video, most, tick)
+    end = _end_of_picture(path, video, max_pixels, tick)
     if end.n_packets < 2:
         raise UnsupportedMedia("the source holds a single picture, no moving one", {"field": "source"})
     if end.restart_s is not None:
@@ -141,7 +140,7 @@ def _first_frame(
 ) -> _First:
     """The first frame that decodes; packets that do not are passed over up to a bound."""
     stream.codec_context.thread_count = 1
-    stream.codec_context.options = {} if max_pixels is None else {"max_pixels": str(max_pixels)}
+    stream.codec_context.options = {} if max_pixels is None else {"max_pixels": str(decoder_pixels(max_pixels))}
     failed, key_dts = 0, None
     reason: BaseException | None = None
     try:
