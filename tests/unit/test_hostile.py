@@ -61,6 +61,14 @@ def test_a_picture_that_grows_in_mid_stream_is_not_decoded(tmp_path: Path, media
     assert clips[0].width == 320
 
 
+@pytest.mark.parametrize("max_pixels", [320 * 180, 10**12])
+def test_a_picture_within_the_limit_is_decoded_whatever_the_limit(
+    tmp_path: Path, media: Media, max_pixels: int
+) -> None:
+    ctx = make_context(tmp_path / "s", max_pixels=max_pixels)
+    assert run_local.run(request_for(media("short.mp4"), **OPTIONS), ctx).manifest.clips
+
+
 def test_a_picture_with_an_endless_side_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "strip.mkv"
     run("-f", "lavfi", "-i", "color=black:s=30000x2:d=1", "-c:v", "ffv1", path)

@@ -25,6 +25,9 @@ FORMATS = f"{VIDEO_FORMATS},{STILL_FORMATS},{AUDIO_FORMATS}"
 MAX_STREAMS = 256
 """Of one source; a whole satellite's multiplex has fewer."""
 
+MOST_PIXELS = (1 << 31) - 1
+"""FFmpeg takes no larger limit."""
+
 OPEN_OPTIONS = {"protocol_whitelist": PROTOCOLS, "format_whitelist": FORMATS, "max_streams": str(MAX_STREAMS)}
 
 
@@ -32,7 +35,7 @@ def decoder_pixels(max_pixels: int) -> int:
     """Largest picture that a decoder may make where so many pixels are allowed: it pads what it decodes, and what is only
     somewhat too large is refused with its size, not as damage.
     """
-    return 4 * max_pixels + (1 << 20)
+    return min(4 * max_pixels + (1 << 20), MOST_PIXELS)
 
 
 def input_args(max_pixels: int | None) -> list[str]:
