@@ -100,7 +100,7 @@ def measure(folder: Path, sources: dict[str, bytes], args: argparse.Namespace) -
         "bad": bad,
         "through workers": through,
     }
-    record.write("fuzz", f'make bench ARGS="fuzz --n {args.n} --seed {args.seed}"', figures)
+    record.write("fuzz", f'make bench ARGS="fuzz --n {args.n} --seed {args.seed} --workers {args.workers}"', figures)
     if bad or through["bad"]:
         sys.exit(1)
 
