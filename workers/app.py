@@ -18,9 +18,5 @@ app = make_app(settings, WORKER)
 app.conf.include = [
     f"workers.tasks.{name}" for name in ("probe", "analyse", "select", "render", "finalise", "callback")
 ]
-<<<<<<< HEAD
-app.steps["worker"].update({Keeper, Reconciler, Callbacks, Leaving})
-=======
 worker_process_init.connect(runtime.limit_process)
-app.steps["worker"].update({Keeper, Reconciler, Callbacks})
->>>>>>> 4dd26ca (Each ffmpeg and each decode has a limit of memory, time, room, pixels and streams; gaps of years in the sound are not filled)
+app.steps["worker"].update({Keeper, Reconciler, Callbacks, Leaving})

@@ -65,9 +65,7 @@ def _failure(argv: list[str], tail: bytes, exit_code: int, allowance: Allowance)
 
 def _storage_failure(tail: bytes) -> StorageError | None:
     if any(words in tail for words in NO_ROOM):
-        return StorageFull(
-            "no room left for a clip", {"hint": "Free some of the store's disk, then retry the job."}
-        )
+        return StorageFull("no room left for a clip", {"hint": "Free some of the store's disk, then retry the job."})
     if any(words in tail for words in OUT_OF_REACH):
         return StorageUnavailable("the store's folder cannot be written", {"hint": "Check its mount and permissions."})
     return None
