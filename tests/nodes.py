@@ -6,10 +6,12 @@ pytest-celery thinks in containers; these stand in for them with the attributes 
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +20,7 @@ from uuid import uuid4
 
 import httpx
 import psutil
+import pytest
 import redis
 from pytest_celery import CeleryTestContainer, CeleryTestWorker
 
@@ -40,6 +43,14 @@ def redis_server() -> str:
     assert spec is not None
     assert spec.submodule_search_locations
     return str(Path(spec.submodule_search_locations[0]) / "bin/redis-server")
+
+
+def system_redis() -> str:
+    """The machine's own Redis server, for what the wheel's was built without."""
+    found = shutil.which("redis-server")
+    if not found:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no redis-server on the PATH")
+    return str(found)
 
 
 class ProcessContainer(CeleryTestContainer):
@@ -110,15 +121,23 @@ class ProcessContainer(CeleryTestContainer):
 
 
 class RedisContainer(ProcessContainer):
-    """A Redis server with AOF on a free port, in a folder that outlives a kill."""
+    """A Redis server with AOF on a free port, in a folder that outlives a kill.
 
-    def __init__(self, folder: Path, name: str = "redis") -> None:
+    more: further options of the server's. password: what clients must say. binary: another server than the wheel's.
+    """
+
+    def __init__(
+        self, folder: Path, name: str = "redis", *, more: Sequence[str] = (), password: str = "", binary: str = ""
+    ) -> None:
         self.port = free_port()
+        self._more, self._password, self._binary = [*more], password, binary or redis_server()
         super().__init__(folder, name)
 
     def argv(self) -> list[str]:
         where = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
-        return [redis_server(), *where, "--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
+        secret = ["--requirepass", self._password, "--masterauth", self._password] if self._password else []
+        keep = ["--appendonly", "yes", "--appendfsync", "everysec", "--save", ""]
+        return [self._binary, *where, *keep, *secret, *self._more]
 
     @property
     def ready_prompt(self) -> str:
@@ -126,11 +145,12 @@ class RedisContainer(ProcessContainer):
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        secret = f":{self._password}@" if self._password else ""
+        return f"redis://{secret}127.0.0.1:{self.port}/0"
 
     @cached_property
     def client(self) -> Any:
-        return redis.Redis(port=self.port, decode_responses=True)
+        return redis.Redis(port=self.port, password=self._password or None, decode_responses=True)
 
     def teardown(self) -> None:
         self.client.close()
@@ -139,6 +159,27 @@ class RedisContainer(ProcessContainer):
     @property
     def celeryconfig(self) -> dict[str, str]:
         return {"url": self.url, "host_url": self.url, "hostname": "127.0.0.1", "port": str(self.port), "vhost": "0"}
+
+
+class SentinelContainer(ProcessContainer):
+    """One Sentinel over a master, quick to take it for dead."""
+
+    def __init__(self, folder: Path, master: RedisContainer, password: str = "") -> None:
+        self.port = free_port()
+        self._conf = folder / "sentinel.conf"
+        secret = f"sentinel auth-pass mymaster {password}\n" if password else ""
+        self._conf.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor mymaster 127.0.0.1 {master.port} 1\n{secret}"
+            "sentinel down-after-milliseconds mymaster 1000\nsentinel failover-timeout mymaster 3000\n"
+        )
+        super().__init__(folder, "sentinel")
+
+    def argv(self) -> list[str]:
+        return [redis_server(), str(self._conf), "--sentinel"]
+
+    @property
+    def ready_prompt(self) -> str:
+        return "+monitor master"
 
 
 class WorkerContainer(ProcessContainer):

@@ -31,6 +31,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     redis_url: str = Field("redis://localhost:6379/0", repr=False, description="Redis: broker and result backend.")
+    redis_ca: Path | None = Field(
+        None, description="Certificates that a `rediss://` server is checked against; unset: those of the system."
+    )
     redis_master: str = Field("mymaster", description="Name of the master that Sentinel is asked for.")
     key_prefix: str = Field("topclip:", pattern=r"^[\w-]+:$", description="Prefix of every Redis key and channel.")
     host: str = Field("127.0.0.1", description="Address that the web server listens on.")

@@ -53,7 +53,17 @@ def redis_client(settings: Settings, profile: Profile) -> Redis:
     if url.startswith("redis+socket://"):
         url = "unix://" + url.removeprefix("redis+socket://").replace("virtual_host=", "db=")
         options.pop("socket_keepalive")
+    if url.startswith("rediss://"):
+        options |= tls_options(settings)
     return Redis.from_url(url, **options)
+
+
+def tls_options(settings: Settings) -> dict[str, Any]:
+    """How a `rediss://` server proves who it is: by a certificate for its name, always."""
+    options: dict[str, Any] = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
+    if settings.redis_ca:
+        options["ssl_ca_certs"] = str(settings.redis_ca.absolute())
+    return options
 
 
 def redis_now(redis: Redis) -> float:
@@ -103,7 +113,7 @@ def connection_settings(settings: Settings, profile: Profile) -> dict[str, Any]:
         },
     }
     if settings.redis_url.startswith("rediss://"):
-        conf["broker_use_ssl"] = conf["redis_backend_use_ssl"] = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+        conf["broker_use_ssl"] = conf["redis_backend_use_ssl"] = tls_options(settings)
     if not profile.patient:
         quick = {"max_retries": 0, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
         transport |= {**quick, "connect_retries_timeout": profile.timeout_s}

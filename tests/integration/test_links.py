@@ -1,0 +1,189 @@
+"""Leases and jobs over every kind of link to Redis: a prefix of one's own with a password, TLS, Sentinel with a fail-over."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pytest_celery import CeleryTestSetup
+
+from tests.integration.conftest import LEASE_S
+from tests.integration.faults import CLIP, container, frozen_ffmpeg, has_clips, nothing_unacknowledged
+from tests.nodes import RedisContainer, SentinelContainer, free_port, system_redis
+from tests.waiting import until
+from topclip.config import Settings
+from topclip.errors import QueueUnavailable
+from topclip.model.job import JobState, JobStatus
+from topclip.storage.base import ArtifactStore
+from workers.client import JobClient
+
+pytestmark = pytest.mark.faults
+
+Submit = Callable[..., str]
+Finished = Callable[..., JobStatus]
+PASSWORD = "s3cret-@nd:odd"
+IN_URL = "s3cret-%40nd%3Aodd"
+
+
+def survives_its_worker(setup: CeleryTestSetup, job_id: str, finished: Finished) -> None:
+    """Kill the only worker while it renders, start it again, and see the job end by the lease, not by a new attempt."""
+    frozen_ffmpeg(setup)
+    container(setup).kill()
+    container(setup).restart()
+    status = finished(job_id)
+    assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1), status.error
+
+
+class TestPrefixAndPassword:
+    @pytest.fixture
+    def redis_node(self, tmp_path: Path) -> Iterator[RedisContainer]:
+        (tmp_path / "redis").mkdir()
+        node = RedisContainer(tmp_path / "redis", password=PASSWORD)
+        assert node.ready()
+        yield node
+        node.teardown()
+
+    @pytest.fixture
+    def settings(self, redis_node: RedisContainer, tmp_path: Path) -> Settings:
+        url = f"redis://:{IN_URL}@127.0.0.1:{redis_node.port}/3"
+        return Settings(redis_url=url, key_prefix="my-clips:", data_dir=tmp_path, lease_s=LEASE_S)
+
+    def test_a_job_survives_its_worker(
+        self,
+        celery_setup: CeleryTestSetup,
+        source: Path,
+        submit: Submit,
+        finished: Finished,
+        redis_node: RedisContainer,
+    ) -> None:
+        survives_its_worker(celery_setup, submit(source, **CLIP), finished)
+        redis_node.client.select(3)
+        assert {key.partition(":")[0] for key in redis_node.client.scan_iter()} <= {
+            "my-clips",
+            "_kombu.binding.celery.pidbox",
+        }
+        assert PASSWORD not in container(celery_setup).logs()
+        assert IN_URL not in container(celery_setup).logs()
+
+
+class TestTls:
+    @pytest.fixture
+    def certificate(self, tmp_path: Path) -> Path:
+        """A certificate for localhost that signs itself, and its key beside it."""
+        (tmp_path / "tls").mkdir()
+        path = tmp_path / "tls/redis.crt"
+        names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+        new = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
+        subprocess.run(
+            [*new, "-keyout", str(path.with_suffix(".key")), "-out", str(path)], check=True, capture_output=True
+        )
+        return path
+
+    @pytest.fixture
+    def tls_port(self) -> int:
+        return free_port()
+
+    @pytest.fixture
+    def redis_node(self, tmp_path: Path, certificate: Path, tls_port: int) -> Iterator[RedisContainer]:
+        (tmp_path / "redis").mkdir()
+        files = ["--tls-cert-file", str(certificate), "--tls-key-file", str(certificate.with_suffix(".key"))]
+        tls = ["--tls-port", str(tls_port), *files, "--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no"]
+        node = RedisContainer(tmp_path / "redis", more=tls, binary=system_redis())
+        assert node.ready()
+        yield node
+        node.teardown()
+
+    @pytest.fixture
+    def settings(self, redis_node: RedisContainer, tls_port: int, certificate: Path, tmp_path: Path) -> Settings:
+        assert redis_node.status == "running"
+        url = f"rediss://localhost:{tls_port}/0"
+        return Settings(redis_url=url, redis_ca=certificate, data_dir=tmp_path, lease_s=LEASE_S)
+
+    def test_a_job_survives_its_worker(
+        self,
+        celery_setup: CeleryTestSetup,
+        source: Path,
+        submit: Submit,
+        finished: Finished,
+        redis_node: RedisContainer,
+    ) -> None:
+        survives_its_worker(celery_setup, submit(source, **CLIP), finished)
+        until(lambda: nothing_unacknowledged(redis_node), 10)
+
+    def test_a_server_that_cannot_prove_who_it_is_is_not_talked_to(
+        self, settings: Settings, store: ArtifactStore, redis_node: RedisContainer
+    ) -> None:
+        client = JobClient(settings, store)
+        assert client.health()["redis"]["version"]
+        client.close()
+        for change in ({"redis_ca": None}, {"redis_url": settings.redis_url.replace("localhost", "127.0.0.1")}):
+            client = JobClient(settings.model_copy(update=change), store)
+            with pytest.raises(QueueUnavailable):
+                client.health()
+            client.close()
+
+
+class TestSentinel:
+    @pytest.fixture
+    def redis_node(self, tmp_path: Path) -> Iterator[RedisContainer]:
+        (tmp_path / "redis").mkdir()
+        node = RedisContainer(tmp_path / "redis", password="secret")
+        assert node.ready()
+        yield node
+        node.teardown()
+
+    @pytest.fixture
+    def replica(self, redis_node: RedisContainer, tmp_path: Path) -> Iterator[RedisContainer]:
+        (tmp_path / "replica").mkdir()
+        of = ["--replicaof", "127.0.0.1", str(redis_node.port)]
+        node = RedisContainer(tmp_path / "replica", "replica", more=of, password="secret")
+        until(lambda: redis_node.client.info("replication")["connected_slaves"] == 1, 20)
+        yield node
+        node.teardown()
+
+    @pytest.fixture
+    def sentinel(
+        self, redis_node: RedisContainer, replica: RedisContainer, tmp_path: Path
+    ) -> Iterator[SentinelContainer]:
+        (tmp_path / "sentinel").mkdir()
+        node = SentinelContainer(tmp_path / "sentinel", redis_node, "secret")
+        assert node.ready()
+        until(lambda: "+slave" in node.logs(), 20)
+        yield node
+        node.teardown()
+
+    @pytest.fixture
+    def settings(self, sentinel: SentinelContainer, tmp_path: Path) -> Settings:
+        url = f"sentinel://:secret@127.0.0.1:{sentinel.port}/0"
+        return Settings(redis_url=url, data_dir=tmp_path, lease_s=LEASE_S)
+
+    def test_a_job_survives_its_worker(
+        self,
+        celery_setup: CeleryTestSetup,
+        source: Path,
+        submit: Submit,
+        finished: Finished,
+        redis_node: RedisContainer,
+    ) -> None:
+        survives_its_worker(celery_setup, submit(source, **CLIP), finished)
+        until(lambda: nothing_unacknowledged(redis_node), 10)
+
+    def test_a_job_survives_the_master(
+        self,
+        celery_setup: CeleryTestSetup,
+        source: Path,
+        submit: Submit,
+        finished: Finished,
+        redis_node: RedisContainer,
+        replica: RedisContainer,
+        store: ArtifactStore,
+    ) -> None:
+        job_id = submit(source, **CLIP)
+        ffmpeg = frozen_ffmpeg(celery_setup)
+        redis_node.kill()
+        until(lambda: replica.client.info("replication")["role"] == "master", 20)
+        ffmpeg.resume()
+        assert finished(job_id, 90).state is JobState.SUCCEEDED
+        assert has_clips(store, job_id)
+        assert container(celery_setup).status == "running"
+        until(lambda: nothing_unacknowledged(replica), 20)
