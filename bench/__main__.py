@@ -1,10 +1,10 @@
-"""`python -m bench [web|job] ...`: measure, print, and write bench/results/<name>.json; `python -m bench fuzz|soak --help`."""
+"""`python -m bench [NAME]...`: measure, print, and write bench/results/<name>.json; fuzz and soak take `--help`."""
 
 import sys
 
-from bench import fuzz, job, soak, web
+from bench import fairness, fuzz, job, lease, soak, web
 
-BENCHES = {"web": web.measure, "job": job.measure}
+BENCHES = {"web": web.measure, "job": job.measure, "lease": lease.measure, "fairness": fairness.measure}
 TRIALS = {"fuzz": fuzz.main, "soak": soak.main}
 """These measure no speed, take arguments of their own, and run only when they are named."""
 
