@@ -18,7 +18,8 @@ COPY cli cli
 COPY stack stack
 RUN /opt/build/bin/pip wheel -q --no-deps --no-build-isolation --wheel-dir /wheels . \
  && /opt/topclip/bin/pip install --no-deps /wheels/*.whl \
- && /opt/topclip/bin/pip uninstall -q -y pip setuptools
+ && /opt/topclip/bin/pip uninstall -q -y pip setuptools \
+ && cd /opt/topclip && ln -s lib/python3*/site-packages/stack/flowerconfig.py flowerconfig.py
 
 FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="TopClip" org.opencontainers.image.licenses="MIT"

@@ -39,6 +39,7 @@ COMMANDS = {
     "cut": Entry("cli.local", "cut", "Cut one frame-exact clip out of a file; no server needed."),
     "clip": Entry("cli.local", "clip", "Do the whole flow in this process; no server needed."),
     "drain": Entry("cli.drain", "drain", "Have workers end what they run and leave, for a deploy."),
+    "keys": Entry("cli.keys", "keys", "Make, list and revoke API keys."),
     "doctor": Entry("cli.doctor", "doctor", "Check Redis, ffmpeg, disk, settings and workers."),
 }
 

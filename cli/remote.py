@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import click
@@ -26,6 +27,7 @@ EXIT_OF_STATE = {"SUCCEEDED": 0, "PARTIAL": 3, "FAILED": 1, "CANCELLED": 1, "EXP
 WITH_CLIPS = ("SUCCEEDED", "PARTIAL")
 SUBMIT_PAUSES_S = (1.0, 2.0, 4.0, 8.0)
 """Between the tries of a submission that broke off: a server that restarts is back by then."""
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 OUT = click.Path(file_okay=False, path_type=Path)
 
 P = ParamSpec("P")
@@ -38,18 +40,26 @@ def with_server(command: Callable[..., R]) -> Callable[..., R]:
     """Add `--url` and `--api-key`; the command gets `server: Server`."""
 
     @click.option("--url", metavar="WEB", help="The web server; by default the one of the settings' host and port.")
-    @click.option("--api-key", help="Key for a server that asks for one; by default the first of the settings'.")
+    @click.option(
+        "--api-key", help="Key for a server that asks for one; better TOPCLIP_API_KEY, which `ps` does not show."
+    )
     @wraps(command)
     def connected(*args: Any, url: str | None, api_key: str | None, **kwargs: Any) -> R:
         if url is None or api_key is None:
             settings = Settings.from_env()
+            api_key = api_key or settings.api_key or _own_key(settings, url)
             host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
             url = url or f"http://{host}:{settings.port}"
-            api_key = api_key or next(iter(settings.api_keys), None)
         with Server(url, api_key) as server:
             return command(*args, server=server, **kwargs)
 
     return connected
+
+
+def _own_key(settings: Settings, url: str | None) -> str | None:
+    """The first key of the server that runs with the same settings; it is shown to no other machine."""
+    is_here = url is None or urlsplit(url).hostname in (*LOOPBACK, settings.host)
+    return next(iter(settings.api_keys), None) if is_here else None
 
 
 @click.command()

@@ -10,6 +10,11 @@ from pathlib import Path
 NAMES = ("REDIS_PASSWORD", "TOPCLIP_API_KEYS", "TOPCLIP_SECRET_KEY", "FLOWER_PASSWORD")
 
 
+def secret(name: str) -> str:
+    """A random value; the API key bears the name of its owner."""
+    return "topclip:topclip_" + secrets.token_urlsafe(32) if name == "TOPCLIP_API_KEYS" else secrets.token_urlsafe(24)
+
+
 def main(path: Path) -> None:
     """Make the file, readable by its owner alone."""
     try:
@@ -19,7 +24,7 @@ def main(path: Path) -> None:
         return
     with os.fdopen(fd, "w") as file:
         file.write("# Secrets of docker-compose.yml, made by `make env`. .env.example names all settings.\n")
-        file.writelines(f"{name}={secrets.token_urlsafe(24)}\n" for name in NAMES)
+        file.writelines(f"{name}={secret(name)}\n" for name in NAMES)
     sys.stderr.write(f"{path} written\n")
 
 

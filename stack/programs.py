@@ -20,9 +20,14 @@ WEB_STOP_S = 10.0
 FLOWER_STOP_S = 5.0
 
 
+def keyless_env(settings: Settings, **extra: str) -> dict[str, str]:
+    """The environment of a child that has no use for API keys: a worker hands its own on to ffmpeg."""
+    return {k: v for k, v in settings.child_env(**extra).items() if not k.startswith("TOPCLIP_API_KEY")}
+
+
 def redis_program(server: RedisServer, settings: Settings) -> Program:
     """The embedded Redis."""
-    return Program("redis", server.argv, settings.child_env(), stop_s=REDIS_STOP_S)
+    return Program("redis", server.argv, keyless_env(settings), stop_s=REDIS_STOP_S)
 
 
 def worker_program(settings: Settings, node: str) -> Program:
@@ -30,7 +35,7 @@ def worker_program(settings: Settings, node: str) -> Program:
     # Media work takes every core it can get; the server, Redis and the person at the machine come first.
     argv = ["nice", "-n", "10", *PYTHON, "celery", "-A", "workers.app:app", "worker", "-n", node, "-O", "fair"]
     argv += ["--without-mingle", "--without-gossip", "-l", settings.log_level]
-    env = settings.child_env(PYTHONUNBUFFERED="1")
+    env = keyless_env(settings, PYTHONUNBUFFERED="1")
     return Program("worker", lambda: argv, env, stop_s=settings.drain_s + WORKER_STOP_S)
 
 
@@ -69,8 +74,8 @@ class FlowerServer:
     def program(self) -> Program:
         """Flower under the supervisor."""
         secret = self.settings.secret_key or secrets.token_urlsafe(48)
-        env = self.settings.child_env(
-            PYTHONUNBUFFERED="1", FLOWER_UNAUTHENTICATED_API="true", FLOWER_COOKIE_SECRET=secret
+        env = keyless_env(
+            self.settings, PYTHONUNBUFFERED="1", FLOWER_UNAUTHENTICATED_API="true", FLOWER_COOKIE_SECRET=secret
         )
         return Program("flower", self.argv, env, stop_s=FLOWER_STOP_S)
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
 import httpx
+from redis.exceptions import RedisError
 
 from stack import ports
 from stack.console import Console
@@ -20,6 +21,9 @@ from topclip.errors import ConfigError, StorageError
 from topclip.media.binary import find_ffmpeg
 from topclip.storage.factory import store_for
 from web.doors import check_exposure
+from web.keys import KeyRing
+from workers.health import report
+from workers.links import KEEPER, redis_client
 
 STOP_ORDER = ("web", "worker", "flower", "redis")
 ASK_TIMEOUT_S = 2.0
@@ -70,7 +74,6 @@ def run(settings: Settings, *, has_flower: bool, on_ready: Callable[[Urls], None
 
 def check(settings: Settings) -> None:
     """What the children would refuse to start or fail every job with. Raises: ConfigError."""
-    check_exposure(settings)
     find_ffmpeg(settings.ffmpeg)
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
@@ -79,9 +82,10 @@ def check(settings: Settings) -> None:
         detail = {"field": "data_dir", "hint": hint}
         raise ConfigError(f"the data folder {settings.data_dir} cannot be made: {err.strerror}", detail) from err
     try:
-        store_for(settings)
+        ring = KeyRing(settings, store_for(settings))
     except StorageError as err:
         raise ConfigError(f"the store cannot be opened: {err.message}", {"field": "store"}) from err
+    check_exposure(ring, [settings.host])
 
 
 def _start_redis(supervisor: Supervisor, settings: Settings) -> str:
@@ -122,9 +126,7 @@ class _Stack:
         self._supervisor.add(web_program(self._settings, self._listener))
         if self._flower:
             self._supervisor.add(self._flower.program())
-        keys = self._settings.api_keys
-        headers = {"Authorization": f"Bearer {keys[0]}"} if keys else {}
-        with httpx.Client(timeout=ASK_TIMEOUT_S, trust_env=False, headers=headers) as http:
+        with httpx.Client(timeout=ASK_TIMEOUT_S, trust_env=False) as http:
             if not self._supervisor.run_until(lambda: self._is_ready(http)):
                 return
         self._supervisor.is_settled = True
@@ -144,16 +146,22 @@ class _Stack:
         """What is not there yet, in words."""
         if not _is_ok(http, f"{self._web_url}/health/live"):
             return "the web server does not answer"
-        health = _json(http, f"{self._web_url}/health")
-        redis = health.get("redis")
-        if not isinstance(redis, dict) or redis.get("status") not in ("ok", "degraded"):
+        if _json(http, f"{self._web_url}/health/ready").get("redis") not in ("ok", "degraded"):
             return f"Redis at {self._settings.masked_redis_url} does not answer"
-        workers = health.get("workers")
-        if not isinstance(workers, list) or not any(w.get("name") == self._node for w in workers):
+        if not self._has_worker():
             return "the worker has not been seen"
         if self._flower and not _is_ok(http, f"{self._flower.url}/healthcheck"):
             return "Flower does not answer"
         return None
+
+    def _has_worker(self) -> bool:
+        """Whether Redis has heard of the worker: the web server would tell that to holders of a key alone."""
+        try:
+            with redis_client(self._settings, KEEPER) as redis:
+                workers = report(redis, self._settings.key_prefix)["workers"]
+        except RedisError:
+            return False
+        return any(worker["name"] == self._node for worker in workers)
 
 
 def _is_ok(http: httpx.Client, url: str) -> bool:
@@ -164,7 +172,7 @@ def _is_ok(http: httpx.Client, url: str) -> bool:
 
 
 def _json(http: httpx.Client, url: str) -> dict[str, object]:
-    """A JSON object whatever the HTTP status: /health answers 503 while Redis is away."""
+    """A JSON object whatever the HTTP status: /health/ready answers 503 while Redis is away."""
     try:
         document = http.get(url).json()
     except (httpx.HTTPError, ValueError):

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from topclip.errors import InvalidRequest, JobConflict, JobExpired, QueueFull, QueueUnavailable, UnknownJob
+from topclip.errors import InvalidRequest, JobConflict, JobExpired, QueueFull, QueueUnavailable
 from topclip.model.callback import CallbackLog
 from topclip.model.job import ClipStatus, JobEvent, JobState, JobStatus, SubmissionKey
 from topclip.model.request import ClipRequest
 from web.status_cache import Clock
-from workers.client import JobClient, JobPage, Watch
+from workers.client import JobClient, JobPage, Watch, unknown
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -77,7 +77,7 @@ class FakeClient(JobClient):
         self.requests: dict[str, ClipRequest] = {}
         self.logs: dict[str, CallbackLog] = {}
         self.keys: dict[str, tuple[str, str]] = {}
-        self.gone: set[str] = set()
+        self.gone: dict[str, str] = {}
         self.is_full = False
         self.is_away = False
         self.reads = 0
@@ -130,7 +130,12 @@ class FakeClient(JobClient):
         created_at = START + timedelta(seconds=next(self._seconds))
         options = request.options.to_dict()
         status = make_status(
-            job_id, state=JobState.QUEUED, name=request.source.name, options=options, created_at=created_at
+            job_id,
+            state=JobState.QUEUED,
+            name=request.source.name,
+            options=options,
+            created_at=created_at,
+            owner=owner,
         )
         self.jobs[job_id], self.requests[job_id] = status, request
         return status
@@ -141,12 +146,20 @@ class FakeClient(JobClient):
         if job_id in self.gone:
             raise JobExpired("the job was deleted", {"state": "EXPIRED"})
         if job_id not in self.jobs:
-            raise UnknownJob(f"no job {job_id}")
+            raise unknown(job_id)
         return self.jobs[job_id]
 
-    def list(self, *, limit: int = 50, cursor: str | None = None, state: JobState | None = None) -> JobPage:
+    def owner(self, job_id: str) -> str | None:
         self._ask()
-        jobs = [j for j in self.jobs.values() if state in (None, j.state)]
+        if job_id in self.gone:
+            return self.gone[job_id]
+        return self.jobs[job_id].owner if job_id in self.jobs else None
+
+    def list(
+        self, *, limit: int = 50, cursor: str | None = None, state: JobState | None = None, owner: str | None = None
+    ) -> JobPage:
+        self._ask()
+        jobs = [j for j in self.jobs.values() if state in (None, j.state) and owner in (None, j.owner)]
         jobs.sort(key=lambda j: j.created_at, reverse=True)
         start = int(cursor or 0)
         more = start + limit < len(jobs)
@@ -171,7 +184,7 @@ class FakeClient(JobClient):
         if not status.state.is_terminal:
             raise JobConflict("cancel it first")
         del self.jobs[job_id]
-        self.gone.add(job_id)
+        self.gone[job_id] = status.owner
         self._tell(JobEvent(id=job_id, epoch=status.epoch, revision=status.revision + 1, deleted=True))
 
     def callbacks(self, job_id: str) -> CallbackLog:

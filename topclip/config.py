@@ -22,13 +22,15 @@ PREFIX = "TOPCLIP_"
 SECRET_MARK = "whsec_"
 UNPREFIXED = {"redis_url": "REDIS_URL"}
 LEAST_MEMORY_MB = 512
-SECRETS = ("redis_url", "api_keys", "secret_key", "webhook_secret")
+SECRETS = ("redis_url", "api_keys", "api_key", "secret_key", "webhook_secret")
+RATE = r"[1-9]\d{0,8}/(second|minute|hour|day)"
+RATES = rf"^(off|{RATE}(;{RATE})*)?$"
 
 
 class Settings(BaseModel):
     """What an operator can set. Each field's description is its documentation in docs/configuration.md."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
 
     redis_url: str = Field("redis://localhost:6379/0", repr=False, description="Redis: broker and result backend.")
     redis_ca: Path | None = Field(
@@ -72,8 +74,15 @@ class Settings(BaseModel):
         ge=0,
         description="Room in the store, in MiB, below which nothing new is taken: submissions and retries are 507.",
     )
-    api_keys: tuple[str, ...] = Field((), repr=False, description="Comma-separated API keys; needed off loopback.")
-    secret_key: str = Field("", repr=False, description="Secret of Flower's cookies; empty: a random one each start.")
+    api_keys: tuple[str, ...] = Field(
+        (),
+        repr=False,
+        description="Comma-separated API keys, each `key` or `name:key`, beside those of `topclip keys`.",
+    )
+    api_key: str = Field("", repr=False, description="Key that the command `topclip` sends to a server.")
+    secret_key: str = Field(
+        "", repr=False, description="Secret of the cookies of page and Flower; empty: one in the store, one each start."
+    )
     webhook_secret: tuple[str, ...] = Field(
         (),
         repr=False,
@@ -81,6 +90,17 @@ class Settings(BaseModel):
     )
     private_networks: tuple[str, ...] = Field(
         (), description="Comma-separated networks that URLs of sources and callbacks may lead to although not public."
+    )
+    submit_rate: str = Field(
+        "",
+        pattern=RATES,
+        description="Submits that one key may send; empty: 60/minute where keys are needed; or `off`.",
+    )
+    read_rate: str = Field(
+        "", pattern=RATES, description="Its other requests; empty: 30000/minute where keys are needed; or `off`."
+    )
+    trusted_proxies: int = Field(
+        0, ge=0, le=8, description="Reverse proxies in front whose `X-Forwarded-*` headers are believed."
     )
     ffmpeg: str = Field("", description="ffmpeg binary; empty: the one of the imageio-ffmpeg wheel.")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="How much the processes log.")

@@ -213,6 +213,12 @@ class QueueFull(ServerBusy):
     code = "QUEUE_FULL"
 
 
+class RateLimited(ServerBusy):
+    """One key, or one address, asks more often than this server allows; try again after `Retry-After`."""
+
+    code = "RATE_LIMITED"
+
+
 class ServerUnreachable(TopClipError):
     """The command cannot reach the web server."""
 

@@ -11,11 +11,13 @@ from topclip.config import Settings
 from topclip.model.job import JobEvent
 from topclip.outbound.http import Outbound
 from topclip.storage.base import ArtifactStore
-from web import callbacks, clips, doors, errors, events, health, jobs, page, status, submit
+from web import callbacks, clips, doors, errors, events, health, jobs, owners, page, status, submit
 from web.drain import drain_after_refusal
 from web.follow import Followers, Seats
+from web.keys import KeyRing
 from web.metrics import Metrics
 from web.openapi import INFO, register_api, schemas_of
+from web.rates import Rates
 from web.refresher import Refresher
 from web.schemas import PathSubmission, Problem, UploadSubmission
 from web.services import EXTENSION, Services, services
@@ -36,13 +38,16 @@ METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH")
 def create_app(settings: Settings, client: JobClient, store: ArtifactStore) -> OpenAPI:
     """The web application. Its watch is not started: `start` does that in the process that serves.
 
-    Raises: ConfigError if it would stand open to others.
+    Raises: ConfigError if it would stand open to others, StorageError.
     """
-    doors.check_exposure(settings)
+    ring = KeyRing(settings, store)
+    doors.check_exposure(ring, [settings.host])
     app = OpenAPI(__name__, info=INFO, doc_ui=False, validation_error_model=Problem)
     app.json.sort_keys = False
-    app.extensions[EXTENSION] = _services(settings, client, store)
-    doors.register(app, settings)
+    app.extensions[EXTENSION] = _services(settings, client, store, ring)
+    doors.register(app, settings, ring)
+    Rates(settings).register(app)
+    owners.register(app)
     errors.register(app)
     _measure(app)
     app.after_request(drain_after_refusal)
@@ -59,6 +64,7 @@ def start(app: Flask) -> None:
     parts.store.sweep(ABANDONED_S)
     parts.sniffer.start()
     parts.refresher.start()
+    parts.keys.start()
     parts.watch.start()
 
 
@@ -69,6 +75,7 @@ def stop(app: Flask) -> None:
     parts.sniffer.stop()
     parts.watch.stop()
     parts.refresher.stop()
+    parts.keys.stop()
 
 
 def services_of(app: Flask) -> Services:
@@ -76,7 +83,7 @@ def services_of(app: Flask) -> Services:
     return cast("Services", app.extensions[EXTENSION])
 
 
-def _services(settings: Settings, client: JobClient, store: ArtifactStore) -> Services:
+def _services(settings: Settings, client: JobClient, store: ArtifactStore, ring: KeyRing) -> Services:
     followers = Followers()
 
     def on_event(event: JobEvent) -> None:
@@ -95,6 +102,7 @@ def _services(settings: Settings, client: JobClient, store: ArtifactStore) -> Se
     vitals = Vitals(settings, client, store, watch)
     return Services(
         settings=settings,
+        keys=ring,
         client=client,
         store=store,
         watch=watch,

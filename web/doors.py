@@ -1,25 +1,32 @@
 """Who may come in: keys where the server listens beyond this machine, no writes from other sites, and safe headers.
 
-A page cannot send a header from `<video>` or EventSource, so a key can be exchanged for a cookie at `/sign-in`.
+A page cannot send a header from `<video>` or EventSource, so a key can be exchanged for a cookie: web/sign_in.py.
 """
 
-import hashlib
-import hmac
 import ipaddress
 import re
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, g, redirect, render_template, request, session
+from cachetools import LRUCache
+from flask import Flask, Response, g, request, session
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Forbidden, Unauthorized
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from topclip.config import Settings
 from topclip.errors import ConfigError
+from topclip.model.key import ApiKey
+from web import sign_in
+from web.caller import address, is_closed, owner
+from web.keys import KeyRing
+from web.rates import Guesses
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-OPEN_PATHS = ("/sign-in", "/health/live", "/health/ready")
-SIGN_IN_BYTES = 4096
+OPEN_ENDPOINTS = ("static", "sign_in", "health.full", "health.live", "health.ready")
+"""What strangers are answered; `/health` tells them little."""
+MAX_FAMILIAR = 10_000
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -33,18 +40,23 @@ SECURITY_HEADERS = {
 }
 
 
-def check_exposure(settings: Settings) -> None:
-    """Refuse to listen beyond this machine with the doors open. Raises: ConfigError that says what to set."""
-    if settings.api_keys or is_loopback(settings.host):
+def check_exposure(ring: KeyRing, hosts: Iterable[str]) -> None:
+    """Refuse to listen beyond this machine where no key opens. Raises: ConfigError that says what to do.
+
+    hosts: names or addresses that the server listens on.
+    """
+    if not ring.is_empty:
         return
-    raise ConfigError(
-        f"TOPCLIP_HOST is {settings.host}, which others can reach, and there is no API key",
-        {
-            "field": "host",
-            "hint": "set TOPCLIP_API_KEYS to one or more long random keys (python -c 'import secrets; "
-            "print(secrets.token_urlsafe(32))'), or TOPCLIP_HOST to 127.0.0.1",
-        },
-    )
+    for host in hosts:
+        if not is_loopback(host):
+            raise ConfigError(
+                f"the server would listen on {host or 'all addresses'}, which others can reach, and there is no API key",
+                {
+                    "field": "host",
+                    "hint": "make one with `topclip keys add NAME`, or set TOPCLIP_API_KEYS to long random keys; "
+                    "or listen on this machine alone: TOPCLIP_HOST=127.0.0.1",
+                },
+            )
 
 
 def is_loopback(host: str) -> bool:
@@ -55,26 +67,25 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def register(app: Flask, settings: Settings) -> None:
+def register(app: Flask, settings: Settings, ring: KeyRing) -> None:
     """Put the doors in."""
-    if settings.api_keys:
-        app.secret_key = hashlib.sha256("\n".join(("session", *settings.api_keys)).encode()).digest()
-        app.config.update(SESSION_COOKIE_NAME="topclip", SESSION_COOKIE_SAMESITE="Strict", SESSION_COOKIE_HTTPONLY=True)
-    _Doors(settings.api_keys).register(app)
+    if n := settings.trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n)  # type: ignore[method-assign]
+    _Doors(ring).register(app)
 
 
 class _Doors:
-    def __init__(self, keys: tuple[str, ...]) -> None:
-        self._keys = tuple(key.encode() for key in keys)
+    def __init__(self, ring: KeyRing) -> None:
+        self._ring = ring
+        self._guesses = Guesses()
+        self._familiar: LRUCache[tuple[str, str], bool] = LRUCache(MAX_FAMILIAR)
+        """Addresses with the keys that were right there: others' guesses at the same address do not shut them out."""
 
     def register(self, app: Flask) -> None:
         app.before_request(self.refuse_other_sites)
+        app.before_request(self.refuse_strangers)
         app.after_request(self.add_headers)
-        if self._keys:
-            app.before_request(self.refuse_strangers)
-            app.add_url_rule("/sign-in", "sign_in", self.sign_in, methods=["POST"])
-        else:
-            app.before_request(self.refuse_other_names)
+        sign_in.register(app, self._ring, self.try_key)
 
     def refuse_other_sites(self) -> None:
         """A write that a page of another site makes a browser send is refused."""
@@ -86,57 +97,58 @@ class _Doors:
         if not is_own:
             raise Forbidden("writes from pages of other sites are refused")
 
-    def refuse_other_names(self) -> None:
-        """Without keys only this machine's own names are answered: a page of another site may have its name lead here."""
-        name = re.sub(r":\d*$", "", request.host)
-        if not is_loopback(name) and not name.endswith(".localhost"):
-            raise Forbidden(f"{name} is no name of this machine alone; set TOPCLIP_API_KEYS to be reached by it")
-
     def refuse_strangers(self) -> ResponseReturnValue | None:
-        """Whoever has neither key nor cookie is asked for one."""
-        if request.path in OPEN_PATHS or request.path.startswith("/static/") or self._is_known():
+        """Whoever has neither key nor cookie is asked for one; where there are no keys, only this machine is answered."""
+        if not self._ring.is_asked:
+            self.refuse_other_machines()
+            return None
+        g.is_closed = True
+        g.key = self._shown_key()
+        if g.key or request.endpoint in OPEN_ENDPOINTS:
             return None
         if request.path == "/" and request.method == "GET":
-            return sign_in_page(), 401
+            return sign_in.page(), 401
         raise Unauthorized(
             "an API key is needed: send `Authorization: Bearer <key>`", www_authenticate=WWWAuthenticate("bearer")
         )
 
-    def _is_known(self) -> bool:
+    def refuse_other_machines(self) -> None:
+        """Without keys nobody else may come in, by whatever way: neither from another machine to a server that was bound
+        to all addresses, nor by a page of another site whose name leads here.
+        """
+        if request.remote_addr and not is_loopback(_unmapped(request.remote_addr)):
+            raise Forbidden("this server has no API keys and answers its own machine alone; `topclip keys add NAME`")
+        name = re.sub(r":\d*$", "", request.host)
+        if not is_loopback(name) and not name.endswith(".localhost"):
+            raise Forbidden(f"{name} is no name of this machine alone; `topclip keys add NAME` to be reached by it")
+
+    def _shown_key(self) -> ApiKey | None:
+        """The key that the request bears, in a header or by the cookie that was given for it."""
         bearer = request.headers.get("Authorization", "")
-        key = request.headers.get("X-API-Key") or (bearer[7:] if bearer[:7].lower() == "bearer " else "")
+        text = request.headers.get("X-API-Key") or (bearer[7:].strip() if bearer[:7].lower() == "bearer " else "")
+        if text:
+            return self.try_key(text)
+        g.by_cookie = True
+        return self._ring.named(str(session.get("key", "")))
+
+    def try_key(self, text: str) -> ApiKey | None:
+        """The key that this is. Raises: RateLimited at an address that was wrong too often, unless it had this one right."""
+        key, where = self._ring.find(text), address()
+        if key and (where, key.sha256) in self._familiar:
+            return key
+        self._guesses.refuse_too_many(where)
         if key:
-            return self._is_key(key)
-        return session.get("key") in {_fingerprint(known) for known in self._keys}
-
-    def _is_key(self, key: str) -> bool:
-        """In the same time whatever the key."""
-        found = [hmac.compare_digest(key.encode(), known) for known in self._keys]
-        return any(found)
-
-    def sign_in(self) -> ResponseReturnValue:
-        """Exchange a key for a cookie. Anybody may ask, so little is read."""
-        request.max_content_length = SIGN_IN_BYTES
-        key = request.form.get("key", "").strip()
-        if not self._is_key(key):
-            return sign_in_page(is_wrong=True), 401
-        session["key"] = _fingerprint(key.encode())
-        return redirect("/", 303)
+            self._familiar[where, key.sha256] = True
+        else:
+            self._guesses.count(where)
+        return key
 
     def add_headers(self, response: Response) -> Response:
         """Headers that every answer has."""
         response.headers.extend(SECURITY_HEADERS)
+        if is_closed() and "Cache-Control" not in response.headers:
+            response.headers["Cache-Control"] = "no-store"  # what one user may see is kept for no other
         return response
-
-
-def owner() -> str:
-    """Who makes the current request: a name that stands for the key, empty where no key is needed."""
-    return str(g.get("owner", ""))
-
-
-def sign_in_page(*, is_wrong: bool = False) -> str:
-    """The form that asks for a key."""
-    return render_template("sign_in.html", is_wrong=is_wrong)
 
 
 def _place(origin: str) -> str:
@@ -147,5 +159,9 @@ def _place(origin: str) -> str:
         return ""
 
 
-def _fingerprint(key: bytes) -> str:
-    return hashlib.sha256(b"fingerprint" + key).hexdigest()[:16]
+def _unmapped(text: str) -> str:
+    """An address without the clothes of IPv6 that a socket for both gives an IPv4 one."""
+    return text.removeprefix("::ffff:")
+
+
+__all__ = ["check_exposure", "is_loopback", "owner", "register"]

@@ -1,7 +1,7 @@
 """GET /api/jobs/<id>/events: the job's changes as server-sent events, until it is finished."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 
 from flask import Response, request
@@ -9,6 +9,7 @@ from flask import Response, request
 from topclip.errors import JobExpired, QueueUnavailable, UnknownJob
 from topclip.model.base import JsonDict
 from topclip.model.job import JobId
+from web import caller
 from web.openapi import JOBS, Api, answers
 from web.schemas import JobPath, status_document
 from web.services import Services, services
@@ -36,7 +37,8 @@ def stream(path: JobPath) -> Response:
     if status.state.is_terminal and seen == version_of(status):
         return Response(status=204)  # tells EventSource not to come back
     parts.seats.take()
-    response = Response(_events(parts, job, seen), content_type="text/event-stream; charset=utf-8")
+    events = _events(parts, job, seen, caller.welcome(parts.keys))
+    response = Response(events, content_type="text/event-stream; charset=utf-8")
     response.call_on_close(parts.seats.leave)
     response.headers["Cache-Control"] = "no-cache"
     response.headers["X-Accel-Buffering"] = "no"
@@ -49,13 +51,13 @@ def _last_event_id() -> Version | None:
     return (int(epoch), int(revision)) if epoch.isdecimal() and revision.isdecimal() else None
 
 
-def _events(parts: Services, job_id: JobId, seen: Version | None) -> Iterator[str]:
+def _events(parts: Services, job_id: JobId, seen: Version | None, is_welcome: Callable[[], bool]) -> Iterator[str]:
     """The stream's text: a status whenever it differs from the last, a comment when nothing happens for long."""
     yield f"retry: {RETRY_MS}\n\n"
     feed = _Feed(parts, job_id, seen)
     spoke_s = monotonic()
     with parts.followers.follow(job_id) as follower:
-        while not feed.is_over and not follower.is_over:
+        while not feed.is_over and not follower.is_over and is_welcome():
             if text := feed.news():
                 yield text
                 spoke_s = monotonic()

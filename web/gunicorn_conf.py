@@ -7,7 +7,11 @@ from types import FrameType
 from typing import Any
 
 from topclip.config import Settings
+from topclip.errors import ConfigError
+from topclip.storage.factory import store_for
 from web.app import stop
+from web.doors import check_exposure
+from web.keys import KeyRing
 
 _settings = Settings.from_env()
 
@@ -23,11 +27,17 @@ graceful_timeout = 10
 loglevel = _settings.log_level.lower()
 proc_name = "topclip-web"
 control_socket_disable = True
+forwarder_headers = ""  # a client's header `PATH_INFO` is no path; TOPCLIP_TRUSTED_PROXIES says whom to believe
 
 
 def on_starting(server: Any) -> None:
-    """Log as gunicorn does, on standard error."""
+    """Log as gunicorn does, on standard error; refuse what the application would refuse, without a traceback."""
     logging.basicConfig(level=_settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    hosts = [address[0] for address in server.cfg.address if isinstance(address, tuple)]
+    try:
+        check_exposure(KeyRing(_settings, store_for(_settings)), hosts)
+    except ConfigError as err:
+        raise RuntimeError(f"{err.message}: {err.hint}") from err  # which gunicorn prints, and ends
 
 
 def post_worker_init(worker: Any) -> None:

@@ -5,6 +5,7 @@ from flask import Response, request
 from topclip.errors import QueueUnavailable
 from topclip.model.base import JsonDict
 from topclip.model.job import JobState
+from web import caller
 from web.openapi import JOBS, Api, answers
 from web.schemas import JobListing, JobPath, ListQuery, StatusDocument, read_query, status_document
 from web.services import services
@@ -24,7 +25,7 @@ def listing() -> JsonDict:
     """List jobs, newest first; `next_cursor` leads to the next page and is null on the last."""
     query = read_query(ListQuery, request.args)
     try:
-        page = services().client.list(limit=query.limit, cursor=query.cursor, state=query.state)
+        page = services().client.list(limit=query.limit, cursor=query.cursor, state=query.state, owner=caller.viewer())
     except QueueUnavailable:
         return _last_known(query)
     now = Clock().now()
@@ -36,7 +37,9 @@ def listing() -> JsonDict:
 
 def _last_known(query: ListQuery) -> JsonDict:
     """What this process knows while Redis is away. Raises: QueueUnavailable if that is nothing."""
+    viewer = caller.viewer()
     known = [r for r in services().cache.known() if query.state in (None, r.status.state)]
+    known = [r for r in known if viewer in (None, r.status.owner)]
     if not known:
         raise QueueUnavailable("Redis does not answer, and this server knows of no job yet")
     documents = [status_document(reading) | {"stale": True} for reading in known[: query.limit]]

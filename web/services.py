@@ -9,6 +9,7 @@ from topclip.config import Settings
 from topclip.outbound.http import Outbound
 from topclip.storage.base import ArtifactStore
 from web.follow import Followers, Seats
+from web.keys import KeyRing
 from web.metrics import Metrics
 from web.refresher import Refresher
 from web.sniff import Sniffer
@@ -24,6 +25,7 @@ class Services:
     """The parts of one web process."""
 
     settings: Settings
+    keys: KeyRing
     client: JobClient
     store: ArtifactStore
     watch: Watch

@@ -5,9 +5,11 @@ from time import monotonic
 
 from flask import Response, request
 from pydantic import TypeAdapter, ValidationError
+from werkzeug.exceptions import Unauthorized
 
 from topclip.errors import UnknownJob
 from topclip.model.job import JobId
+from web import caller
 from web.openapi import JOBS, Api, answers
 from web.schemas import JobPath, StatusDocument, StatusQuery, etag, read_query, status_document
 from web.services import services
@@ -70,9 +72,12 @@ def _is_worth_waiting(reading: Reading) -> bool:
 def _wait(job_id: str, reading: Reading, wait_s: float) -> Reading:
     """Wait until the status differs from `reading` or the time is up."""
     tag, end = etag(reading), monotonic() + wait_s
+    is_welcome = caller.welcome(services().keys)
     with services().followers.follow(job_id) as follower:
         reading = services().cache.get(job_id)
         while etag(reading) == tag and not follower.is_over and (left_s := end - monotonic()) > 0:
             follower.wait(min(left_s, 1.0))
+            if not is_welcome():
+                raise Unauthorized("the API key was revoked")
             reading = services().cache.get(job_id)
     return reading

@@ -113,6 +113,12 @@ class StatusCache:
             if is_mine or not joined_late:
                 return Reading(status, "redis", stale=False, as_of=self._clock.now())
 
+    def owner(self, job_id: JobId) -> str | None:
+        """Whose the job is, which never changes; None if this process does not know the job."""
+        with self._lock:
+            entry = self._entries.get(job_id)
+        return entry.status.owner if entry else None
+
     def remember(self, status: JobStatus) -> None:
         """Keep a status that Redis has just given by another way, such as a submit."""
         with self._lock:

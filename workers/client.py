@@ -123,9 +123,22 @@ class JobClient:
             return queued_status(record, revision=0)
         return self._status(job_id, reply)
 
-    def list(self, *, limit: int = 50, cursor: str | None = None, state: JobState | None = None) -> JobPage:
-        """A page of jobs, newest first. Raises: QueueUnavailable, InvalidRequest for a bad cursor."""
-        key = self._prefix + (f"state:{state}" if state else "jobs")
+    def owner(self, job_id: JobId) -> str | None:
+        """Whose the job is, also of one that is gone but has left a tombstone; empty if nobody's, None if there is no such job.
+
+        Raises: QueueUnavailable, StorageError.
+        """
+        with self._reaching():
+            owner: str | None = self._scripts("owner", job_id)
+        if owner is None and (record := record_of(self._store, job_id)):
+            return record.owner
+        return owner
+
+    def list(
+        self, *, limit: int = 50, cursor: str | None = None, state: JobState | None = None, owner: str | None = None
+    ) -> JobPage:
+        """A page of jobs, newest first, of one owner or of all. Raises: QueueUnavailable, InvalidRequest for a bad cursor."""
+        key = self._prefix + (f"state:{state}" if state else "jobs") + (f":{owner}" if owner else "")
         with self._reaching():
             found = self._redis.zrange(
                 key, f"({_cursor(cursor)}" if cursor else "+inf", "-inf",
@@ -289,7 +302,7 @@ class JobClient:
     @staticmethod
     def _missing(job_id: JobId, verdict: Any) -> None:
         if verdict == "UNKNOWN":
-            raise UnknownJob(f"no job {job_id}", {"hint": "Check the id; it is the one that the submission answered."})
+            raise unknown(job_id)
         if verdict == "EXPIRED":
             raise JobExpired(f"job {job_id} has expired or was deleted")
 
@@ -311,6 +324,7 @@ def queued_status(record: JobRecord, *, revision: int) -> JobStatus:
         "name": request.source.name,
         "epoch": "1",
         "revision": str(revision),
+        "owner": record.owner,
     }
     times = {"created_at": str(record.created_at.timestamp()), "expires_at": str(record.expires_at.timestamp())}
     return status_of(record.id, {**fields, **times, "state": JobState.QUEUED}, None, [], -1)
@@ -319,6 +333,11 @@ def queued_status(record: JobRecord, *, revision: int) -> JobStatus:
 def is_undecided(err: TopClipError) -> bool:
     """Whether Redis went away before it said whether it has the job that was submitted."""
     return bool(err.detail.get("undecided"))
+
+
+def unknown(job_id: JobId) -> UnknownJob:
+    """The error of a job that does not exist, or not for the one who asks."""
+    return UnknownJob(f"no job {job_id}", {"hint": "Check the id; it is the one that the submission answered."})
 
 
 def unavailable(err: Exception) -> QueueUnavailable:
@@ -339,4 +358,4 @@ def _cursor(text: str) -> float:
     return found
 
 
-__all__ = ["JobClient", "JobPage", "Watch", "is_undecided", "unavailable"]
+__all__ = ["JobClient", "JobPage", "Watch", "is_undecided", "unavailable", "unknown"]

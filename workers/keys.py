@@ -13,17 +13,20 @@ turns:<queue>     list: the jobs that have such messages, next first
 celery-task-meta-<task id>   Celery's result of a task; the job's own under the job's id
 jobs, expiry      sorted sets of job ids by creation and by expiry
 state:<STATE>     sorted sets of job ids by creation
+jobs:<owner>, state:<STATE>:<owner>   the same for the jobs of one owner
+owners            hash: job id -> its owner, where it has one
 analyses          sorted set: content hashes by the latest expiry of a job that used their analysis
 live:<owner>      sorted set: the owner's jobs that wait or run, by expiry; none for jobs without an owner
 idem:<digest>     "<id> <body>": the job that an owner's Idempotency-Key stands for, and the hash of what was submitted
 intent:<id>       when a submission began to write files; gone as soon as the job's record is here, so that files without a
                   record are known to be of a submission that died, not of a job that Redis lost
-gone:<id>         a tombstone: the job existed and expired or was deleted
+gone:<id>         a tombstone: the job existed and expired or was deleted; its value is the job's owner
 workers           sorted set: node names by their last heartbeat; worker:<node> hash: what it says of itself
 lost              set: jobs that somebody found in the store and not in Redis
 callbacks         sorted set: jobs whose end is still to be told, by the time of the next try
 callbacks-out     sorted set: receivers that are being told, by the time at which that is given up
 callback-host:<host>      hash: a receiver that does not answer: fails, quiet_until
+rate:LIMITER/...  counters of requests by key or address, for a minute or as long as the rate says
 job-events        channel: {id, epoch, revision[, deleted]} at every change of a job
 unacked, unacked_index, unacked_lease   deliveries not yet acknowledged: message, time of last renewal, lease value
 """

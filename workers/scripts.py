@@ -86,11 +86,21 @@ local function owe_callback()  -- who is to be told of the end is told: written 
   keep(hook)
   redis.call('ZADD', P..'callbacks', due, id)
 end
+-- indexes of jobs, each once for all and once for the owner; who that is outlives the record, which may expire before them
+local function owner() return get('owner') or redis.call('HGET', P..'owners', id) or '' end
+local function enlist(index, score)
+  redis.call('ZADD', P..index, score, id)
+  if owner() ~= '' then redis.call('ZADD', P..index..':'..owner(), score, id) end
+end
+local function unlist(index)
+  redis.call('ZREM', P..index, id)
+  if owner() ~= '' then redis.call('ZREM', P..index..':'..owner(), id) end
+end
 local function move(state)
   local old = get('state')
   if old == state then return end
-  if old then redis.call('ZREM', P..'state:'..old, id) end
-  redis.call('ZADD', P..'state:'..state, get('created_at'), id)
+  if old then unlist('state:'..old) end
+  enlist('state:'..state, get('created_at'))
   redis.call('HSET', rec, 'state', state)
   count(state)
   if TERMINAL[state] then
@@ -140,10 +150,12 @@ local function forget_all()
     redis.call('DEL', key)
   end
   redis.call('ZREM', P..'callbacks', id)
-  redis.call('ZREM', P..'jobs', id); redis.call('ZREM', P..'expiry', id)
+  redis.call('ZREM', P..'expiry', id)
+  unlist('jobs')
   for _, s in ipairs({'QUEUED', 'RUNNING', 'CANCELLING', 'SUCCEEDED', 'PARTIAL', 'FAILED', 'CANCELLED'}) do
-    redis.call('ZREM', P..'state:'..s, id)
+    unlist('state:'..s)
   end
+  redis.call('HDEL', P..'owners', id)
 end
 local function say_deleted(epoch, revision)
   redis.call('PUBLISH', P..'job-events', cjson.encode({id=id, epoch=epoch, revision=revision, deleted=true}))
@@ -289,10 +301,15 @@ local state = get('state')
 if not state and ARGV[4] ~= '1' then return missing() end
 if state and not TERMINAL[state] and ARGV[4] ~= '1' then return 'BUSY' end
 local epoch, revision = tonumber(get('epoch') or 0), tonumber(get('revision') or 0) + 1
+local whose = owner()
 forget_all()
-redis.call('SET', P..'gone:'..id, 1, 'EX', ARGV[3])
+redis.call('SET', P..'gone:'..id, whose, 'EX', ARGV[3])
 say_deleted(epoch, revision)
 return 'OK'
+""",
+    # -> whose the job is, '' nobody's; nothing if there never was such a job
+    "owner": """
+return get('owner') or redis.call('HGET', P..'owners', id) or redis.call('GET', P..'gone:'..id)
 """,
     # -> {record as a flat list, the job's result, results of its parts, jobs ahead} or EXPIRED | UNKNOWN
     "read": """

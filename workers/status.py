@@ -62,6 +62,7 @@ def status_of(
         expires_at=_known_time(record["expires_at"]),
         epoch=int(record["epoch"]),
         revision=int(record["revision"]),
+        owner=record.get("owner", ""),
         plan_key=doing.get("plan"),
         manifest_key=result.get("manifest") or record.get("made"),
     )

@@ -63,7 +63,8 @@ redis.call('HSET', rec, 'request', ARGV[3], 'created_at', ARGV[4], 'expires_at',
   'epoch', ARGV[10], 'owner', ARGV[11], 'digest', digest, 'attempts', 1, 'revision', 0, 'cancel', 0)
 keep(rec)
 if digest ~= '' then redis.call('SET', P..'idem:'..digest, id..' '..body); keep(P..'idem:'..digest) end
-redis.call('ZADD', P..'jobs', ARGV[4], id); redis.call('ZADD', P..'expiry', ARGV[5], id)
+if ARGV[11] ~= '' then redis.call('HSET', P..'owners', id, ARGV[11]) end
+enlist('jobs', ARGV[4]); redis.call('ZADD', P..'expiry', ARGV[5], id)
 move('QUEUED'); write(id, ARGV[7]); part(ARGV[8], 'published'); announce()
 return 'OK'
 """,

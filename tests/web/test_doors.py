@@ -8,7 +8,7 @@ from topclip.config import Settings
 from topclip.errors import ConfigError
 from topclip.storage.local import LocalStore
 from web.app import create_app
-from web.doors import check_exposure
+from web.keys import KeyStore
 
 KEY = "a-long-random-key"
 
@@ -18,26 +18,39 @@ def guarded(settings: Settings, client: FakeClient, store: LocalStore) -> FlaskC
     return create_app(settings.model_copy(update={"api_keys": (KEY, "other")}), client, store).test_client()
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "clips.example"])
-def test_it_refuses_to_listen_to_others_without_keys(host: str) -> None:
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "clips.example", ""])
+def test_it_refuses_to_listen_to_others_without_keys(
+    host: str, settings: Settings, client: FakeClient, store: LocalStore
+) -> None:
+    exposed = settings.model_copy(update={"host": host})
     with pytest.raises(ConfigError) as found:
-        check_exposure(Settings(host=host))
+        create_app(exposed, client, store)
     assert "TOPCLIP_API_KEYS" in (found.value.hint or "")
-    check_exposure(Settings(host=host, api_keys=("k",)))
+    assert "topclip keys add" in (found.value.hint or "")
+    create_app(exposed.model_copy(update={"api_keys": ("k",)}), client, store)
+    KeyStore(store).add("alice", "alice")
+    create_app(exposed, client, store)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.8.8"])
-def test_loopback_needs_no_key(host: str) -> None:
-    check_exposure(Settings(host=host))
+def test_loopback_needs_no_key(host: str, settings: Settings, client: FakeClient, store: LocalStore) -> None:
+    app = create_app(settings.model_copy(update={"host": host}), client, store)
+    assert app.test_client().get("/api/jobs").status_code == 200
 
 
 def test_without_a_key_it_is_401(guarded: FlaskClient) -> None:
     answer = guarded.get("/api/jobs")
     assert (answer.status_code, answer.json["code"]) == (401, "UNAUTHORIZED")
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-    assert guarded.get("/health/live").status_code == 200
-    for path in ("/health", "/metrics", "/api/openapi.json"):
+    for path in ("/metrics", "/api/openapi.json", "/api/docs", "/nowhere"):
         assert guarded.get(path).status_code == 401
+
+
+def test_strangers_are_told_of_its_health_that_and_no_more(guarded: FlaskClient) -> None:
+    assert guarded.get("/health/live").json == {"status": "ok"}
+    assert guarded.get("/health/ready").json == {"status": "ok", "redis": "ok", "store": "ok"}
+    assert guarded.get("/health").json == {"status": "ok"}
+    assert "workers" in guarded.get("/health", headers={"X-API-Key": KEY}).json
 
 
 @pytest.mark.parametrize("headers", [{"Authorization": f"Bearer {KEY}"}, {"X-API-Key": "other"}])
@@ -52,7 +65,7 @@ def test_a_wrong_key_does_not(guarded: FlaskClient, headers: dict[str, str]) -> 
 
 def test_the_page_asks_for_a_key_and_keeps_it_in_a_cookie_that_no_script_reads(guarded: FlaskClient) -> None:
     assert b"API key" in guarded.get("/").data
-    assert guarded.post("/sign-in", data={"key": "wrong"}).status_code == 401
+    assert b"not known here" in guarded.post("/sign-in", data={"key": "wrong"}).data
     answer = guarded.post("/sign-in", data={"key": KEY})
     assert (answer.status_code, answer.headers["Location"]) == (303, "/")
     cookie = answer.headers["Set-Cookie"]
@@ -96,6 +109,16 @@ def test_own_writes_pass(http: FlaskClient, job: str, headers: dict[str, str]) -
 )
 def test_without_keys_only_this_machines_own_names_are_answered(http: FlaskClient, host: str, status: int) -> None:
     assert http.get("/api/jobs", headers={"Host": host}).status_code == status
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "::ffff:10.0.0.1", "2001:db8::1"])
+def test_without_keys_no_other_machine_is_answered_whatever_the_server_was_bound_to(
+    http: FlaskClient, host: str
+) -> None:
+    answer = http.get("/api/jobs", environ_base={"REMOTE_ADDR": host})
+    assert (answer.status_code, answer.json["code"]) == (403, "FORBIDDEN")
+    assert "topclip keys add" in answer.json["detail"]
+    assert http.get("/api/jobs", environ_base={"REMOTE_ADDR": "::ffff:127.0.0.1"}).status_code == 200
 
 
 def test_with_keys_any_name_will_do(guarded: FlaskClient) -> None:

@@ -341,3 +341,44 @@ def test_only_an_ended_job_that_lacks_something_is_started_again(scripts: Script
     assert retry(scripts, epoch=2) == "DONE"
     scripts("forget", JOB, 60, "0")
     assert retry(scripts, epoch=2) == "EXPIRED"
+
+
+def submit_for(scripts: Scripts, job: str, owner: str, created_at: str = "1000.5") -> str:
+    meta = result_meta(job, 1, "QUEUED", {})
+    assert (
+        scripts("submit", job, '{"options": {}}', created_at, 4_000_000_000, "a.mp4", meta, "probe", 10, 1, owner)
+        == "OK"
+    )
+    return job
+
+
+def test_an_owners_jobs_are_listed_by_state_and_leave_no_key_when_they_are_gone(scripts: Scripts, redis: Any) -> None:
+    submit_for(scripts, JOB, "alice")
+    other = submit_for(scripts, JOB.replace("1", "2"), "bob")
+    assert redis.zrange(f"{P}jobs:alice", 0, -1) == redis.zrange(f"{P}state:QUEUED:alice", 0, -1) == [JOB]
+    start(scripts, "probe")
+    assert redis.zrange(f"{P}state:RUNNING:alice", 0, -1) == [JOB]
+    assert not redis.exists(f"{P}state:QUEUED:alice")
+    scripts("store", JOB, 1, JOB, result_meta(JOB, 1, "SUCCESS", {}), "SUCCEEDED")
+    assert redis.zrange(f"{P}state:SUCCEEDED:alice", 0, -1) == [JOB]
+    assert scripts("forget", JOB, 60, "0") == "OK"
+    assert redis.keys("*alice*") == []
+    assert redis.hgetall(f"{P}owners") == {other: "bob"}
+    assert scripts("owner", JOB) == "alice"  # the tombstone knows
+    assert scripts("owner", other) == "bob"
+    assert scripts("owner", JOB.replace("1", "3")) is None
+
+
+def test_an_expired_record_is_still_its_owners_until_it_is_cleared_away(scripts: Scripts, redis: Any) -> None:
+    submit_for(scripts, JOB, "alice")
+    redis.delete(f"{P}job:{JOB}")  # as at its expiry
+    assert scripts("owner", JOB) == "alice"
+    scripts("forget", JOB, 60, "1")
+    assert redis.keys("*") == [f"{P}gone:{JOB}"]
+    assert scripts("owner", JOB) == "alice"
+
+
+def test_jobs_of_nobody_cost_no_index(scripts: Scripts, job: str, redis: Any) -> None:
+    assert [key for key in redis.keys("*") if key.endswith(":")] == []
+    assert not redis.exists(f"{P}owners")
+    assert scripts("owner", job) == ""

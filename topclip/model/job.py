@@ -117,6 +117,7 @@ class JobStatus(Model):
     expires_at: datetime
     epoch: int
     revision: int
+    owner: str = Field("", exclude=True)
     plan_key: str | None = Field(None, exclude=True)
     manifest_key: str | None = Field(None, exclude=True)
 

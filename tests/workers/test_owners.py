@@ -1,0 +1,104 @@
+"""Jobs of owners on a real Redis: lists, tombstones, and what is left after Redis has lost everything."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.nodes import RedisContainer
+from topclip.config import Settings
+from topclip.model.job import JobRecord, JobState
+from topclip.model.request import ClipOptions, ClipRequest, MediaPath
+from topclip.storage.base import ArtifactStore, record_key
+from topclip.storage.factory import store_for
+from workers.client import JobClient
+from workers.links import WEB, WORKER, make_app, redis_client
+from workers.restore import bring_back
+
+REQUEST = ClipRequest(source=MediaPath(path="/nowhere/talk.mp4", name="talk.mp4"), options=ClipOptions())
+
+
+@pytest.fixture
+def redis_node(tmp_path: Path) -> Iterator[RedisContainer]:
+    (tmp_path / "redis").mkdir()
+    node = RedisContainer(tmp_path / "redis")
+    assert node.ready()
+    yield node
+    node.teardown()
+
+
+@pytest.fixture
+def settings(redis_node: RedisContainer, tmp_path: Path) -> Settings:
+    return Settings(redis_url=redis_node.url, data_dir=tmp_path)
+
+
+@pytest.fixture
+def store(settings: Settings) -> ArtifactStore:
+    return store_for(settings)
+
+
+@pytest.fixture
+def client(settings: Settings, store: ArtifactStore) -> Iterator[JobClient]:
+    found = JobClient(settings, store, make_app(settings, WORKER))
+    yield found
+    found.close()
+
+
+def submit(client: JobClient, owner: str) -> str:
+    return client.submit(str(uuid4()), REQUEST, owner=owner).id
+
+
+def ids(client: JobClient, owner: str | None, state: JobState | None = None) -> list[str]:
+    """All of an owner's jobs, by pages of two."""
+    found: list[str] = []
+    cursor = None
+    while True:
+        page = client.list(limit=2, cursor=cursor, owner=owner, state=state)
+        found += [job.id for job in page.jobs]
+        if (cursor := page.next_cursor) is None:
+            assert page.total == len(found)
+            return found
+
+
+def test_an_owner_pages_through_his_own_jobs_alone(client: JobClient) -> None:
+    alices, bobs = [], []
+    for _ in range(3):
+        alices.append(submit(client, "alice"))
+        bobs.append(submit(client, "bob"))
+    client.cancel(alices[1])
+    assert ids(client, "alice") == alices[::-1]
+    assert ids(client, "bob") == bobs[::-1]
+    assert ids(client, "alice", JobState.CANCELLED) == [alices[1]]
+    assert ids(client, "alice", JobState.QUEUED) == [alices[2], alices[0]]
+    assert ids(client, "nobody") == []
+    assert len(ids(client, None)) == 6
+    assert client.read(alices[0]).owner == "alice"
+
+
+def test_a_deleted_job_leaves_the_lists_and_its_tombstone_knows_the_owner(client: JobClient) -> None:
+    job = submit(client, "alice")
+    client.cancel(job)
+    client.delete(job)
+    assert ids(client, "alice") == []
+    assert client.owner(job) == "alice"
+    assert client.owner(str(uuid4())) is None
+
+
+def test_a_job_that_redis_has_lost_comes_back_as_its_owners(
+    client: JobClient, settings: Settings, store: ArtifactStore, redis_node: RedisContainer
+) -> None:
+    now = datetime.now(UTC)
+    job = str(uuid4())
+    times = {"created_at": now - timedelta(hours=1), "expires_at": now + timedelta(days=1)}
+    record = JobRecord(id=job, request=REQUEST, owner="alice", **times)
+    store.put_bytes(record_key(job), record.model_dump_json().encode())
+    assert client.owner(job) == "alice"
+    assert client.read(job).owner == "alice"
+    redis, app = redis_client(settings, WEB), make_app(settings, WORKER)
+    assert bring_back(app, redis, settings, store, [job]) == [job]
+    assert ids(client, "alice") == [job]
+    assert ids(client, "bob") == []
+    app.close()
+    redis.close()

@@ -1,0 +1,212 @@
+"""API keys: shown once, when they are made, and kept as hashes in the artifact store, which all web servers share and which
+FLUSHALL does not reach (docs/adr/0011).
+
+Beside them there are the keys of TOPCLIP_API_KEYS. Knows no HTTP.
+"""
+
+import hashlib
+import hmac
+import logging
+import os
+import re
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from pydantic import TypeAdapter, ValidationError
+
+from topclip.config import Settings
+from topclip.errors import ArtifactMissing, ConfigError, InvalidRequest, StorageError
+from topclip.model.key import ApiKey, KeyName
+from topclip.storage.base import ArtifactStore
+
+log = logging.getLogger(__name__)
+
+FOLDER = "keys"
+SUFFIX = ".json"
+ASKED = f"{FOLDER}/asked"
+"""Says that there was a key: once the last one is revoked the doors are shut, not open."""
+COOKIE_SECRET = f"{FOLDER}/cookie-secret"
+SIGN = "topclip_"
+"""How a key begins, so that people and scanners for leaked secrets know it for what it is."""
+LOOK_EVERY_S = 2.0
+"""A key that is made or revoked counts after this time on every web server."""
+
+_names = TypeAdapter(KeyName)
+
+
+class KeyStore:
+    """The keys in the artifact store, an object each. Raises: StorageError."""
+
+    def __init__(self, store: ArtifactStore) -> None:
+        self._store = store
+
+    def add(self, name: str, owner: str, *, is_admin: bool = False) -> str:
+        """Make a key; it is not to be had again. Raises: InvalidRequest for a bad name, or one that is taken."""
+        for field, value in (("name", name), ("owner", owner)):
+            _check_name(field, value)
+        text = SIGN + secrets.token_urlsafe(32)
+        key = ApiKey(name=name, owner=owner, is_admin=is_admin, sha256=_sha256(text), created_at=datetime.now(UTC))
+        self._put(ASKED, b"")
+        if not self._put(_place(name), key.model_dump_json().encode()):
+            hint = "revoke it first, or name another; --owner lets several keys stand for one owner"
+            raise InvalidRequest(f"there is a key {name} already", {"field": "name", "hint": hint})
+        return text
+
+    def revoke(self, name: str) -> None:
+        """Make a key worthless. Raises: InvalidRequest if there is none of that name."""
+        _check_name("name", name)
+        if not self._store.exists(_place(name)):
+            hint = "`topclip keys list` names them; those of TOPCLIP_API_KEYS are taken away there"
+            raise InvalidRequest(f"there is no key {name} in the store", {"field": "name", "hint": hint})
+        self._store.delete(_place(name))
+
+    def all(self) -> list[ApiKey]:
+        """All keys, by name. One that cannot be read opens nothing, and the log says so."""
+        places = [place for place in self._store.list(FOLDER) if place.endswith(SUFFIX)]
+        return [key for place in places if (key := self._read(place))]
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether there is a key, or was one."""
+        return self._store.exists(ASKED)
+
+    def cookie_secret(self) -> bytes:
+        """What signs the cookies of all web servers on this store; made by the first that asks."""
+        if not self._store.exists(COOKIE_SECRET):
+            self._put(COOKIE_SECRET, secrets.token_bytes(32))
+        return self._store.get_bytes(COOKIE_SECRET)
+
+    def _read(self, place: str) -> ApiKey | None:
+        try:
+            return ApiKey.model_validate_json(self._store.get_bytes(place))
+        except ArtifactMissing:
+            return None  # revoked just now
+        except (StorageError, ValidationError) as err:
+            log.warning("%s in the store cannot be read and opens nothing: %s", place, type(err).__name__)
+            return None
+
+    def _put(self, place: str, content: bytes) -> bool:
+        """Put an object that its user alone can read: the server's, where root makes it for him."""
+        path = self._store.staging() / f"key-{uuid4().hex}"
+        try:
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(content)
+            if os.geteuid() == 0:
+                folder = path.parent.stat()
+                os.chown(path, folder.st_uid, folder.st_gid)
+        except OSError as err:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+            raise StorageError(f"the key cannot be written to the store: {err.strerror}") from err
+        return self._store.put_file(place, path)
+
+
+class KeyRing:
+    """The keys that open now: those of the settings, and those of the store, looked at every two seconds.
+
+    While the store does not answer the last known keys go on to open.
+    """
+
+    def __init__(self, settings: Settings, store: ArtifactStore) -> None:
+        """Raises: ConfigError if the settings' keys are malformed, StorageError."""
+        self._settings, self._store = settings, KeyStore(store)
+        self._given = tuple(_given(settings))
+        self._known: tuple[tuple[str, ApiKey], ...] = ()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keys", daemon=True)
+        self.is_asked = False
+        self.cookie_secret: bytes | None = None
+        self.refresh()
+
+    def start(self) -> None:
+        """Begin to look. Call it after a fork, never before."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=2)
+
+    def refresh(self) -> None:
+        """Look at the store. Raises: StorageError, and all stays as it was."""
+        known = (*self._given, *((key.sha256, key) for key in self._store.all()))
+        if not self.is_asked and (known or self._store.is_asked):
+            self.cookie_secret = self._secret()
+            self.is_asked = True  # for as long as the process lives
+        self._known = known
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no key opens."""
+        return not self._known
+
+    def find(self, text: str) -> ApiKey | None:
+        """The key that this is, in the same time whichever it is or is not."""
+        sha256 = _sha256(text)
+        found = None
+        for known, key in self._known:
+            if hmac.compare_digest(known, sha256):
+                found = key
+        return found
+
+    def named(self, fingerprint: str) -> ApiKey | None:
+        """The key of a fingerprint, unless it was revoked."""
+        return next((key for _, key in self._known if key.fingerprint == fingerprint), None)
+
+    def _secret(self) -> bytes:
+        secret = self._settings.secret_key.encode() or self._store.cookie_secret()
+        return hashlib.sha256(b"sign-in" + secret).digest()  # Flower's cookies have another
+
+    def _run(self) -> None:
+        is_well = True
+        while not self._stopped.wait(LOOK_EVERY_S):
+            try:
+                self.refresh()
+                is_well = True
+            except StorageError as err:
+                if is_well:
+                    log.warning("API keys cannot be looked up, the last known ones count: %s", err)
+                is_well = False
+
+
+def given_keys(settings: Settings) -> list[ApiKey]:
+    """The keys of TOPCLIP_API_KEYS. Raises: ConfigError."""
+    return list({key.name: key for _, key in _given(settings)}.values())
+
+
+def _given(settings: Settings) -> Iterator[tuple[str, ApiKey]]:
+    """The settings' keys by their hashes. Of `name:key` both the key and the whole open.
+
+    A key without a name is an owner of its own, whom its hash names.
+    """
+    for text in settings.api_keys:
+        name, colon, secret = text.partition(":")
+        if not (colon and re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", name)):
+            name, secret = f"key-{_sha256(text)[:8]}", text
+        if not secret:
+            raise ConfigError(f"TOPCLIP_API_KEYS: there is no key after `{name}:`", {"field": "api_keys"})
+        key = ApiKey(name=name, owner=name, sha256=_sha256(secret))
+        yield key.sha256, key
+        if secret != text:
+            yield _sha256(text), key
+
+
+def _check_name(field: str, value: str) -> None:
+    try:
+        _names.validate_python(value)
+    except ValidationError as err:
+        hint = "1 to 40 small letters, digits, `-` and `_`, of which the first is a letter or digit"
+        raise InvalidRequest(f"{value!r} is no name", {"field": field, "hint": hint}) from err
+
+
+def _place(name: str) -> str:
+    return f"{FOLDER}/{name}{SUFFIX}"
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
