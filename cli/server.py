@@ -143,6 +143,10 @@ def _error(answer: httpx.Response) -> TopClipError:
         if answer.status_code == httpx.codes.NOT_FOUND:
             return ArtifactMissing(f"{answer.url}: not found")
         return ServerUnreachable(f"{answer.url} answers {answer.status_code} {answer.reason_phrase}")
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        problem.setdefault(
+            "hint", "set TOPCLIP_API_KEY to a key of that server; its operator makes them: `topclip keys add`"
+        )
     kind = BY_CODE.get(problem["code"], TopClipError)
     detail = {key: value for key, value in problem.items() if key in ("field", "hint", "errors", "state")}
     return kind(_message(problem), detail)

@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Callable
+from functools import lru_cache
 
 from flask import g, request
 
@@ -44,7 +45,12 @@ def welcome(ring: KeyRing) -> Callable[[], bool]:
 
 def address() -> str:
     """Where the current request comes from; of IPv6 the network, since one client has all of its addresses."""
-    text = request.remote_addr or "local"
+    return network(request.remote_addr or "local")
+
+
+@lru_cache(1024)
+def network(text: str) -> str:
+    """What an address is counted as."""
     try:
         found = ipaddress.ip_address(text)
     except ValueError:

@@ -6,6 +6,7 @@ A page cannot send a header from `<video>` or EventSource, so a key can be excha
 import ipaddress
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from cachetools import LRUCache
@@ -59,6 +60,7 @@ def check_exposure(ring: KeyRing, hosts: Iterable[str]) -> None:
             )
 
 
+@lru_cache(1024)
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine alone."""
     try:

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from flask import Flask, request
 from limits import RateLimitItem, parse, parse_many
 from limits.errors import StorageError
-from limits.storage import MemoryStorage, RedisStorage
+from limits.storage import RedisStorage
 from limits.strategies import FixedWindowRateLimiter
 
 from topclip.config import Settings
 from topclip.errors import RateLimited
 from web import caller
+from web.counters import Counters
 from web.services import services
 from workers.links import WEB, redis_client
 
@@ -34,7 +35,7 @@ class Rates:
 
     def __init__(self, settings: Settings) -> None:
         self._submits = _Window(settings.submit_rate, SUBMITS, _shared(settings))
-        self._reads = _Window(settings.read_rate, READS, FixedWindowRateLimiter(MemoryStorage()))
+        self._reads = _Window(settings.read_rate, READS, FixedWindowRateLimiter(Counters()))
 
     def register(self, app: Flask) -> None:
         """Have every request counted."""
@@ -45,16 +46,16 @@ class Rates:
         if request.endpoint in FREE_ENDPOINTS or request.blueprint in FREE_BLUEPRINTS:
             return
         if request.method != "POST" or request.endpoint in CHEAP_POSTS:
-            self._reads.count("read", caller.counted_as(), is_closed=caller.is_closed())
+            self._reads.count("read", caller.is_closed())
         elif services().watch.is_up:
-            self._submits.count("submit", caller.counted_as(), is_closed=caller.is_closed())
+            self._submits.count("submit", caller.is_closed())
 
 
 class Guesses:
     """How often an address may show a wrong key. Counted in this process, so that nobody gains by a dead Redis."""
 
     def __init__(self) -> None:
-        self._limiter, self._item = FixedWindowRateLimiter(MemoryStorage()), parse(WRONG_KEYS)
+        self._limiter, self._item = FixedWindowRateLimiter(Counters()), parse(WRONG_KEYS)
 
     def refuse_too_many(self, address: str) -> None:
         """Raises: RateLimited if it was wrong too often."""
@@ -74,17 +75,17 @@ class _Window:
         self._default = [parse(default)]
         self._limiter = limiter
 
-    def count(self, what: str, who: str, *, is_closed: bool) -> None:
-        items = self._set if self._set is not None else self._default if is_closed else []
+    def count(self, what: str, is_closed: bool) -> None:
+        items = self._set if self._set is not None else self._default if is_closed else ()
         try:
-            self._spend(items, (what, who))
+            for item in items:
+                self._spend(item, (what, caller.counted_as()))
         except StorageError:
             return  # Redis is away: open
 
-    def _spend(self, items: Sequence[RateLimitItem], names: tuple[str, str]) -> None:
-        for item in items:
-            if not self._limiter.hit(item, *names):
-                raise _limited(self._limiter, item, names, f"more than {item} by one key or address")
+    def _spend(self, item: RateLimitItem, names: tuple[str, str]) -> None:
+        if not self._limiter.hit(item, *names):
+            raise _limited(self._limiter, item, names, f"more than {item} by one key or address")
 
 
 def _shared(settings: Settings) -> FixedWindowRateLimiter:
