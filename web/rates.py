@@ -19,10 +19,12 @@ from topclip.errors import RateLimited
 from web import caller
 from web.counters import Counters
 from web.services import services
-from workers.links import WEB, redis_client
+from workers.links import Profile, redis_client
 
 SUBMITS, READS = "60/minute", "30000/minute"
 """Where keys are needed and nothing else is set."""
+PATIENCE = Profile(connect_timeout_s=0.15, timeout_s=0.2, patient=False)
+"""Less than the web's own: a submit that finds Redis frozen waits for it once more, and is answered within a second."""
 WRONG_KEYS = "20/minute"
 FREE_BLUEPRINTS = ("health",)
 FREE_ENDPOINTS = ("static", "sign_in", "sign_out")
@@ -89,7 +91,7 @@ class _Window:
 
 
 def _shared(settings: Settings) -> FixedWindowRateLimiter:
-    pool = redis_client(settings, WEB).connection_pool
+    pool = redis_client(settings, PATIENCE).connection_pool
     prefix = f"{settings.key_prefix}rate"
     return FixedWindowRateLimiter(
         RedisStorage("redis://", connection_pool=pool, key_prefix=prefix, wrap_exceptions=True)

@@ -1,6 +1,7 @@
 """API keys: made, kept, shown, revoked; and the cookies that are given for them."""
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.fakes import FakeClient
+from tests.waiting import until
 from topclip.config import Settings
 from topclip.errors import ConfigError, InvalidRequest, StorageUnavailable
 from topclip.storage.local import LocalStore
@@ -103,7 +105,7 @@ def test_revoking_takes_the_cookies_too_and_the_name_is_free_again(guarded: Flas
     assert (status(http), status(http, alices), status(http, new)) == (401, 401, 200)
 
 
-def test_a_stream_and_a_wait_end_when_the_key_is_revoked(
+def test_a_stream_ends_when_the_key_is_revoked(
     guarded: Flask, keys: KeyStore, alices: str, client: FakeClient, job: str
 ) -> None:
     client.change(job, owner="alice")
@@ -115,6 +117,24 @@ def test_a_stream_and_a_wait_end_when_the_key_is_revoked(
     keys.revoke("alice")
     services_of(guarded).keys.refresh()
     assert list(blocks) == []
+
+
+def test_a_held_answer_is_not_given_to_a_key_that_was_revoked_meanwhile(
+    guarded: Flask, keys: KeyStore, alices: str, client: FakeClient, job: str
+) -> None:
+    client.change(job, owner="alice")
+    followers, answers = services_of(guarded).followers, []
+    thread = threading.Thread(
+        target=lambda: answers.append(
+            guarded.test_client().get(f"/api/job-status/{job}?wait=60", headers=bearer(alices))
+        )
+    )
+    thread.start()
+    until(lambda: followers.count(job))
+    keys.revoke("alice")
+    services_of(guarded).keys.refresh()
+    thread.join(10)
+    assert [answer.status_code for answer in answers] == [401]
 
 
 def test_a_cookie_is_for_this_site_alone_and_for_no_script(guarded: Flask, alices: str) -> None:
