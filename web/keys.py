@@ -1,5 +1,5 @@
 """API keys: shown once, when they are made, and kept as hashes in the artifact store, which all web servers share and which
-FLUSHALL does not reach (docs/adr/0011).
+FLUSHALL does not reach (docs/adr/0013).
 
 Beside them there are the keys of TOPCLIP_API_KEYS. Knows no HTTP.
 """
