@@ -61,10 +61,11 @@ local function drop_held()
     redis.call('DEL', rec..':held:'..queue); redis.call('LREM', P..'turns:'..queue, 0, id)
   end
 end
+-- whose the job is; that outlives the record, which may expire before the indexes that it is in
+local function owner() return get('owner') or redis.call('HGET', P..'owners', id) or '' end
 local function count(state)  -- the job among its owner's live ones; what expires while it is live is swept by `room`
-  local owner = get('owner') or ''
-  if owner == '' then return end
-  local live = P..'live:'..owner
+  if owner() == '' then return end
+  local live = P..'live:'..owner()
   if TERMINAL[state] then redis.call('ZREM', live, id) return end
   redis.call('ZADD', live, get('expires_at'), id)
   redis.call('EXPIREAT', live, redis.call('ZRANGE', live, -1, -1, 'WITHSCORES')[2])
@@ -86,8 +87,7 @@ local function owe_callback()  -- who is to be told of the end is told: written 
   keep(hook)
   redis.call('ZADD', P..'callbacks', due, id)
 end
--- indexes of jobs, each once for all and once for the owner; who that is outlives the record, which may expire before them
-local function owner() return get('owner') or redis.call('HGET', P..'owners', id) or '' end
+-- indexes of jobs, each once for all and once for the owner
 local function enlist(index, score)
   redis.call('ZADD', P..index, score, id)
   if owner() ~= '' then redis.call('ZADD', P..index..':'..owner(), score, id) end

@@ -1,6 +1,7 @@
 """Whose a job is: its owner's alone, by every route that there is or will be."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -124,8 +125,10 @@ def test_the_list_is_of_ones_own_jobs(
     assert admin.get(f"/api/job-status/{hers}").status_code == 200
 
 
-def test_a_submitted_job_is_the_submitters(alice: FlaskClient, bob: FlaskClient, client: FakeClient) -> None:
-    job = alice.post("/api/jobs", data=form(b"some bytes")).json["id"]
+def test_a_submitted_job_is_the_submitters(
+    alice: FlaskClient, bob: FlaskClient, client: FakeClient, video: Path
+) -> None:
+    job = alice.post("/api/jobs", data=form(video.read_bytes())).json["id"]
     assert client.jobs[job].owner == "alice"
     assert alice.get(f"/api/job-status/{job}").status_code == 200
     assert bob.post(f"/api/jobs/{job}/cancel").status_code == 404
