@@ -148,14 +148,16 @@ class _Stack:
             return "the web server does not answer"
         if _json(http, f"{self._web_url}/health/ready").get("redis") not in ("ok", "degraded"):
             return f"Redis at {self._settings.masked_redis_url} does not answer"
-        if not self._has_worker():
+        if not self._has_worker(_json(http, f"{self._web_url}/health").get("workers")):
             return "the worker has not been seen"
         if self._flower and not _is_ok(http, f"{self._flower.url}/healthcheck"):
             return "Flower does not answer"
         return None
 
-    def _has_worker(self) -> bool:
-        """Whether Redis has heard of the worker: the web server would tell that to holders of a key alone."""
+    def _has_worker(self, told: object) -> bool:
+        """Whether the worker was seen. told: the workers by the web server, if it tells us; where keys are asked Redis is asked."""
+        if isinstance(told, list):
+            return any(worker.get("name") == self._node for worker in told)
         try:
             with redis_client(self._settings, KEEPER) as redis:
                 workers = report(redis, self._settings.key_prefix)["workers"]
