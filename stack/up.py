@@ -155,7 +155,7 @@ class _Stack:
         return None
 
     def _has_worker(self, told: object) -> bool:
-        """Whether the worker was seen. told: the workers by the web server, if it tells us; where keys are asked Redis is asked."""
+        """Whether the worker was seen. told: the workers, if the web server told us; where keys are asked Redis is."""
         if isinstance(told, list):
             return any(worker.get("name") == self._node for worker in told)
         try:
