@@ -140,7 +140,7 @@ def test_sigterm_stops_it_cleanly_and_in_order(tmp_path: Path) -> None:
         assert len(running.stdout) == 1
         saved = running.stderr.rindex("DB saved on disk")
         assert saved > running.stderr.rindex("Shutting down: Master")
-        assert saved > running.stderr.rindex("MainProcess")
+        assert saved > running.stderr.rindex("leaving: no more tasks")
 
 
 def test_nothing_outlives_it_when_it_is_killed(tmp_path: Path) -> None:
