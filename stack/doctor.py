@@ -15,6 +15,7 @@ from stack.redis_server import RedisServer, binary
 from topclip.config import Settings
 from topclip.errors import ConfigError
 from topclip.media.binary import find_ffmpeg
+from web import open_files
 from workers.health import report
 from workers.links import KEEPER, redis_client
 
@@ -65,6 +66,7 @@ def examine(environ: Mapping[str, str] | None = None, **over: Any) -> Diagnosis:
         return Diagnosis(checks, has_redis=True)
     settings = _running(settings)
     local = [Check("settings", "ok", "all settings are valid"), *_folders(settings), *_ffmpeg(settings)]
+    local.append(_open_files(settings))
     try:
         health = report(redis_client(settings, KEEPER), settings.key_prefix)
     except RedisError as err:
@@ -130,6 +132,14 @@ def _ffmpeg(settings: Settings) -> Iterator[Check]:
         yield Check("encoders", "fail", f"ffmpeg has no {', '.join(missing)}", advice)
     else:
         yield Check("encoders", "ok", f"ffmpeg has {', '.join(ENCODERS)}")
+
+
+def _open_files(settings: Settings) -> Check:
+    wanted, most = open_files.needed(settings), open_files.most()
+    if most is None or most >= wanted:
+        return Check("open files", "ok", f"{wanted} may be needed, {most or 'any number'} are allowed")
+    advice = "raise the hard limit (`ulimit -Hn`, LimitNOFILE= of systemd), or lower TOPCLIP_MAX_STREAMS"
+    return Check("open files", "warn", f"{wanted} may be needed by the web process, {most} are allowed", advice)
 
 
 def _output(path: str, argument: str) -> str:

@@ -56,7 +56,7 @@ class Settings(BaseModel):
     )
     concurrency: int = Field(0, ge=0, le=256, description="Tasks at once in one worker; 0: one for each core.")
     web_threads: int = Field(256, ge=8, le=4096, description="Threads of the web process.")
-    max_streams: int = Field(192, ge=1, le=4096, description="Long-lived answers (SSE, `?wait=`) held at once.")
+    max_streams: int = Field(1200, ge=1, le=20_000, description="Long-lived answers (SSE, `?wait=`) held at once.")
     max_upload_mb: int = Field(20_480, ge=1, description="Largest upload in MiB.")
     max_duration_s: float = Field(43_200.0, gt=0, description="Longest source in seconds.")
     max_pixels: int = Field(8192 * 4320, ge=4096, description="Largest picture of a source, width times height.")

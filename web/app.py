@@ -23,7 +23,9 @@ from web.schemas import PathSubmission, Problem, UploadSubmission
 from web.services import EXTENSION, Services, services
 from web.sniff import Sniffer
 from web.status_cache import StatusCache
+from web.streams import Streams
 from web.vitals import Vitals
+from workers import patience
 from workers.client import JobClient
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ def create_app(settings: Settings, client: JobClient, store: ArtifactStore) -> O
     app = OpenAPI(__name__, info=INFO, doc_ui=False, validation_error_model=Problem)
     app.json.sort_keys = False
     app.extensions[EXTENSION] = _services(settings, client, store, ring)
+    _bound(app)
     doors.register(app, settings, ring)
     Rates(settings).register(app)
     owners.register(app)
@@ -65,6 +68,7 @@ def start(app: Flask) -> None:
     parts.sniffer.start()
     parts.refresher.start()
     parts.keys.start()
+    parts.streams.start()
     parts.watch.start()
 
 
@@ -72,6 +76,7 @@ def stop(app: Flask) -> None:
     """Send those home who wait, and hear no more."""
     parts = services_of(app)
     parts.followers.close()
+    parts.streams.stop()
     parts.sniffer.stop()
     parts.watch.stop()
     parts.refresher.stop()
@@ -84,8 +89,6 @@ def services_of(app: Flask) -> Services:
 
 
 def _services(settings: Settings, client: JobClient, store: ArtifactStore, ring: KeyRing) -> Services:
-    followers = Followers()
-
     def on_event(event: JobEvent) -> None:
         cache.on_event(event)
         refresher.wake()
@@ -98,6 +101,8 @@ def _services(settings: Settings, client: JobClient, store: ArtifactStore, ring:
 
     watch = client.watch(on_event, on_gap)
     cache = StatusCache(client.read, lambda: watch.is_up)
+    streams = Streams(cache)
+    followers = Followers(streams.wake, streams.wake_all)
     refresher = Refresher(cache, lambda: watch.is_up)
     vitals = Vitals(settings, client, store, watch)
     return Services(
@@ -109,12 +114,26 @@ def _services(settings: Settings, client: JobClient, store: ArtifactStore, ring:
         cache=cache,
         refresher=refresher,
         followers=followers,
-        seats=Seats(min(settings.max_streams, settings.web_threads * 3 // 4)),  # short answers always find a thread
+        seats=Seats(settings.max_streams),
+        poll_seats=Seats(max(1, settings.web_threads * 3 // 4)),  # each holds a thread: short answers always find one
+        streams=streams,
         sniffer=Sniffer(settings),
         outbound=Outbound(settings.private_networks),
         vitals=vitals,
         metrics=Metrics(vitals),
     )
+
+
+def _bound(app: Flask) -> None:
+    """Bound the time that each request waits for Redis, all its questions together."""
+
+    @app.before_request
+    def begin() -> None:
+        patience.begin()
+
+    @app.teardown_request
+    def end(_: BaseException | None) -> None:
+        patience.end()
 
 
 def _measure(app: Flask) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from topclip.errors import ServerBusy
@@ -28,9 +28,12 @@ class Follower:
 
 
 class Followers:
-    """All who wait, by job."""
+    """All who wait, by job. on_wake is called for every job that is told of, on_wake_all where all are."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, on_wake: Callable[[JobId], None] = lambda _: None, on_wake_all: Callable[[], None] = lambda: None
+    ) -> None:
+        self._on_wake, self._on_wake_all = on_wake, on_wake_all
         self._by_job: dict[JobId, set[Follower]] = defaultdict(set)
         self._lock = threading.Lock()
         self._is_closed = False
@@ -61,6 +64,7 @@ class Followers:
         with self._lock:
             for follower in self._by_job.get(job_id, ()):
                 follower.wake()
+        self._on_wake(job_id)
 
     def wake_all(self) -> None:
         """Tell everybody: events may have been missed."""
@@ -68,6 +72,7 @@ class Followers:
             for waiting in self._by_job.values():
                 for follower in waiting:
                     follower.wake()
+        self._on_wake_all()
 
     def close(self) -> None:
         """Send everybody home: the server stops."""
@@ -79,6 +84,29 @@ class Followers:
                     follower.wake()
 
 
+class Seat:
+    """A place for one long-lived answer, to be left once; whoever keeps it beyond the answer leaves it himself."""
+
+    def __init__(self, free: threading.Semaphore) -> None:
+        self._free = free
+        self._is_kept = self._is_left = False
+
+    def keep(self) -> None:
+        """It outlives the request."""
+        self._is_kept = True
+
+    def leave_unless_kept(self) -> None:
+        """The request is over."""
+        if not self._is_kept:
+            self.leave()
+
+    def leave(self) -> None:
+        """Give it back."""
+        if not self._is_left:
+            self._is_left = True
+            self._free.release()
+
+
 class Seats:
     """So many long-lived answers at once and no more."""
 
@@ -86,23 +114,20 @@ class Seats:
         self.n = n
         self._free = threading.Semaphore(n)
 
-    def take(self) -> None:
-        """Take a seat, to be given back by `leave`. Raises: ServerBusy if all are taken."""
+    def take(self) -> Seat:
+        """A seat. Raises: ServerBusy if all are taken."""
         if not self._free.acquire(blocking=False):
             raise ServerBusy(
                 f"all {self.n} places for long-lived answers are taken",
                 {"hint": "poll the status without `wait`, or try again soon", "retry_after_s": 5},
             )
-
-    def leave(self) -> None:
-        """Give a seat back."""
-        self._free.release()
+        return Seat(self._free)
 
     @contextmanager
     def seat(self) -> Iterator[None]:
         """A seat for as long as the context lasts. Raises: ServerBusy."""
-        self.take()
+        seat = self.take()
         try:
             yield
         finally:
-            self.leave()
+            seat.leave()

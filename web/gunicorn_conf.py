@@ -9,6 +9,7 @@ from typing import Any
 from topclip.config import Settings
 from topclip.errors import ConfigError
 from topclip.storage.factory import store_for
+from web import open_files
 from web.app import stop
 from web.doors import check_exposure
 from web.keys import KeyRing
@@ -17,7 +18,7 @@ _settings = Settings.from_env()
 
 bind = f"{_settings.host}:{_settings.port}"
 wsgi_app = "web.wsgi:create_app_from_env()"
-worker_class = "gthread"
+worker_class = "web.server.Worker"
 workers = 1
 threads = _settings.web_threads
 worker_connections = _settings.web_threads + 1000  # the rest is for kept-alive connections, which hold no thread
@@ -38,6 +39,9 @@ def on_starting(server: Any) -> None:
         check_exposure(KeyRing(_settings, store_for(_settings)), hosts)
     except ConfigError as err:
         raise RuntimeError(f"{err.message}: {err.hint}") from err  # which gunicorn prints, and ends
+    if (allowed := open_files.allow(_settings)) < (wanted := open_files.needed(_settings)):
+        text = "[WARN] %d open files are allowed, %d may be needed: raise `ulimit -n`, or lower TOPCLIP_MAX_STREAMS"
+        logging.getLogger(__name__).warning(text, allowed, wanted)
 
 
 def post_worker_init(worker: Any) -> None:

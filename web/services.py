@@ -14,6 +14,7 @@ from web.metrics import Metrics
 from web.refresher import Refresher
 from web.sniff import Sniffer
 from web.status_cache import StatusCache
+from web.streams import Streams
 from web.vitals import Vitals
 from workers.client import JobClient, Watch
 
@@ -33,6 +34,8 @@ class Services:
     refresher: Refresher
     followers: Followers
     seats: Seats
+    poll_seats: Seats
+    streams: Streams
     sniffer: Sniffer
     outbound: Outbound
     vitals: Vitals

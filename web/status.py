@@ -14,6 +14,7 @@ from web.openapi import JOBS, Api, answers
 from web.schemas import JobPath, StatusDocument, StatusQuery, etag, read_query, status_document
 from web.services import services
 from web.status_cache import Reading
+from workers import patience
 
 blueprint = Api("status", __name__, abp_tags=[JOBS])
 
@@ -31,7 +32,7 @@ def show(path: JobPath) -> Response:
     wait_s = read_query(StatusQuery, request.args).wait if request.args else 0.0
     reading = read(path.job_id)
     if wait_s > 0 and _is_worth_waiting(reading):
-        with services().seats.seat():
+        with services().poll_seats.seat(), services().seats.seat():
             reading = _wait(path.job_id, reading, min(wait_s, MAX_WAIT_S))
     services().metrics.statuses.labels(reading.source).inc()
     return answer(reading)
@@ -79,5 +80,6 @@ def _wait(job_id: str, reading: Reading, wait_s: float) -> Reading:
             follower.wait(min(left_s, 1.0))
             if not is_welcome():
                 raise Unauthorized("the API key was revoked")
+            patience.begin()  # each look is one of its own
             reading = services().cache.get(job_id)
     return reading

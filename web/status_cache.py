@@ -17,6 +17,7 @@ from cachetools import LRUCache
 
 from topclip.errors import JobExpired, QueueUnavailable, TopClipError, UnknownJob
 from topclip.model.job import JobEvent, JobId, JobStatus
+from workers.patience import waiting
 
 LIVE_S = 1.0
 """A live status is never older than this while Redis answers."""
@@ -107,7 +108,8 @@ class StatusCache:
             if is_mine:
                 self._fly(job_id, flight)
             try:
-                status = flight.done.result()
+                with waiting():  # for Redis, if not in this thread
+                    status = flight.done.result()
             except QueueUnavailable:
                 return self._last_known(job_id)
             if is_mine or not joined_late:

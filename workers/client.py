@@ -1,7 +1,7 @@
 """The one door from HTTP and command line to jobs: submit, read, list, cancel, delete, and the health of Redis.
 
-Every method is bounded in time (`workers.links.WEB`): with Redis dead or frozen it raises QueueUnavailable in well under a
-second. Must not load media code or a task.
+Every method is bounded in time (`workers.links.WEB`, `workers.patience`): with Redis dead or frozen it raises QueueUnavailable
+in well under a second, and at once while the breaker is open. Must not load media code or a task.
 """
 
 import contextlib
@@ -14,7 +14,9 @@ from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from topclip.config import Settings
 from topclip.errors import (
@@ -32,9 +34,11 @@ from topclip.model.request import ClipRequest
 from topclip.storage.base import ArtifactStore, cancelled_key, job_folder, record_key
 from workers import health, keys
 from workers.backend import result_meta, revoked_meta
+from workers.breaker import Breaker
 from workers.callbacks import read_log
 from workers.drive import publish, tell_revoked
 from workers.links import WEB, make_app, redis_client
+from workers.patience import waiting
 from workers.restore import record_of
 from workers.scripts import Scripts
 from workers.status import read_status, status_of
@@ -44,6 +48,8 @@ log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 2
 PUBLISH_FAULTS = (OperationalError, RedisError, OSError)
+SILENCE = (OperationalError, RedisConnectionError, RedisTimeoutError, OSError)
+"""Redis did not answer, as opposed to an answer that is an error."""
 FULL_RETRY_AFTER_S = 30
 INTENT_S = 24 * 3600
 """Files of a submission that died are told from those of a job that Redis lost for so long."""
@@ -66,6 +72,7 @@ class JobClient:
         self._app = app or make_app(settings, WEB, "topclip-client")
         self._redis = redis_client(settings, WEB)
         self._scripts = Scripts(self._redis, settings.key_prefix)
+        self._breaker = Breaker()
 
     def close(self) -> None:
         """Close the connections to Redis."""
@@ -75,7 +82,7 @@ class JobClient:
 
     def watch(self, on_event: Callable[[JobEvent], None], on_gap: Callable[[], None]) -> Watch:
         """A Watch, not yet started."""
-        return Watch(self._settings, on_event, on_gap)
+        return Watch(self._settings, on_event, on_gap, self._breaker)
 
     def has_room(self, *, owner: str = "", digest: str = "") -> bool:
         """Ask before a source is sent: True for a new submission, False if there is a job of that key already.
@@ -170,7 +177,7 @@ class JobClient:
         self._store.put_bytes(cancelled_key(job_id), b"")
         status = self.read(job_id)
         if status.state is JobState.CANCELLED:  # no task is left to say so
-            with contextlib.suppress(*PUBLISH_FAULTS):
+            with contextlib.suppress(*PUBLISH_FAULTS), self._asking():
                 tell_revoked(self._app, job_id)
         return status
 
@@ -195,7 +202,8 @@ class JobClient:
         self._known(job_id, verdict)
         self._store.delete(cancelled_key(job_id))
         try:
-            publish(self._app, job_id, epoch + 1)
+            with self._asking():
+                publish(self._app, job_id, epoch + 1)
         except PUBLISH_FAULTS as err:  # it waits in Redis: the reconciler publishes it
             log.warning("job %s is to be started again, its task could not be published yet: %s", job_id, err)
         return self.read(job_id)
@@ -253,7 +261,8 @@ class JobClient:
 
     def _publish(self, record: JobRecord) -> None:
         try:
-            publish(self._app, record.id, 1)
+            with self._asking():
+                publish(self._app, record.id, 1)
         except PUBLISH_FAULTS as err:
             with self._reaching(undecided=record.key is not None):
                 is_withdrawn = self._scripts("withdraw", record.id, "2" if record.key else "1")
@@ -309,11 +318,24 @@ class JobClient:
     @contextlib.contextmanager
     def _reaching(self, *, undecided: bool = False) -> Iterator[None]:
         try:
-            yield
+            with self._asking():
+                yield
         except (RedisError, OSError) as err:
             error = unavailable(err)
             error.detail["undecided"] = undecided
             raise error from err
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Ask Redis, within the request's patience. Raises: BreakerOpen, and what is raised inside."""
+        begun_s = self._breaker.enter()
+        try:
+            with waiting():
+                yield
+        except SILENCE:
+            self._breaker.failed(begun_s)
+            raise
+        self._breaker.succeeded()
 
 
 def queued_status(record: JobRecord, *, revision: int) -> JobStatus:

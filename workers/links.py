@@ -17,6 +17,12 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from topclip.config import Settings
+from workers.patience import hurry, hurry_kombu
+
+MAX_CONNECTIONS = 1024
+"""Of one client; it opens as many as threads ask at once. redis-py's own bound of 100 is below the web's threads."""
+MAX_PUBLISHERS = 64
+"""Connections that a web process publishes by at once."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ def redis_client(settings: Settings, profile: Profile) -> Redis:
         "socket_timeout": profile.timeout_s,
         "socket_keepalive": True,
         "decode_responses": True,
+        "max_connections": MAX_CONNECTIONS,
         "retry": Retry(NoBackoff(), 0),
     }
     url = settings.redis_url
@@ -48,14 +55,15 @@ def redis_client(settings: Settings, profile: Profile) -> Redis:
         hosts = [(n.hostname or "localhost", n.port or 26379) for n in nodes]
         db = int(nodes[0].path.strip("/") or 0)
         sentinel = Sentinel(hosts, **options)
-        master: Redis = sentinel.master_for(settings.redis_master, db=db, password=nodes[0].password, **options)
-        return master
+        for node in sentinel.sentinels:
+            hurry(node)
+        return hurry(sentinel.master_for(settings.redis_master, db=db, password=nodes[0].password, **options))
     if url.startswith("redis+socket://"):
         url = "unix://" + url.removeprefix("redis+socket://").replace("virtual_host=", "db=")
         options.pop("socket_keepalive")
     if url.startswith("rediss://"):
         options |= tls_options(settings)
-    return Redis.from_url(url, **options)
+    return hurry(Redis.from_url(url, **options))
 
 
 def tls_options(settings: Settings) -> dict[str, Any]:
@@ -74,6 +82,7 @@ def redis_now(redis: Redis) -> float:
 
 def make_app(settings: Settings, profile: Profile, name: str = "topclip") -> Celery:
     """A Celery application. It knows tasks by name only until somebody imports them."""
+    hurry_kombu()
     app = Celery(name, set_as_current=profile.patient)
     app.config_from_object("celeryconfig", force=True)
     app.conf.update(connection_settings(settings, profile))
@@ -120,6 +129,8 @@ def connection_settings(settings: Settings, profile: Profile) -> dict[str, Any]:
         conf |= {
             "task_publish_retry": False,
             "broker_connection_timeout": profile.connect_timeout_s,
+            "broker_pool_limit": MAX_PUBLISHERS,
+            "broker_pool_acquire_timeout": profile.timeout_s,
             "result_backend_always_retry": False,
             "task_send_sent_event": True,
         }

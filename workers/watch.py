@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from topclip.config import Settings
 from topclip.model.job import JobEvent
 from workers import keys
+from workers.breaker import Breaker
 from workers.links import WEB, redis_client
 
 log = logging.getLogger(__name__)
@@ -28,10 +29,18 @@ class Watch:
 
     on_event(event) is called for each JobEvent; on_gap() whenever events may have been missed (first connection and each
     reconnection): whoever caches must then read again. Both are called on the watch's own thread and must be quick.
+    The breaker is told of every ping.
     """
 
-    def __init__(self, settings: Settings, on_event: Callable[[JobEvent], None], on_gap: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        on_event: Callable[[JobEvent], None],
+        on_gap: Callable[[], None],
+        breaker: Breaker | None = None,
+    ) -> None:
         self._settings, self._on_event, self._on_gap = settings, on_event, on_gap
+        self._breaker = breaker or Breaker()
         self._channel = settings.key_prefix + keys.EVENTS
         self._heard_at = float("-inf")
         self._stopped = threading.Event()
@@ -65,6 +74,7 @@ class Watch:
             try:
                 self._follow(redis, pubsub)
             except (RedisError, OSError) as err:
+                self._breaker.failed(time.monotonic())
                 self._lost(err)
             finally:
                 pubsub.close()
@@ -73,16 +83,20 @@ class Watch:
 
     def _follow(self, redis: Redis, pubsub: PubSub) -> None:
         pubsub.subscribe(self._channel)
-        redis.ping()
+        self._ping(redis)
         self._found()
         next_ping_at = 0.0
         while not self._stopped.is_set():
             if time.monotonic() >= next_ping_at:
-                redis.ping()
-                self._heard_at = time.monotonic()
+                self._ping(redis)
                 next_ping_at = self._heard_at + PING_EVERY_S
             wait_s = max(0.0, next_ping_at - time.monotonic())
             self._hear(pubsub.get_message(timeout=wait_s))
+
+    def _ping(self, redis: Redis) -> None:
+        redis.ping()
+        self._heard_at = time.monotonic()
+        self._breaker.succeeded()
 
     def _hear(self, message: dict[str, Any] | None) -> None:
         if message is None or message["type"] not in ("message", "subscribe"):

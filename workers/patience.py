@@ -1,0 +1,132 @@
+"""How long one request waits for Redis in all, however many questions it asks.
+
+A request has a budget of seconds, kept in a context variable; only waiting for Redis is taken off, so that an upload of an hour
+has as much as a status read. Our kinds of redis-py's connections wait no longer than what is left of it, kombu's included.
+Where no budget is set (a worker, a thread that belongs to no request) they are as patient as their profile says.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from time import monotonic
+from typing import Any, Final
+
+import kombu.transport.redis as kombu_redis
+import redis
+from redis import sentinel
+from redis.connection import AbstractConnection
+from redis.utils import SENTINEL
+
+REQUEST_S: Final = 0.8
+"""Leaves a fifth of the second that is promised to all else."""
+LEAST_S: Final = 0.001
+"""A wait of nothing would turn a socket into one that does not block."""
+
+
+class Budget:
+    """Seconds of waiting that are left."""
+
+    def __init__(self, s: float = REQUEST_S) -> None:
+        self.left_s = s
+
+
+_budget: ContextVar[Budget | None] = ContextVar("budget", default=None)
+_end_s: ContextVar[float] = ContextVar("end_s", default=float("inf"))
+
+
+def begin() -> None:
+    """Give what follows in this thread a budget of its own."""
+    _budget.set(Budget())
+
+
+def end() -> None:
+    """The request is over."""
+    _budget.set(None)
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Wait for Redis, on the budget; a context without one gets one for this wait alone."""
+    budget = _budget.get() or Budget()
+    begun_s = monotonic()
+    token = _end_s.set(min(_end_s.get(), begun_s + budget.left_s))
+    try:
+        yield
+    finally:
+        _end_s.reset(token)
+        budget.left_s -= monotonic() - begun_s
+
+
+def within(patience_s: float | None) -> float | None:
+    """How long to wait: the patience, or what is left. None: for ever."""
+    left_s = _end_s.get() - monotonic()
+    if left_s == float("inf"):
+        return patience_s
+    return max(LEAST_S, left_s if patience_s is None else min(patience_s, left_s))
+
+
+class Hurried(AbstractConnection):  # type: ignore[misc]  # redis-py is untyped here
+    """What is added to redis-py's kinds of connections."""
+
+    socket_connect_timeout: float | None
+
+    def _connect(self) -> Any:
+        patience_s: float | None = self.socket_connect_timeout
+        self.socket_connect_timeout = within(patience_s)
+        try:
+            return super()._connect()
+        finally:
+            self.socket_connect_timeout = patience_s
+
+    def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+        """Send, on the budget."""
+        self._hurry()
+        super().send_packed_command(*args, **kwargs)
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        """Read an answer, on the budget."""
+        if kwargs.get("timeout", SENTINEL) is SENTINEL:
+            self._hurry()
+        return super().read_response(*args, **kwargs)
+
+    def _hurry(self) -> None:
+        if self._sock is not None:
+            self._sock.settimeout(within(self.socket_timeout))
+
+
+class Connection(Hurried, redis.Connection):  # type: ignore[misc]
+    """By TCP."""
+
+
+class SSLConnection(Hurried, redis.SSLConnection):  # type: ignore[misc]
+    """By TLS."""
+
+
+class UnixDomainSocketConnection(Hurried, redis.UnixDomainSocketConnection):  # type: ignore[misc]
+    """By a socket of this machine."""
+
+
+class SentinelManagedConnection(Hurried, sentinel.SentinelManagedConnection):  # type: ignore[misc]
+    """To the master that Sentinel names."""
+
+
+KINDS: Final = {
+    redis.Connection: Connection,
+    redis.SSLConnection: SSLConnection,
+    redis.UnixDomainSocketConnection: UnixDomainSocketConnection,
+    sentinel.SentinelManagedConnection: SentinelManagedConnection,
+}
+
+
+def hurry(client: redis.Redis) -> redis.Redis:
+    """The client, whose connections to come are of our kind."""
+    pool = client.connection_pool
+    pool.connection_class = KINDS.get(pool.connection_class, pool.connection_class)
+    return client
+
+
+def hurry_kombu() -> None:
+    """The same for what kombu publishes by; the attributes are those that kombu offers for it."""
+    kombu_redis.Channel.connection_class = Connection
+    kombu_redis.Channel.connection_class_ssl = SSLConnection
+    kombu_redis.SentinelChannel.connection_class = SentinelManagedConnection
