@@ -2,9 +2,15 @@
 
 import sys
 
-from bench import fairness, fuzz, job, lease, soak, web
+from bench import fairness, fuzz, job, lease, soak, streams, web
 
-BENCHES = {"web": web.measure, "job": job.measure, "lease": lease.measure, "fairness": fairness.measure}
+BENCHES = {
+    "web": web.measure,
+    "job": job.measure,
+    "lease": lease.measure,
+    "fairness": fairness.measure,
+    "streams": streams.measure,
+}
 TRIALS = {"fuzz": fuzz.main, "soak": soak.main}
 """These measure no speed, take arguments of their own, and run only when they are named."""
 

@@ -1,9 +1,10 @@
-"""A TCP proxy before Redis that can go silent, as a network does that was cut, and lose single requests or their answers."""
+"""A TCP proxy before Redis that can be slow, go silent, as a network does that was cut, and lose requests or their answers."""
 
 import contextlib
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable
 from enum import Enum
 
@@ -26,6 +27,7 @@ class Proxy:
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self.is_silent = False
+        self.delay_s = 0.0
         self.fate_of: Callable[[bytes], Fate] = lambda request: Fate.PASS
         self._is_closed = False
         threading.Thread(target=self._accept, daemon=True).start()
@@ -56,6 +58,8 @@ class Proxy:
         fate = self.fate_of(data) if is_request else Fate.PASS
         if fate is Fate.LOST:
             return False
+        if self.delay_s and not is_request:
+            time.sleep(self.delay_s)
         (server if is_request else client).sendall(data)
         if fate is Fate.UNANSWERED:
             server.recv(1 << 16)

@@ -62,7 +62,7 @@ def take_over(connection: socket.socket) -> socket.socket:
 
 @dataclass
 class Follow:
-    """Whom a stream is for: the job, what the client was told, its seat, given back at the end, and whether it may still listen."""
+    """Whom a stream is for: the job, what the client was told, its seat, given back at the end, and whether its key still counts."""
 
     job_id: JobId
     feed: Feed
