@@ -62,7 +62,7 @@ def take_over(connection: socket.socket) -> socket.socket:
 
 @dataclass
 class Follow:
-    """Whom a stream is for: the job, what the client was told, its seat, given back at the end, and whether its key still counts."""
+    """A stream: its job, what the client was told, its seat, left at the end, and whether the key still counts."""
 
     job_id: JobId
     feed: Feed
@@ -245,7 +245,7 @@ class Streams:
             self._write(client, data)
 
     def _end(self, client: _Client, data: bytes) -> None:
-        """Send this, and no more."""
+        """Send this, then the end."""
         client.is_last = True
         self._write(client, data + (b"0\r\n\r\n" if client.is_chunked else b""))
 
