@@ -17,7 +17,7 @@ from cli.options import clip_options
 from cli.server import Server
 from cli.watch import follow, upload_bar, view_for
 from topclip.config import Settings
-from topclip.errors import QueueUnavailable, ServerUnreachable
+from topclip.errors import InvalidRequest, QueueUnavailable, ServerUnreachable, SourceNotFound
 from topclip.model.base import JsonDict
 from topclip.model.job import JobState
 from topclip.model.request import ClipOptions
@@ -224,7 +224,12 @@ def _send(server: Server, source: str, options: ClipOptions, key: str, *, is_qui
             return server.submit_file(path.name, body, wanted, key)
     if path.is_dir():
         raise click.UsageError(f"{source} is a folder; name a video")
-    return server.submit_source(source, wanted, key)
+    try:
+        return server.submit_source(source, wanted, key)
+    except (InvalidRequest, SourceNotFound) as err:
+        if err.detail.get("field") != "source" or "://" in source:
+            raise
+        raise InvalidRequest(f"no file {source} here, and the server says: {err.message}", err.detail) from err
 
 
 def _exit_code(status: JsonDict) -> int:

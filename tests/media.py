@@ -2,6 +2,8 @@
 
 Base: 320x180 at 25 frames a second, 24 s; five shots that begin at CUTS_S, each a moving picture of its own; a quiet hum
 with pauses, and from LOUD_S[0] to LOUD_S[1] a loud tone over the busiest picture.
+
+Each file is the same byte for byte whenever it is made: no colours by chance, no random identifiers, one thread.
 """
 
 import subprocess
@@ -17,7 +19,7 @@ CUTS_S = (4.0, 9.0, 15.0, 20.0)
 LOUD_S = (10.0, 14.0)
 
 SHOTS = (
-    ("gradients=s=320x180:r=25:seed=3:speed=0.01", 4),
+    ("gradients=s=320x180:r=25:seed=3:speed=0.01:c0=#305030:c1=#a08040", 4),
     ("mandelbrot=s=320x180:r=25:end_pts=800", 5),
     ("life=s=160x90:r=25:seed=7:mold=10:life_color=#ff8000:death_color=#000080,scale=320:180:flags=neighbor", 6),
     ("gradients=s=320x180:r=25:seed=11:speed=0.02:c0=#202020:c1=#f0f0f0", 5),
@@ -36,7 +38,10 @@ def ffmpeg() -> str:
 
 
 def run(*args: str | Path) -> None:
-    subprocess.run([ffmpeg(), "-v", "error", "-nostdin", "-y", *map(str, args)], check=True, stderr=subprocess.PIPE)
+    """ffmpeg, which writes the last argument."""
+    *args, path = args
+    command = [ffmpeg(), "-v", "error", "-nostdin", "-y", *args, "-threads", "1", "-bitexact", path]
+    subprocess.run([str(part) for part in command], check=True, stderr=subprocess.PIPE)
 
 
 class Media:
@@ -233,6 +238,8 @@ def _slides(media: Media, path: Path) -> None:
     media.derive(path, "-vf", slide, "-fps_mode", "vfr", *X264, "-bf", "0", *AAC, seconds=LENGTH_S)
 
 
+TINY = ("-vf", "scale=160:90", "-c:v", "libx264", "-preset", "veryfast", "-crf", "38")
+HEVC = ("-c:v", "libx265", "-preset", "ultrafast", "-an", "-f", "hevc", "-x265-params")
 NO_SOUND = ("-an", *X264)
 RECIPES: dict[str, Callable[[Media, Path], None]] = {
     "base.mp4": _base,
@@ -247,9 +254,13 @@ RECIPES: dict[str, Callable[[Media, Path], None]] = {
         *("-c:v", "mpeg2video", "-q:v", "4", "-bf", "2", "-c:a", "mp2"),
         *("-bsf:v", "setts=pts=if(eq(N\\,100)\\,PTS-2*DURATION\\,PTS)", "-f", "mpegts"),
     ),
+    # So small frames that many share a packet, of which one has a time: FFmpeg guesses the others', some of them back.
+    "tiny.mpg": _from_base("-vf", "scale=160:90", "-c:v", "mpeg2video", "-q:v", "4", "-bf", "2", "-c:a", "mp2"),
+    "tiny_h264.mpg": _from_base(*TINY, "-bf", "0", "-r", "12.5", "-c:a", "mp2", "-f", "vob"),
+    "tiny_b.mpg": _from_base(*TINY, "-bf", "2", "-c:a", "mp2", "-f", "vob"),
     "short.mpg": _from_base("-c:v", "mpeg2video", "-q:v", "4", "-bf", "2", "-c:a", "mp2"),
     "short.webm": _from_base(
-        "-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "400k", "-c:a", "libopus"
+        "-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "-8", "-b:v", "400k", "-c:a", "libopus"
     ),
     "vp9.webm": _from_base(
         "-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "400k", "-c:a", "libopus"
@@ -316,6 +327,15 @@ RECIPES: dict[str, Callable[[Media, Path], None]] = {
     "late_sound.mp4": _late_sound,
     "short_sound.mp4": _short_sound,
     "raw.h264": _raw,
+    "raw30.h264": _from_base("-vf", "fps=30", *X264, "-bf", "2", "-an", "-f", "h264"),
+    "raw24.hevc": _from_base("-vf", "fps=24", *HEVC, "log-level=error"),
+    "raw29.m2v": _from_base(
+        "-vf", "fps=30000/1001", "-an", "-c:v", "mpeg2video", "-q:v", "4", "-bf", "2", "-f", "mpeg2video"
+    ),
+    "untimed.hevc": _from_base("-vf", "fps=30", *HEVC, "log-level=error:vui-timing-info=0"),
+    "small.mjpeg": _from_base("-an", "-c:v", "mjpeg", "-f", "mjpeg"),
+    "large.mjpeg": _from_base("-an", "-vf", "scale=1280:720", "-c:v", "mjpeg", "-q:v", "2", "-f", "mjpeg"),
+    "animated.webp": _from_base("-an", "-vf", "scale=64:-2", "-loop", "0", seconds=1),
     "sound_only.m4a": _sound_only,
     "picture.png": _picture,
     "black.mp4": _black,

@@ -205,6 +205,14 @@ def test_a_refusal_has_its_exit_code_and_a_message(running: Running, args: tuple
     assert result.stderr
 
 
+def test_a_file_that_is_nowhere_is_said_to_be_missing_here_too(running: Running) -> None:
+    result = topclip("submit", "/nonexistent.mp4", server=running)
+    assert result.returncode == 2
+    assert "no file /nonexistent.mp4 here, and the server says: " in result.stderr
+    url = topclip("submit", "http://127.0.0.1/a.mp4", server=running)
+    assert "no file" not in url.stderr
+
+
 def test_a_server_that_is_not_there_is_exit_code_4() -> None:
     result = topclip("jobs", "--url", NOBODY)
     assert result.returncode == 4
