@@ -5,6 +5,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -55,6 +56,23 @@ def test_a_chunk_seam_costs_nothing(media: Media, name: str, length_s: int) -> N
     assert whole.shots == parts.shots
     assert np.allclose(signal(whole, "motion").values, signal(parts, "motion").values, atol=1e-4)
     assert np.nanmax(np.abs(whole.loudness_lufs - parts.loudness_lufs)) < 0.5
+
+
+@pytest.mark.parametrize("name", ["tiny.mpg", "tiny_h264.mpg", "tiny_b.mpg"])
+def test_no_frame_is_lost_where_times_run_back(media: Media, name: str) -> None:
+    with av.open(str(media(name))) as container:
+        claimed = [f.pts if f.pts is not None else f.dts for f in container.decode(video=0)]
+    known = [t for t in claimed if t is not None]
+    assert any(b <= a for a, b in itertools.pairwise(known)), "the source is not what it is made for"
+    pts = analysed(media(name), 1000).frame_pts
+    assert len(pts) == len(claimed)
+    assert np.all(np.diff(pts) > 0)
+    assert np.array_equal(analysed(media(name), 2).frame_pts, pts)
+
+
+@pytest.mark.parametrize("name", ["raw30.h264", "raw24.hevc", "raw29.m2v"])
+def test_cuts_of_a_bare_stream_come_when_it_shows_them(media: Media, name: str) -> None:
+    assert [s.start_s for s in analysed(media(name), 1000).shots[1:]] == [pytest.approx(CUTS_S[0], abs=0.05)]
 
 
 def test_cuts_at_a_seam_are_found(media: Media) -> None:

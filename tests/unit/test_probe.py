@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,30 @@ def test_it_reads_the_true_duration_and_rate(media: Media, name: str) -> None:
     assert info.video.rate == 25
     assert (info.video.display_width, info.video.display_height) == (320, 180)
     assert info.audio is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "duration_s"),
+    [
+        ("raw.h264", 25, 8),
+        ("raw30.h264", 30, 8),
+        ("raw24.hevc", 24, 8),
+        ("raw29.m2v", Fraction(30000, 1001), 8),
+        ("untimed.hevc", 25, 9.6),
+        ("large.mjpeg", 25, 8),
+    ],
+)
+def test_it_believes_a_bare_stream_about_its_rate(
+    media: Media, name: str, rate: Fraction | int, duration_s: float
+) -> None:
+    info = probe(media(name))
+    assert info.video.rate == rate
+    assert info.duration_s == pytest.approx(duration_s, abs=0.09)
+
+
+@pytest.mark.parametrize("name", ["tiny.mpg", "tiny_h264.mpg", "tiny_b.mpg"])
+def test_it_finds_the_end_behind_the_last_packet_that_has_a_time(media: Media, name: str) -> None:
+    assert probe(media(name)).duration_s == pytest.approx(8, abs=0.2)
 
 
 def test_it_turns_the_size_of_a_rotated_picture(media: Media) -> None:
@@ -72,6 +97,7 @@ def test_it_starts_counting_at_the_first_picture(media: Media) -> None:
         ("headless.mp4", ProbeError, "damaged"),
         ("sound_only.m4a", UnsupportedMedia, "no moving picture"),
         ("picture.png", UnsupportedMedia, "still image"),
+        ("animated.webp", UnsupportedMedia, "animated WebP"),
         ("joined.ts", UnsupportedMedia, "clock starts anew after 8.0 s"),
     ],
 )
@@ -79,6 +105,13 @@ def test_it_says_why_a_file_is_no_source(media: Media, name: str, kind: type[Top
     with pytest.raises(kind, match=words) as caught:
         probe(media(name))
     assert caught.value.detail["field"] == "source"
+
+
+def test_a_photo_written_as_several_pictures_is_still_one(media: Media, tmp_path: Path) -> None:
+    video, path = media("large.mjpeg").read_bytes(), tmp_path / "upload"
+    path.write_bytes(video[: [at for at in range(len(video) - 1) if video[at : at + 2] == b"\xff\xd8"][3]])
+    with pytest.raises(UnsupportedMedia, match="still image"):
+        probe(path)
 
 
 @pytest.mark.parametrize(

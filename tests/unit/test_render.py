@@ -37,7 +37,7 @@ def frames_of(path: Path, *more: str) -> NDArray[np.int16]:
     """The file's frames as small grey pictures, in display order, by ffmpeg itself."""
     # The pictures are numbered anew: a source whose own times repeat makes the raw writer complain, not the decoder.
     scale = ["-vf", f"scale={WIDTH}:{HEIGHT},format=gray,settb=1/25,setpts=N"]
-    raw = ["-fps_mode", "passthrough", "-f", "rawvideo", "-"]
+    raw = ["-fps_mode", "passthrough", "-enc_time_base", "filter", "-f", "rawvideo", "-"]
     done = subprocess.run(
         [ffmpeg(), "-v", "error", "-xerror", "-i", path, *more, *scale, *raw], capture_output=True, check=True
     )
@@ -77,8 +77,19 @@ def test_sound_goes_on_without_a_step_whatever_the_clock_of_the_picture(
 EXACT = [
     *("short.mp4", "open_gop.mp4", "vfr.mp4", "short.ts", "offset.ts", "short.avi", "short.webm", "tenbit.mkv"),
     *("ntsc.mkv", "backwards.ts", "short.mpg", "short.mov", "slides.mp4", "short.flv", "fragmented.mp4", "raw.h264"),
-    *("h264.avi", "wrong_times.ts"),
+    *(
+        "h264.avi",
+        "wrong_times.ts",
+        "raw30.h264",
+        "raw24.hevc",
+        "raw29.m2v",
+        "untimed.hevc",
+        "small.mjpeg",
+        "large.mjpeg",
+    ),
+    "tiny.mpg",
 ]
+RATES = {"ntsc.mkv": 30000 / 1001, "raw29.m2v": 30000 / 1001, "raw30.h264": 30, "raw24.hevc": 24}
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -94,10 +105,20 @@ def test_a_clip_holds_exactly_the_frames_of_its_range(media: Media, ctx: StageCo
         assert np.abs(source[begin : begin + len(found)] - found).mean() < 4
         assert clip.duration_s == pytest.approx(clip.end_s - clip.start_s, abs=0.05)
     if name not in ("vfr.mp4", "slides.mp4", "wrong_times.ts"):
-        rate = 30000 / 1001 if name == "ntsc.mkv" else RATE
+        rate = RATES.get(name, RATE)
         assert middle.frames == pytest.approx((middle.end_s - middle.start_s) * rate, abs=0.1)
         apart = np.abs(source - found[-1]).mean(axis=(1, 2))
         assert apart[round(middle.end_s * rate) - 1] < apart.min() + 0.5  # a rate conversion shows a frame twice
+
+
+@pytest.mark.parametrize("name", ["tiny.mpg", "tiny_h264.mpg", "tiny_b.mpg"])
+def test_clips_that_adjoin_lose_no_frame_where_times_run_back(media: Media, ctx: StageContext, name: str) -> None:
+    ranges = [[0, 4.3], [4.3, probe(media(name)).duration_s]]
+    (first, start), (second, rest) = rendered(media(name), ctx, mode="ranges", ranges=ranges)
+    assert first.end_s == second.start_s
+    found, source = np.concatenate([frames_of(start), frames_of(rest)]), frames_of(media(name))
+    assert len(found) == len(source)
+    assert np.abs(found - source).mean() < 4
 
 
 @pytest.mark.parametrize(("start_s", "end_s", "field"), [(1, 9999, "end"), (8, 8.02, "start"), (7, 8.1, "end")])

@@ -26,6 +26,7 @@ from topclip.media.packets import read_packets
 from topclip.media.probe import LEAP_S, RESTART_PACKETS, RESTARTING_FORMATS
 from topclip.media.seek import can_seek
 from topclip.media.sound import BLOCK_S, Meter, SoundBlock
+from topclip.media.timeline import Timeline, frame_ticks
 from topclip.model.source import SourceInfo
 
 THUMB_WIDTH_PX, THUMB_HEIGHT_PX = 64, 36
@@ -104,10 +105,11 @@ class _Pass:
         self._audio = None if info.audio is None else self._container.streams[info.audio.index]
         self._scaler = VideoReformatter()
         self._meter = Meter(_sound_origin(info, span), _sound_end(info, span))
-        self._last_pts: int | None = None
+        self._timeline = Timeline(info.video)
         self._leap_ticks = round(LEAP_S / info.video.tick) if info.container in RESTARTING_FORMATS else None
-        self._leapt: list[Picture] = []
-        self._frame_ticks = max(1, round(1 / (info.video.rate * info.video.tick)))
+        self._leapt: list[tuple[int, Thumb]] = []
+        self._frame_ticks = frame_ticks(info.video)
+        self._next_pts: int | None = None
         self._lead: deque[Picture] = deque(maxlen=LEAD_FRAMES)
         self._held: list[SoundBlock] = []
         self._first: Picture | None = None
@@ -126,6 +128,8 @@ class _Pass:
         context.thread_count = 1
         context.options = {"skip_loop_filter": "all", "max_pixels": str(decoder_pixels(self._max_pixels))}
         at_start = self._seek(lead_s)
+        if at_start:
+            self._next_pts = self._info.video.start_pts
         self._stream = self._decoded()
         for item in self._stream:
             if isinstance(item, SoundBlock):
@@ -195,43 +199,50 @@ class _Pass:
     def _pictures(self, frame: VideoFrame) -> Iterator[Picture]:
         """The frame as a picture, if its time can be believed; those before it that it speaks for."""
         pts = self._time(frame)
-        small = self._scaler.reformat(frame, THUMB_WIDTH_PX, THUMB_HEIGHT_PX, "gray", interpolation=Interpolation.AREA)
-        start = self._span.start_pts
-        picture = Picture(pts, np.asarray(small.to_ndarray(), np.uint8), start is None or pts >= start)
-        if self._last_pts is None or self._leap_ticks is None or pts <= self._last_pts + self._leap_ticks:
-            self._leapt.clear()
-            yield from self._in_order(picture)
+        if pts is None:
             return
-        self._leapt.append(picture)
+        self._next_pts = pts + (self._frame_ticks if self._info.video.is_bare else frame.duration or self._frame_ticks)
+        small = self._scaler.reformat(frame, THUMB_WIDTH_PX, THUMB_HEIGHT_PX, "gray", interpolation=Interpolation.AREA)
+        thumb, last = np.asarray(small.to_ndarray(), np.uint8), self._timeline.last
+        if last is None or self._leap_ticks is None or pts <= last + self._leap_ticks:
+            self._leapt.clear()
+            yield from self._in_order(pts, thumb)
+            return
+        self._leapt.append((pts, thumb))
         if len(self._leapt) >= RESTART_PACKETS:
             yield from self._believed()
 
     def _believed(self) -> Iterator[Picture]:
         leapt, self._leapt = self._leapt, []
-        for picture in leapt:
-            yield from self._in_order(picture)
+        for pts, thumb in leapt:
+            yield from self._in_order(pts, thumb)
 
-    def _in_order(self, picture: Picture) -> Iterator[Picture]:
-        """The picture; nothing if its time does not come after the last one's, or the span is over."""
-        if self._video_done or (self._last_pts is not None and picture.pts <= self._last_pts):
+    def _in_order(self, pts: int, thumb: Thumb) -> Iterator[Picture]:
+        """The picture at its place; nothing if it has none, or the span is over."""
+        placed = None if self._video_done else self._timeline.place(pts)
+        if placed is None:
             return
-        end = self._span.end_pts
-        if end is not None and picture.pts >= end:
+        start, end = self._span.start_pts, self._span.end_pts
+        if end is not None and placed >= end:
             self._video_done = True
             return
-        self._last_pts = picture.pts
-        yield picture
+        yield Picture(placed, thumb, start is None or placed >= start)
 
-    def _time(self, frame: VideoFrame) -> int:
-        """The frame's time as ffmpeg takes it: where a pts runs back (MPEG-PS has such), the dts tells."""
-        pts, dts, last, lag = frame.pts, frame.dts, self._last_pts, self._info.video.dts_lag
+    def _time(self, frame: VideoFrame) -> int | None:
+        """The frame's time as ffmpeg takes it: where a pts runs back (MPEG-PS has such), the dts tells.
+
+        None: nothing tells it, since after a seek no frame before it had a time.
+        """
+        pts, dts, last, lag = frame.pts, frame.dts, self._timeline.last, self._info.video.dts_lag
+        if self._info.video.is_bare:
+            return self._next_pts
         if lag is not None:
             pts, dts = None, None if dts is None else dts - lag
         if pts is not None and (last is None or pts > last or dts is None or dts <= last):
             return int(pts)
         if dts is not None:
             return int(dts)
-        return self._info.video.start_pts if last is None else last + self._frame_ticks
+        return self._next_pts
 
     def _sound(self, frame: object) -> Iterator[SoundBlock]:
         for block in self._meter.push(frame):  # type: ignore[arg-type]  # PyAV types a packet's frames as a union

@@ -10,10 +10,12 @@ from pathlib import Path
 from topclip.media.geometry import Geometry, plan_geometry
 from topclip.media.guard import file_url, input_args
 from topclip.media.limits import Allowance, work_s
+from topclip.media.opening import MJPEG_FORMAT
 from topclip.media.probe import LEAP_S, RESTARTING_FORMATS
+from topclip.media.timeline import number_filter, timeline_filter
 from topclip.model.clip import ClipSpec
 from topclip.model.request import Fit, Quality
-from topclip.model.source import SourceInfo, VideoStream
+from topclip.model.source import SourceInfo
 
 MAX_GAIN_DB = 30.0
 """More gain than this makes noise, not sound."""
@@ -67,7 +69,8 @@ def clip_args(
     source: Path, info: SourceInfo, spec: ClipSpec, attempt: Attempt, *, out: Path, threads: int, max_pixels: int
 ) -> list[str]:
     """Arguments of ffmpeg that make the clip as an mp4. max_pixels: largest picture that is allowed."""
-    args = [*_seek(info, spec, attempt), *input_args(max_pixels), "-copyts", "-i", file_url(source)]
+    args = [*_seek(info, spec, attempt), *input_args(max_pixels), "-copyts"]
+    args += [*(("-f", MJPEG_FORMAT) if info.container == MJPEG_FORMAT else ()), "-i", file_url(source)]
     args += ["-map", f"0:{info.video.index}", "-vf", video_filter(info, spec), *_video_codec(info, spec)]
     if info.audio is not None:
         args += ["-map", f"0:{info.audio.index}", "-af", audio_filter(info, spec, attempt.gain_db)]
@@ -94,14 +97,13 @@ def _seek(info: SourceInfo, spec: ClipSpec, attempt: Attempt) -> list[str]:
 def video_filter(info: SourceInfo, spec: ClipSpec) -> str:
     """Choose the frames, start them at 0, make them upright (ffmpeg has turned them), square-pixelled and sized."""
     video, geometry = info.video, plan_geometry(info.video, spec.aspect, spec.fit)
-    # A frame whose time does not come after the one before it has no place in time: analysis dropped it too.
-    is_next = "(isnan(prev_selected_pts)+gt(pts,prev_selected_pts))"
+    chain = [f"settb={video.time_base}"]
+    if video.is_bare or video.dts_lag is not None:
+        chain.append(number_filter(video))
     if info.container in RESTARTING_FORMATS:  # trim would end at a frame that damage makes come hours later
-        is_next += f"*lt(pts,{spec.end_pts + round(LEAP_S / video.tick)})"
-    chain = [
-        f"settb={video.time_base}",
-        *([] if video.dts_lag is None else [_numbered(video)]),
-        f"select='{is_next}'",
+        chain.append(f"select='lt(pts,{spec.end_pts + round(LEAP_S / video.tick)})'")
+    chain += [
+        timeline_filter(video),
         f"trim=start_pts={spec.start_pts}:end_pts={spec.end_pts}",
         f"setpts=PTS-{spec.start_pts}",
     ]
@@ -110,11 +112,6 @@ def video_filter(info: SourceInfo, spec: ClipSpec) -> str:
     return ",".join(
         [*chain, _fitted(geometry, spec.fit, info), "setsar=1", "format=yuv420p", f"settb={video.time_base}"]
     )
-
-
-def _numbered(video: VideoStream) -> str:
-    """Times by the frames' numbers. The container has none, and each version of ffmpeg makes up others."""
-    return f"setpts={video.start_pts}+N*{max(1, round(1 / (video.rate * video.tick)))}"
 
 
 def _fitted(geometry: Geometry, fit: Fit, info: SourceInfo) -> str:

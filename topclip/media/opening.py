@@ -20,6 +20,8 @@ KNOWN_MAGIC = (
     b"\x00\x00\x01\xba",
     b"\x06\x0e\x2b\x34",
 )
+MJPEG_FORMAT, PICTURES_FORMAT = "mjpeg", "jpeg_pipe"
+"""JPEGs one after the other, as cameras write them. Large ones FFmpeg takes for a list of pictures."""
 
 
 def open_media(path: Path, max_pixels: int | None = None) -> InputContainer:
@@ -33,13 +35,10 @@ def open_media(path: Path, max_pixels: int | None = None) -> InputContainer:
         if path.stat().st_size == 0:
             raise UnsupportedMedia("the file is empty", {"field": "source", "hint": "send a video"})
         with within_memory("opening the source"):
-            container: InputContainer = av.open(
-                file_url(path),
-                "r",
-                options=options,
-                container_options=dict(OPEN_OPTIONS),
-                metadata_errors="replace",
-            )
+            container = _open(path, options, None)
+            if container.format.name == PICTURES_FORMAT:
+                container.close()
+                container = _open(path, options, MJPEG_FORMAT)
         return container
     except FileNotFoundError as err:
         raise SourceNotFound(f"no such file: {path.name}", {"field": "source"}) from err
@@ -47,6 +46,18 @@ def open_media(path: Path, max_pixels: int | None = None) -> InputContainer:
         raise SourceNotFound(f"cannot read {path.name}", {"field": "source", "hint": "check its permissions"}) from err
     except (FFmpegError, OSError, ValueError) as err:
         raise _unreadable(path, err) from err
+
+
+def _open(path: Path, options: dict[str, str], format_name: str | None) -> InputContainer:
+    container: InputContainer = av.open(
+        file_url(path),
+        "r",
+        format=format_name,
+        options=options,
+        container_options=dict(OPEN_OPTIONS),
+        metadata_errors="replace",
+    )
+    return container
 
 
 def _unreadable(path: Path, err: BaseException) -> TopClipError:

@@ -10,11 +10,14 @@ import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from av.audio.stream import AudioStream as AvAudio
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.format import ContainerFormat
+from av.format import Flags as FormatFlags
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream as AvVideo
@@ -28,8 +31,9 @@ from topclip.errors import (
 )
 from topclip.media.guard import AUDIO_FORMATS, STILL_FORMATS, decoder_pixels
 from topclip.media.limits import FLOOR_S, READ_BYTES_PER_S, no_memory, timed, within_memory
-from topclip.media.opening import open_media, reason_of
+from topclip.media.opening import MJPEG_FORMAT, open_media, reason_of
 from topclip.media.packets import read_packets
+from topclip.media.timeline import frame_ticks
 from topclip.model.source import AudioStream, SourceInfo, VideoStream
 
 END_WINDOW_S = 10.0
@@ -42,6 +46,9 @@ MAX_SIDE_PX = 16_384
 """H.264 ends there."""
 SOUND_RATES_HZ = range(1000, 3_000_001)
 """Beyond them filters take gigabytes, and nobody hears anything."""
+WEBP_FORMAT = "webp_pipe"
+FEWEST_JPEGS = 4
+"""Phones write a photo as two or three pictures."""
 DEFAULT_RATE = Fraction(25)
 RESTARTING_FORMATS = frozenset({"mpegts", "mpeg"})
 """Recordings joined end to end are valid in these, each with a clock of its own."""
@@ -72,16 +79,16 @@ def probe(
     """
     with open_media(path, max_pixels) as container, within_memory("decoding the source"):
         tick = timed(tick, FLOOR_S + path.stat().st_size / READ_BYTES_PER_S, "reading the source")
-        stream = _video_stream(container)
+        stream = _video_stream(container, path)
         if max_pixels is not None and stream.width * stream.height > decoder_pixels(max_pixels):
             raise _too_many_pixels(stream.width, stream.height, max_pixels)
-        video = _describe_video(container.format.name, stream, _first_frame(container, stream, max_pixels, tick))
+        video = _describe_video(container.format, stream, _first_frame(container, stream, max_pixels, tick))
         sound = audio_stream(container)
         audio = None if sound is None else _describe_audio(sound)
         format_name, n_streams = container.format.name, len(container.streams)
     end = _end_of_picture(path, video, max_pixels, tick)
-    if end.n_packets < 2:
-        raise UnsupportedMedia("the source holds a single picture, no moving one", {"field": "source"})
+    if end.n_packets < (FEWEST_JPEGS if format_name == MJPEG_FORMAT else 2):
+        raise UnsupportedMedia("the source is a still image, no moving picture", {"field": "source"})
     if end.restart_s is not None:
         raise UnsupportedMedia(
             f"the source's clock starts anew after {end.restart_s:.1f} s: it is several recordings joined",
@@ -105,12 +112,16 @@ def audio_stream(container: InputContainer) -> AvAudio | None:
     return max(usable, key=lambda s: (bool(s.disposition & Disposition.default), s.channels, -s.index), default=None)
 
 
-def _video_stream(container: InputContainer) -> AvVideo:
+def _video_stream(container: InputContainer, path: Path) -> AvVideo:
     """The moving picture: the default one, else most pixels, else the first. Cover art is none."""
     aside = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
     moving = [s for s in container.streams.video if not s.disposition & aside]
     usable = [s for s in moving if _has_decoder(s) and s.width and s.height]
     formats = set(container.format.name.split(","))
+    if WEBP_FORMAT in formats and _is_animated_webp(path):
+        raise UnsupportedMedia(
+            "the source is an animated WebP image, which is not read", {"field": "source", "hint": "convert it to MP4"}
+        )
     if formats & set(STILL_FORMATS.split(",")):
         raise UnsupportedMedia("the source is a still image, no moving picture", {"field": "source"})
     if not usable and not any(_has_decoder(s) for s in moving) and moving:
@@ -122,6 +133,13 @@ def _video_stream(container: InputContainer) -> AvVideo:
         what = "sound only, there is no moving picture" if sound else "no moving picture"
         raise UnsupportedMedia(f"the source has {what}", {"field": "source", "hint": "send a video"})
     return max(usable, key=lambda s: (bool(s.disposition & Disposition.default), s.width * s.height, -s.index))
+
+
+def _is_animated_webp(path: Path) -> bool:
+    """Whether the header of a WebP file says so: bit 1 of its extended features."""
+    with path.open("rb") as file:
+        head = file.read(21)
+    return head[12:16] == b"VP8X" and len(head) == 21 and bool(head[20] & 2)
 
 
 def _has_decoder(stream: AvVideo | AvAudio) -> bool:
@@ -164,8 +182,9 @@ def _first_frame(
     raise ProbeError("no picture of the source can be decoded", {"field": "source", "hint": "the file is damaged"})
 
 
-def _describe_video(format_name: str, stream: AvVideo, first: _First) -> VideoStream:
+def _describe_video(container_format: ContainerFormat, stream: AvVideo, first: _First) -> VideoStream:
     frame, key_dts = first
+    is_bare = bool(container_format.flags & FormatFlags.no_timestamps.value)  # type: ignore[operator]  # an int in truth
     rotation = (-round(frame.rotation / 90) * 90) % 360
     aspect = _pixel_aspect(stream, frame)
     width, height = max(1, round(frame.width * aspect)), frame.height
@@ -174,7 +193,9 @@ def _describe_video(format_name: str, stream: AvVideo, first: _First) -> VideoSt
     tick = stream.time_base or 1 / DEFAULT_RATE
     codec = stream.codec_context.codec.canonical_name
     start_pts, lag = frame.pts if frame.pts is not None else (frame.dts or 0), None
-    if format_name == NO_PTS_FORMAT and codec in NO_PTS_CODECS and stream.codec_context.has_b_frames:
+    if is_bare:
+        start_pts = 0
+    elif container_format.name == NO_PTS_FORMAT and codec in NO_PTS_CODECS and stream.codec_context.has_b_frames:
         start_pts = key_dts or 0
         lag = 0 if frame.dts is None else frame.dts - start_pts
     return VideoStream(
@@ -186,10 +207,11 @@ def _describe_video(format_name: str, stream: AvVideo, first: _First) -> VideoSt
         sample_aspect=_fraction(aspect),
         display_width=width,
         display_height=height,
-        fps=_fraction(_rate(stream)),
+        fps=_fraction(_rate(stream, is_bare=is_bare)),
         time_base=_fraction(tick),
         start_pts=start_pts,
         dts_lag=lag,
+        is_bare=is_bare,
         pixel_format=frame.format.name,
         bit_depth=max(component.bits for component in frame.format.components),
         interlaced=frame.interlaced_frame,
@@ -202,8 +224,10 @@ def _pixel_aspect(stream: AvVideo, frame: VideoFrame) -> Fraction:
     return Fraction(aspect) if plausible and aspect is not None and frame.width * aspect >= 1 else Fraction(1)
 
 
-def _rate(stream: AvVideo) -> Fraction:
-    for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate):
+def _rate(stream: AvVideo, *, is_bare: bool) -> Fraction:
+    """Average frame rate. That of a bare stream is FFmpeg's default, whatever the stream itself says."""
+    average = () if is_bare else (stream.average_rate,)
+    for rate in (*average, stream.guessed_rate, stream.base_rate):
         if rate is not None and Fraction(1, 100) <= rate <= 1000:
             return Fraction(rate)
     return DEFAULT_RATE
@@ -232,7 +256,7 @@ def _end_of_picture(path: Path, video: VideoStream, max_pixels: int | None, tick
     with open_media(path, max_pixels) as container:
         stream = container.streams[video.index]
         header_s = _header_duration_s(container, stream.duration, video)
-        if container.format.name in RESTARTING_FORMATS:
+        if video.is_bare or container.format.name in RESTARTING_FORMATS:
             header_s = None
         if header_s is not None and header_s > END_WINDOW_S:
             target = video.start_pts + round((header_s - END_WINDOW_S) / video.tick)
@@ -240,7 +264,7 @@ def _end_of_picture(path: Path, video: VideoStream, max_pixels: int | None, tick
             if end.n_packets >= 2 and end.duration_s > 0:
                 return end
     with open_media(path, max_pixels) as container:
-        end = _scan(container, video, tick, seek_to=None)
+        end = _count(container, video, tick) if video.is_bare else _scan(container, video, tick, seek_to=None)
     if end.duration_s <= 0 and end.n_packets >= 2:
         return _End(float(end.n_packets / video.rate), end.n_packets)
     return end
@@ -252,11 +276,26 @@ def _header_duration_s(container: InputContainer, stream_duration: int | None, v
     return container.duration / 1e6 if container.duration else None
 
 
+def _count(container: InputContainer, video: VideoStream, tick: Callable[[], None]) -> _End:
+    """How long the packets of a bare stream last: a frame each, or half of one where fields come in packets of their own."""
+    ticks = n_packets = 0
+    frame = frame_ticks(video)
+    try:
+        for packet in read_packets(container, container.streams[video.index], on_fault=lambda _: tick()):
+            tick()
+            if packet.size:
+                n_packets += 1
+                is_field = frame // 2 <= (packet.duration or frame) < frame
+                ticks += frame // 2 if is_field else frame
+    except (FFmpegError, OSError):
+        pass  # what could be read until here is what the source has
+    return _End(float(ticks * video.tick), n_packets)
+
+
 def _scan(container: InputContainer, video: VideoStream, tick: Callable[[], None], *, seek_to: int | None) -> _End:
     """The largest presentation end among the packets from a point on, up to where the clock starts anew."""
     stream = container.streams[video.index]
-    frame_ticks = max(1, round(1 / (video.rate * video.tick)))
-    last, last_ticks, n_packets = video.start_pts - frame_ticks, frame_ticks, 0
+    latest, n_packets = _Latest(video), 0
     clock = _Clock(video.tick) if container.format.name in RESTARTING_FORMATS else None
     try:
         if seek_to is not None:
@@ -265,17 +304,42 @@ def _scan(container: InputContainer, video: VideoStream, tick: Callable[[], None
             tick()
             if packet.size == 0:
                 continue
-            pts = packet.pts if packet.pts is not None and video.dts_lag is None else packet.dts
             n_packets += 1
             if clock is not None and packet.dts is not None and not clock.takes(packet.dts):
                 if clock.starts_anew:
                     break
-            elif pts is not None and pts > last:
-                last, last_ticks = pts, packet.duration or frame_ticks
+            else:
+                latest.take(packet)
     except (FFmpegError, OSError):
         pass  # what could be read until here is what the source has
-    duration_s = float((last + last_ticks - video.start_pts) * video.tick)
+    duration_s = float((latest.end_pts - video.start_pts) * video.tick)
     return _End(duration_s, n_packets, duration_s if clock is not None and clock.starts_anew else None)
+
+
+class _Latest:
+    """Follows where the picture ends, also behind the last packet that has a time of its own."""
+
+    def __init__(self, video: VideoStream) -> None:
+        self._has_pts, self._frame_ticks = video.dts_lag is None, frame_ticks(video)
+        self._last, self.end_pts = video.start_pts - self._frame_ticks, video.start_pts
+        self._next_dts: int | None = None
+        self._lag: int | None = None
+
+    def take(self, packet: "Packet[Any]") -> None:
+        """Take the next packet."""
+        ticks = packet.duration or self._frame_ticks
+        pts, dts = packet.pts if self._has_pts else None, packet.dts
+        if self._lag is None and pts is not None and dts is not None:
+            self._lag = pts - dts
+        if pts is None:
+            pts = dts
+        if pts is None and self._next_dts is not None:
+            dts = self._next_dts
+            pts = dts + (self._lag or 0)
+        if dts is not None:
+            self._next_dts = dts + ticks
+        if pts is not None and pts > self._last:
+            self._last, self.end_pts = pts, pts + ticks
 
 
 class _Clock:

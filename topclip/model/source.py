@@ -25,6 +25,10 @@ class VideoStream(Model):
         None,
         description="Set where a container has no pts: how far a frame's dts, as the decoder tells it, lies behind its time.",
     )
+    is_bare: bool = Field(
+        False,
+        description="Whether the container is a bare stream without any times: frames are told by their number.",
+    )
     pixel_format: str
     bit_depth: int = 8
     interlaced: bool = Field(False, description="Whether the first frame is flagged as two fields.")

@@ -1,0 +1,69 @@
+"""Where a frame stands in time when its own time cannot be right. Analysis asks it frame by frame, a render as a filter.
+
+Where several frames share a packet (MPEG-PS with small frames) only the first one's time is stored. FFmpeg guesses the
+others', and at times a frame then comes before the one that is shown before it, or together with it. Such a frame is
+shown half a frame after the last one, so that none is lost, and frames overtaken by that follow at once. Both sides must
+do the same, to the tick: a clip's frames are counted.
+"""
+
+from topclip.model.source import VideoStream
+
+MAX_BEHIND_FRAMES = 16
+"""A time that lies further back is not a wrong guess: another clock, or damage before it. H.264 reorders no more frames."""
+LEAST_TICKS = 4
+"""Of a frame, so that times between frames exist."""
+
+
+def frame_ticks(video: VideoStream) -> int:
+    """Time of one frame in pts units, by the rate; at least 1."""
+    return max(1, round(1 / (video.rate * video.tick)))
+
+
+class Timeline:
+    """Places frames, which come in the order that they are shown in."""
+
+    def __init__(self, video: VideoStream) -> None:
+        self._step, self._max_behind = _step(video), _max_behind(video)
+        self._last: int | None = None
+        self._largest: int | None = None
+
+    @property
+    def last(self) -> int | None:
+        """pts of the last frame that has a place."""
+        return self._last
+
+    def place(self, pts: int) -> int | None:
+        """The time of the next frame, which claims to be shown at pts; None: it has no place."""
+        last, largest = self._last, self._largest
+        self._largest = pts if largest is None else max(largest, pts)
+        if last is None or largest is None or pts > last:
+            self._last = pts
+        elif pts > last - self._max_behind:
+            self._last = last + (1 if pts > largest else self._step)
+        else:
+            return None
+        return self._last
+
+
+def timeline_filter(video: VideoStream) -> str:
+    """The same as ffmpeg's filters. It remembers in 0 the last place, in 1 the largest pts."""
+    behind = f"if(gt(PTS,ld(0)-{_max_behind(video)}),st(0,ld(0)+if(gt(PTS,ld(1)),1,{_step(video)})),PTS)"
+    placed = f"if(not(N)+gt(PTS,ld(0)),st(0,PTS),{behind})"
+    remember = "if(not(N)+gt(PTS,ld(1)),st(1,PTS))"
+    is_next = "isnan(prev_selected_pts)+gt(pts,prev_selected_pts)"
+    return f"setpts='st(2,{placed});{remember};ld(2)',select='{is_next}'"
+
+
+def number_filter(video: VideoStream) -> str:
+    """Times by the frames' numbers. The container has none, and each version of FFmpeg makes up others."""
+    return f"setpts={video.start_pts}+N*{frame_ticks(video)}"
+
+
+def _step(video: VideoStream) -> int:
+    return max(1, frame_ticks(video) // 2)
+
+
+def _max_behind(video: VideoStream) -> int:
+    """How far behind the last one a frame's time may lie, in pts units; 0: none may."""
+    ticks = frame_ticks(video)
+    return MAX_BEHIND_FRAMES * ticks if ticks >= LEAST_TICKS else 0
