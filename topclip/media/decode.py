@@ -19,11 +19,11 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from topclip.media.ending import LEAP_S, RESTART_PACKETS, RESTARTING_FORMATS
 from topclip.media.guard import decoder_pixels
 from topclip.media.limits import within_memory
 from topclip.media.opening import open_media
 from topclip.media.packets import read_packets
-from topclip.media.probe import LEAP_S, RESTART_PACKETS, RESTARTING_FORMATS
 from topclip.media.seek import can_seek
 from topclip.media.sound import BLOCK_S, Meter, SoundBlock
 from topclip.media.timeline import Timeline, frame_ticks

@@ -7,11 +7,11 @@ only gets near; what the demuxer hands over before the range is decoded and drop
 from dataclasses import dataclass
 from pathlib import Path
 
+from topclip.media.ending import LEAP_S, RESTARTING_FORMATS
 from topclip.media.geometry import Geometry, plan_geometry
 from topclip.media.guard import file_url, input_args
 from topclip.media.limits import Allowance, work_s
 from topclip.media.opening import MJPEG_FORMAT
-from topclip.media.probe import LEAP_S, RESTARTING_FORMATS
 from topclip.media.timeline import number_filter, timeline_filter
 from topclip.model.clip import ClipSpec
 from topclip.model.request import Fit, Quality

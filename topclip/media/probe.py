@@ -10,14 +10,13 @@ import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from av.audio.stream import AudioStream as AvAudio
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.format import ContainerFormat
 from av.format import Flags as FormatFlags
-from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream as AvVideo
@@ -29,15 +28,13 @@ from topclip.errors import (
     TopClipError,
     UnsupportedMedia,
 )
+from topclip.media.ending import end_of_picture
 from topclip.media.guard import AUDIO_FORMATS, STILL_FORMATS, decoder_pixels
 from topclip.media.limits import FLOOR_S, READ_BYTES_PER_S, no_memory, timed, within_memory
 from topclip.media.opening import MJPEG_FORMAT, open_media, reason_of
 from topclip.media.packets import read_packets
-from topclip.media.timeline import frame_ticks
 from topclip.model.source import AudioStream, SourceInfo, VideoStream
 
-END_WINDOW_S = 10.0
-"""Packets are read over this much before the header's end to see where the picture really ends."""
 MAX_UNDECODABLE = 400
 """Packets that may fail before the first frame shows: a recording that begins between key frames."""
 MAX_SILENT = 5000
@@ -50,14 +47,6 @@ WEBP_FORMAT = "webp_pipe"
 FEWEST_JPEGS = 4
 """Phones write a photo as two or three pictures."""
 DEFAULT_RATE = Fraction(25)
-RESTARTING_FORMATS = frozenset({"mpegts", "mpeg"})
-"""Recordings joined end to end are valid in these, each with a clock of its own."""
-RESTART_S = 1.0
-"""A decoding time that lies so far behind the latest one comes from another clock,"""
-RESTART_PACKETS = 12
-"""if so many do: a single one is damage."""
-LEAP_S = 10.0
-"""One so far ahead is believed when as many follow it."""
 NO_PTS_FORMAT, NO_PTS_CODECS = "avi", frozenset({"h264", "hevc", "vvc"})
 """AVI stores no presentation times, and for these codecs FFmpeg makes up some that are not in order."""
 
@@ -86,7 +75,7 @@ def probe(
         sound = audio_stream(container)
         audio = None if sound is None else _describe_audio(sound)
         format_name, n_streams = container.format.name, len(container.streams)
-    end = _end_of_picture(path, video, max_pixels, tick)
+    end = end_of_picture(path, video, max_pixels, tick)
     if end.n_packets < (FEWEST_JPEGS if format_name == MJPEG_FORMAT else 2):
         raise UnsupportedMedia("the source is a still image, no moving picture", {"field": "source"})
     if end.restart_s is not None:
@@ -237,135 +226,6 @@ def _describe_audio(stream: AvAudio) -> AudioStream:
     context = stream.codec_context
     codec = context.codec.canonical_name
     return AudioStream(index=stream.index, codec=codec, sample_rate_hz=context.rate, channels=context.channels)
-
-
-class _End(NamedTuple):
-    """restart_s: where the clock starts anew, if it does."""
-
-    duration_s: float
-    n_packets: int
-    restart_s: float | None = None
-
-
-def _end_of_picture(path: Path, video: VideoStream, max_pixels: int | None, tick: Callable[[], None]) -> _End:
-    """Where the picture ends by its packets: near the header's end, or over the whole file if that finds none.
-
-    A header can lie (a recording that was cut off) or be silent (a live stream written to disk). Where the clock may start
-    anew the whole file is read: its end says nothing of what lies before.
-    """
-    with open_media(path, max_pixels) as container:
-        stream = container.streams[video.index]
-        header_s = _header_duration_s(container, stream.duration, video)
-        if video.is_bare or container.format.name in RESTARTING_FORMATS:
-            header_s = None
-        if header_s is not None and header_s > END_WINDOW_S:
-            target = video.start_pts + round((header_s - END_WINDOW_S) / video.tick)
-            end = _scan(container, video, tick, seek_to=target)
-            if end.n_packets >= 2 and end.duration_s > 0:
-                return end
-    with open_media(path, max_pixels) as container:
-        end = _count(container, video, tick) if video.is_bare else _scan(container, video, tick, seek_to=None)
-    if end.duration_s <= 0 and end.n_packets >= 2:
-        return _End(float(end.n_packets / video.rate), end.n_packets)
-    return end
-
-
-def _header_duration_s(container: InputContainer, stream_duration: int | None, video: VideoStream) -> float | None:
-    if stream_duration:
-        return float(stream_duration * video.tick)
-    return container.duration / 1e6 if container.duration else None
-
-
-def _count(container: InputContainer, video: VideoStream, tick: Callable[[], None]) -> _End:
-    """How long the packets of a bare stream last: a frame each, or half of one where fields come in packets of their own."""
-    ticks = n_packets = 0
-    frame = frame_ticks(video)
-    try:
-        for packet in read_packets(container, container.streams[video.index], on_fault=lambda _: tick()):
-            tick()
-            if packet.size:
-                n_packets += 1
-                is_field = frame // 2 <= (packet.duration or frame) < frame
-                ticks += frame // 2 if is_field else frame
-    except (FFmpegError, OSError):
-        pass  # what could be read until here is what the source has
-    return _End(float(ticks * video.tick), n_packets)
-
-
-def _scan(container: InputContainer, video: VideoStream, tick: Callable[[], None], *, seek_to: int | None) -> _End:
-    """The largest presentation end among the packets from a point on, up to where the clock starts anew."""
-    stream = container.streams[video.index]
-    latest, n_packets = _Latest(video), 0
-    clock = _Clock(video.tick) if container.format.name in RESTARTING_FORMATS else None
-    try:
-        if seek_to is not None:
-            container.seek(seek_to, stream=stream)
-        for packet in read_packets(container, stream, on_fault=lambda _: tick()):
-            tick()
-            if packet.size == 0:
-                continue
-            n_packets += 1
-            if clock is not None and packet.dts is not None and not clock.takes(packet.dts):
-                if clock.starts_anew:
-                    break
-            else:
-                latest.take(packet)
-    except (FFmpegError, OSError):
-        pass  # what could be read until here is what the source has
-    duration_s = float((latest.end_pts - video.start_pts) * video.tick)
-    return _End(duration_s, n_packets, duration_s if clock is not None and clock.starts_anew else None)
-
-
-class _Latest:
-    """Follows where the picture ends, also behind the last packet that has a time of its own."""
-
-    def __init__(self, video: VideoStream) -> None:
-        self._has_pts, self._frame_ticks = video.dts_lag is None, frame_ticks(video)
-        self._last, self.end_pts = video.start_pts - self._frame_ticks, video.start_pts
-        self._next_dts: int | None = None
-        self._lag: int | None = None
-
-    def take(self, packet: "Packet[Any]") -> None:
-        """Take the next packet."""
-        ticks = packet.duration or self._frame_ticks
-        pts, dts = packet.pts if self._has_pts else None, packet.dts
-        if self._lag is None and pts is not None and dts is not None:
-            self._lag = pts - dts
-        if pts is None:
-            pts = dts
-        if pts is None and self._next_dts is not None:
-            dts = self._next_dts
-            pts = dts + (self._lag or 0)
-        if dts is not None:
-            self._next_dts = dts + ticks
-        if pts is not None and pts > self._last:
-            self._last, self.end_pts = pts, pts + ticks
-
-
-class _Clock:
-    """Watches decoding times, and tells damaged ones, which stand alone, from another clock's, which go on."""
-
-    def __init__(self, tick: Fraction) -> None:
-        self._back_ticks, self._leap_ticks = round(RESTART_S / tick), round(LEAP_S / tick)
-        self._latest: int | None = None
-        self._n_behind = self._n_ahead = 0
-
-    @property
-    def starts_anew(self) -> bool:
-        """Whether enough times in a row lie behind the latest one."""
-        return self._n_behind >= RESTART_PACKETS
-
-    def takes(self, dts: int) -> bool:
-        """Take the next time; whether it goes with those before it."""
-        latest = dts if self._latest is None else self._latest
-        is_behind, is_ahead = dts <= latest - self._back_ticks, dts > latest + self._leap_ticks
-        self._n_behind = self._n_behind + 1 if is_behind else 0
-        self._n_ahead = self._n_ahead + 1 if is_ahead else 0
-        if is_behind or 0 < self._n_ahead < RESTART_PACKETS:
-            return False
-        self._latest = max(latest, dts)
-        self._n_ahead = 0
-        return True
 
 
 def _fraction(value: Fraction) -> str:
