@@ -17,7 +17,7 @@ CONTAINERS: dict[str, tuple[str, ...]] = {
     "fragmented.mp4": (*H264, *AAC, "-movflags", "frag_keyframe+empty_moov"),
     "a.mov": ("-c:v", "mjpeg", "-c:a", "pcm_s16le"),
     "a.mkv": (*H264, "-bf", "2", "-c:a", "flac"),
-    "a.webm": ("-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus"),
+    "a.webm": ("-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "-8", "-c:a", "libopus"),
     "a.ts": (*H264, *AAC, "-f", "mpegts"),
     "a.mpg": ("-c:v", "mpeg2video", "-c:a", "mp2"),
     "a.avi": ("-c:v", "mpeg4", "-c:a", "libmp3lame"),

@@ -132,7 +132,8 @@ def test_a_second_job_on_the_same_content_is_not_analysed_again(
 def test_the_status_rises_through_the_stages_and_names_its_clips(
     celery_setup: CeleryTestSetup, source: Path, submit: Submit, client: JobClient
 ) -> None:
-    job_id = submit(source, **OPTIONS | {"min_length": 20, "max_length": 30, "quality": "high"})  # a while each
+    long_one = {"count": 1, "min_length": 20, "max_length": 30, "quality": "high"}
+    job_id = submit(source, **OPTIONS | long_one)
     seen: list[JobStatus] = []
 
     def ended() -> bool:
@@ -147,7 +148,7 @@ def test_the_status_rises_through_the_stages_and_names_its_clips(
     assert [s.progress for s in seen] == sorted(s.progress for s in seen)
     assert [s.revision for s in seen] == sorted(s.revision for s in seen)
     assert any(0 < clip.progress < 1 for s in seen for clip in s.clips)
-    assert [clip.state for clip in seen[-1].clips] == ["SUCCEEDED"] * 3
+    assert [clip.state for clip in seen[-1].clips] == ["SUCCEEDED"]
     assert seen[-1].progress == 1.0
 
 

@@ -42,6 +42,7 @@ def staging(tmp_path: Path) -> list[str]:
     indirect=["settings"],
     ids=["killed by the kernel", "refused by its limit"],
 )
+@pytest.mark.faults
 def test_an_ffmpeg_without_memory_ends_the_job_with_that_reason(
     celery_setup: CeleryTestSetup, one_chunk: Path, submit: Submit, finished: Finished, tmp_path: Path, code: str
 ) -> None:
@@ -55,6 +56,7 @@ def test_an_ffmpeg_without_memory_ends_the_job_with_that_reason(
     assert container(celery_setup).status == "running"
 
 
+@pytest.mark.faults
 def test_a_job_waits_for_a_store_that_fails_for_a_while(
     celery_setup: CeleryTestSetup, one_chunk: Path, submit: Submit, finished: Finished, tmp_path: Path
 ) -> None:

@@ -106,6 +106,7 @@ def test_a_source_that_may_not_be_fetched_fails_the_job_with_that_reason(
     assert status.error.hint
 
 
+@pytest.mark.faults
 def test_a_job_is_cancelled_while_its_source_is_on_its_way(
     celery_setup: CeleryTestSetup, server: Server, client: JobClient, store: ArtifactStore, finished: Finished
 ) -> None:
@@ -151,6 +152,7 @@ def test_the_end_of_a_job_is_told_signed_and_once(
     assert client.callbacks(job_id).tries[0].status == 200
 
 
+@pytest.mark.faults
 def test_failed_and_cancelled_jobs_are_told_too(
     celery_setup: CeleryTestSetup, source: Path, tmp_path: Path, receiver: Server, client: JobClient, finished: Finished
 ) -> None:
@@ -165,6 +167,7 @@ def test_failed_and_cancelled_jobs_are_told_too(
     until(lambda: types(receiver) == ["job.failed", "job.cancelled"], 15)
 
 
+@pytest.mark.faults
 def test_a_receiver_that_is_dead_at_first_is_told_when_it_is_back_and_holds_no_job_up(
     celery_setup: CeleryTestSetup, one_chunk: Path, client: JobClient, finished: Finished
 ) -> None:
@@ -182,6 +185,7 @@ def test_a_receiver_that_is_dead_at_first_is_told_when_it_is_back_and_holds_no_j
     assert (dead.status, taken.status) == (None, 200)
 
 
+@pytest.mark.faults
 def test_an_end_is_told_although_every_worker_was_killed_before_it_could_be(
     celery_setup: CeleryTestSetup, source: Path, receiver: Server, client: JobClient
 ) -> None:
@@ -194,6 +198,7 @@ def test_an_end_is_told_although_every_worker_was_killed_before_it_could_be(
     until(lambda: types(receiver) == ["job.cancelled"], 30)
 
 
+@pytest.mark.faults
 def test_a_try_whose_worker_is_killed_in_it_is_made_again_under_the_same_id(
     celery_setup: CeleryTestSetup, source: Path, receiver: Server, client: JobClient
 ) -> None:

@@ -106,6 +106,7 @@ def test_a_retry_of_a_partial_job_makes_the_missing_clip_alone(
     assert AsyncResult(job_id, app=app).result["manifest"] == whole.manifest_key != partial.manifest_key
 
 
+@pytest.mark.faults
 def test_a_disk_that_gets_full_fails_the_job_by_name_and_a_retry_makes_it_good(
     celery_setup: CeleryTestSetup,
     source: Path,
@@ -135,6 +136,7 @@ def test_a_disk_that_gets_full_fails_the_job_by_name_and_a_retry_makes_it_good(
     assert len(manifest_of(store, client.read(job_id)).clips) == 3
 
 
+@pytest.mark.faults
 def test_a_cancelled_job_goes_on_when_it_is_retried_and_stays_so_if_redis_loses_it(
     celery_setup: CeleryTestSetup,
     source: Path,
