@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from cli.options import clip_options, seconds
 from topclip import run_local
 from topclip.config import Settings
+from topclip.errors import StorageError
 from topclip.media.binary import find_ffmpeg
 from topclip.media.limits import cap_memory, memory_limit
 from topclip.model.analysis import Analysis, Cut
@@ -106,7 +107,10 @@ def cut(file: Path, start: float, end: float, out: Path, *, as_json: bool) -> in
 @json_flag
 def clip(file: Path, options: ClipOptions, out: Path, *, as_json: bool) -> int:
     """Make the clips of FILE into a folder: clips, plan.json and, written last, manifest.json."""
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise StorageError(f"cannot write into {out}: {err.strerror or err}", {"field": "out"}) from err
     with _workplace(out) as ctx, _progress() as on_progress:
         result = run_local.run(_request(file, options), ctx, on_progress)
         manifest = _deliver(ctx, result, out)

@@ -327,6 +327,7 @@ RECIPES: dict[str, Callable[[Media, Path], None]] = {
     "late_sound.mp4": _late_sound,
     "short_sound.mp4": _short_sound,
     "raw.h264": _raw,
+    "raw12.h264": _from_base("-vf", "fps=12.5", *X264, "-an", "-f", "h264"),
     "raw30.h264": _from_base("-vf", "fps=30", *X264, "-bf", "2", "-an", "-f", "h264"),
     "raw24.hevc": _from_base("-vf", "fps=24", *HEVC, "log-level=error"),
     "raw29.m2v": _from_base(

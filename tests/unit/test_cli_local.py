@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from cli.local import clip, cut, plan, shots
 from cli.options import build_options
 from tests.media import CUTS_S, RATE, Media
+from topclip.errors import StorageError
 from topclip.media.probe import probe
 from topclip.model.clip import Plan
 from topclip.model.manifest import Manifest
@@ -53,6 +54,12 @@ def test_clip_leaves_clips_plan_and_manifest(media: Media, tmp_path: Path) -> No
     files = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
     clips = {name for c in manifest.clips for name in (c.file, c.thumbnail)}
     assert files == {"manifest.json", "plan.json", *clips}
+
+
+def test_a_folder_that_cannot_be_made_is_named(media: Media) -> None:
+    path = media("short.mp4")
+    with pytest.raises(StorageError, match="cannot write into"):
+        run(clip, path, "--out", path / "below")
 
 
 def test_a_failure_leaves_nothing_half_made(media: Media, tmp_path: Path) -> None:

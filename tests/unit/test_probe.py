@@ -29,6 +29,7 @@ def test_it_reads_the_true_duration_and_rate(media: Media, name: str) -> None:
     ("name", "rate", "duration_s"),
     [
         ("raw.h264", 25, 8),
+        ("raw12.h264", Fraction(25, 2), 8),
         ("raw30.h264", 30, 8),
         ("raw24.hevc", 24, 8),
         ("raw29.m2v", Fraction(30000, 1001), 8),

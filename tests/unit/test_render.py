@@ -80,6 +80,7 @@ EXACT = [
     *(
         "h264.avi",
         "wrong_times.ts",
+        "raw12.h264",
         "raw30.h264",
         "raw24.hevc",
         "raw29.m2v",
@@ -89,7 +90,7 @@ EXACT = [
     ),
     "tiny.mpg",
 ]
-RATES = {"ntsc.mkv": 30000 / 1001, "raw29.m2v": 30000 / 1001, "raw30.h264": 30, "raw24.hevc": 24}
+RATES = {"ntsc.mkv": 30000 / 1001, "raw29.m2v": 30000 / 1001, "raw12.h264": 12.5, "raw30.h264": 30, "raw24.hevc": 24}
 
 
 @pytest.mark.parametrize("name", EXACT)

@@ -214,9 +214,9 @@ def _pixel_aspect(stream: AvVideo, frame: VideoFrame) -> Fraction:
 
 
 def _rate(stream: AvVideo, *, is_bare: bool) -> Fraction:
-    """Average frame rate. That of a bare stream is FFmpeg's default, whatever the stream itself says."""
-    average = () if is_bare else (stream.average_rate,)
-    for rate in (*average, stream.guessed_rate, stream.base_rate):
+    """Average frame rate. Of a bare stream FFmpeg has no average but its default, and its guess may be of fields: 12 is 24."""
+    first = stream.codec_context.framerate if is_bare else stream.average_rate
+    for rate in (first, stream.guessed_rate, stream.base_rate):
         if rate is not None and Fraction(1, 100) <= rate <= 1000:
             return Fraction(rate)
     return DEFAULT_RATE
