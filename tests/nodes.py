@@ -45,11 +45,11 @@ def redis_server() -> str:
     return str(Path(spec.submodule_search_locations[0]) / "bin/redis-server")
 
 
-def system_redis() -> str:
-    """The machine's own Redis server, for what the wheel's was built without."""
-    found = shutil.which("redis-server")
+def program(name: str) -> str:
+    """A program of this machine. Where there is none the test is skipped, and fails in CI."""
+    found = shutil.which(name)
     if not found:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("no redis-server on the PATH")
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no {name} on the PATH")
     return str(found)
 
 

@@ -9,7 +9,7 @@ from pytest_celery import CeleryTestSetup
 
 from tests.integration.conftest import LEASE_S
 from tests.integration.faults import CLIP, container, frozen_ffmpeg, has_clips, nothing_unacknowledged
-from tests.nodes import RedisContainer, SentinelContainer, free_port, system_redis
+from tests.nodes import RedisContainer, SentinelContainer, free_port, program
 from tests.waiting import until
 from topclip.config import Settings
 from topclip.errors import QueueUnavailable
@@ -73,7 +73,7 @@ class TestTls:
         (tmp_path / "tls").mkdir()
         path = tmp_path / "tls/redis.crt"
         names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-        new = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
+        new = [program("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
         subprocess.run(
             [*new, "-keyout", str(path.with_suffix(".key")), "-out", str(path)], check=True, capture_output=True
         )
@@ -88,7 +88,7 @@ class TestTls:
         (tmp_path / "redis").mkdir()
         files = ["--tls-cert-file", str(certificate), "--tls-key-file", str(certificate.with_suffix(".key"))]
         tls = ["--tls-port", str(tls_port), *files, "--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no"]
-        node = RedisContainer(tmp_path / "redis", more=tls, binary=system_redis())
+        node = RedisContainer(tmp_path / "redis", more=tls, binary=program("redis-server"))
         assert node.ready()
         yield node
         node.teardown()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.nodes import program
 from tests.servers import Request, Server, head, in_turn, reply, serving
 from tests.waiting import until
 from topclip.errors import InvalidRequest, JobCancelled, UrlRefused, UrlUnreachable
@@ -241,7 +242,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Key and certificate of clips.test, signed by itself, in one file."""
     folder = tmp_path_factory.mktemp("tls")
     key, own = folder / "key.pem", folder / "certificate.pem"
-    argv = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    argv = [program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     argv += ["-days", "2", "-subj", "/CN=clips.test", "-addext", "subjectAltName=DNS:clips.test"]
     subprocess.run([*argv, "-keyout", str(key), "-out", str(own)], check=True, capture_output=True)
     both = folder / "both.pem"
