@@ -180,6 +180,7 @@ def test_a_job_that_cannot_be_done_says_why(
     assert status.error.hint
 
 
+@pytest.mark.faults
 class TestExpiry:
     @pytest.fixture
     def settings(self, redis_node: RedisContainer, tmp_path: Path) -> Settings:

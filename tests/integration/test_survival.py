@@ -40,6 +40,7 @@ def test_a_job_ends_although_its_only_worker_was_killed(
     until(lambda: nothing_unacknowledged(redis_node), 10)
 
 
+@pytest.mark.faults
 def test_a_job_ends_although_redis_was_killed_and_started_again(
     celery_setup: CeleryTestSetup,
     source: Path,

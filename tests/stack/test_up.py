@@ -143,6 +143,7 @@ def test_sigterm_stops_it_cleanly_and_in_order(tmp_path: Path) -> None:
         assert saved > running.stderr.rindex("leaving: no more tasks")
 
 
+@pytest.mark.faults
 def test_nothing_outlives_it_when_it_is_killed(tmp_path: Path) -> None:
     with stack(tmp_path / "data") as running:
         tree = running.descendants()
@@ -152,6 +153,7 @@ def test_nothing_outlives_it_when_it_is_killed(tmp_path: Path) -> None:
         until(lambda: alive(tree) == [], 10, "something is still alive")
 
 
+@pytest.mark.faults
 def test_two_stacks_share_one_redis_and_one_folder(shared: Running, tmp_path: Path) -> None:
     with (
         stack(tmp_path / "data", "--redis-url", shared.urls["redis"], "--concurrency", "1") as one,

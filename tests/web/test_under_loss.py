@@ -121,6 +121,7 @@ def test_hundreds_of_streams_hold_no_thread_and_each_gets_the_end_once(
     assert web.children()[0].num_threads() <= threads
 
 
+@pytest.mark.faults
 def test_a_client_that_does_not_read_holds_up_nobody_and_is_told_the_newest_when_it_does(
     start_web: Callable[..., WebContainer], redis: RedisContainer, video: Path
 ) -> None:
