@@ -42,7 +42,6 @@ class Program:
     name: str
     argv: Callable[[], Sequence[str]]
     env: dict[str, str]
-    stop_signal: signal.Signals = signal.SIGTERM
     stop_s: float = 10.0
     keep_fds: tuple[int, ...] = ()
 
@@ -182,7 +181,7 @@ class Supervisor:
                 child.log.close()
 
     def _stop_child(self, child: Child) -> None:
-        child.signal(child.program.stop_signal)
+        child.signal(signal.SIGTERM)
         started, stops = time.monotonic(), self._stops
         while child.process and not child.has_ended():
             patience_s = child.program.stop_s if self._stops == stops else 1.0

@@ -7,6 +7,7 @@ taken from its queue lies in the socket, known to nobody, and tasks that end are
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import threading
@@ -35,8 +36,8 @@ class Leaving(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyp
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         self._window_s = Settings.from_env().drain_s
-        self._is_leaving = False
-        self._no_longer = threading.Event()
+        self._ends_at: float | None = None
+        self._was_told = self._is_over = False
         worker.leaving = self
 
     def start(self, worker: Any) -> None:
@@ -47,31 +48,33 @@ class Leaving(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyp
             signal.signal(number, self._on_signal)
 
     def leave(self, within_s: float | None) -> None:
-        """Take no more tasks, and end when those that run have ended; after so many seconds without those that have not."""
-        if not self._is_leaving:
-            self._is_leaving = True
-            bound = "" if within_s is None else f" within {within_s:g} s"
-            log.warning("leaving: no more tasks are taken; those that run may end%s", bound)
-            consumer = self._worker.consumer
-            for queue in list(consumer.app.amqp.queues.consume_from):
-                consumer.call_soon(consumer.cancel_task_queue, queue)
-        elif within_s is not None:  # asked once more, and less patiently
-            self._no_longer.set()
+        """Take no more tasks, and end when those that run have ended; after so many seconds without those that have not.
+
+        Asked more than once, what ends sooner counts.
+        """
+        bound_s = math.inf if within_s is None else within_s
+        log.warning("leaving: no more tasks are taken; those that run may end within %g s", bound_s)
+        if self._ends_at is not None:
+            self._ends_at = min(self._ends_at, time.monotonic() + bound_s)
             return
-        threading.Thread(target=self._wait, args=(within_s,), name="leaving", daemon=True).start()
+        self._ends_at = time.monotonic() + bound_s
+        consumer = self._worker.consumer
+        for queue in list(consumer.app.amqp.queues.consume_from):
+            consumer.call_soon(consumer.cancel_task_queue, queue)
+        threading.Thread(target=self._wait, name="leaving", daemon=True).start()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._no_longer.is_set() and callable(self._cold):
+        if self._is_over and callable(self._cold):
             self._cold(number, frame)  # Celery's cold shutdown: what still runs is stopped and handed back
-        else:
-            self.leave(self._window_s)
+            return
+        self.leave(0.0 if self._was_told else self._window_s)  # a second signal cuts the wait short
+        self._was_told = True
 
-    def _wait(self, within_s: float | None) -> None:
-        end = time.monotonic() + (float("inf") if within_s is None else within_s)
-        while _is_busy() and time.monotonic() < end and not self._no_longer.is_set():
+    def _wait(self) -> None:
+        while _is_busy() and time.monotonic() < (self._ends_at or 0.0):
             time.sleep(LOOK_EVERY_S)
         if _is_busy():
-            self._no_longer.set()
+            self._is_over = True
             os.kill(os.getpid(), signal.SIGQUIT)
         else:
             worker_state.should_stop = EX_OK

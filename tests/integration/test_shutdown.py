@@ -77,6 +77,7 @@ class TestLongLease:
         until(lambda: nothing_unacknowledged(redis_node), 10)
         assert not staged(settings.data_dir)
 
+    @pytest.mark.parametrize("is_drained", [False, True])
     def test_what_ends_in_the_window_is_not_run_again(
         self,
         celery_setup: CeleryTestSetup,
@@ -84,12 +85,21 @@ class TestLongLease:
         submit: Submit,
         finished: Finished,
         redis_node: RedisContainer,
+        settings: Settings,
+        client: JobClient,
+        tmp_path: Path,
+        is_drained: bool,
     ) -> None:
         job_id = submit(source, **CLIP)
         ffmpeg = frozen_ffmpeg(celery_setup)
         leaving = next(node for node in containers(celery_setup) if ffmpeg in node.children())
+        if is_drained:  # and then somebody has no more patience
+            (name,) = [w["name"] for w in client.health()["workers"] if w["pid"] == leaving.process.pid]
+            argv = [TOPCLIP, "drain", name, "--timeout", "0", "--redis-url", settings.redis_url]
+            assert subprocess.run(argv, cwd=tmp_path, check=False, capture_output=True).returncode == 1
+            until(lambda: "leaving:" in leaving.logs(), 10)
         leaving.kill("SIGTERM")
-        until(lambda: "leaving:" in leaving.logs(), 10)
+        until(lambda: leaving.logs().count("leaving: no more tasks") == 1 + is_drained, 10)
         ffmpeg.resume()
         status = finished(job_id)
         assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1)
