@@ -155,10 +155,22 @@ def test_a_cancelled_task_that_does_not_listen_is_killed(
 ) -> None:
     job_id = submit(source, count=2, min_length=3, max_length=6)
     in_stage(client, job_id, Stage.ANALYSE)
-    until(lambda: redis_node.client.hvals(f"topclip:job:{job_id}:parts").count("leased") == 2, 20)
-    frozen = container(celery_setup).children()
-    for process in frozen:
-        process.suspend()
+
+    def both_at_work() -> bool:
+        return redis_node.client.hvals(f"topclip:job:{job_id}:parts").count("leased") == 2
+
+    def freeze() -> list[psutil.Process]:
+        """The two processes, stopped amid their tasks; none when one of them had ended its task before it was stopped."""
+        processes = psutil.Process(container(celery_setup).process.pid).children() if both_at_work() else []
+        for process in processes:
+            process.suspend()
+        if processes and not both_at_work():
+            for process in processes:
+                process.resume()
+            return []
+        return processes
+
+    frozen = until(freeze, 20)
     client.cancel(job_id)
     assert finished(job_id, 15).state is JobState.CANCELLED
     until(lambda: not any(process.is_running() for process in frozen), 10)
