@@ -13,8 +13,9 @@ from redis.exceptions import RedisError
 
 from stack.redis_server import RedisServer, binary
 from topclip.config import Settings
-from topclip.errors import ConfigError
+from topclip.errors import ConfigError, StorageError
 from topclip.media.binary import find_ffmpeg
+from topclip.storage.factory import store_for
 from web import open_files
 from workers.health import report
 from workers.links import KEEPER, redis_client
@@ -65,7 +66,12 @@ def examine(environ: Mapping[str, str] | None = None, **over: Any) -> Diagnosis:
         checks = tuple(Check("settings", "fail", str(f), "see docs/configuration.md") for f in faults)
         return Diagnosis(checks, has_redis=True)
     settings = _running(settings)
-    local = [Check("settings", "ok", "all settings are valid"), *_folders(settings), *_ffmpeg(settings)]
+    local = [
+        Check("settings", "ok", "all settings are valid"),
+        *_folders(settings),
+        *_bucket(settings),
+        *_ffmpeg(settings),
+    ]
     local.append(_open_files(settings))
     try:
         health = report(redis_client(settings, KEEPER), settings.key_prefix)
@@ -92,6 +98,19 @@ def _folders(settings: Settings) -> Iterator[Check]:
         yield _disk(name, folder)
     if settings.media_root and not os.access(settings.media_root, os.R_OK | os.X_OK):
         yield Check("media root", "fail", f"{settings.media_root} cannot be read", "mend TOPCLIP_MEDIA_ROOT")
+
+
+def _bucket(settings: Settings) -> Iterator[Check]:
+    if "://" not in settings.store:
+        return
+    try:
+        store = store_for(settings)
+        store.exists("probes/put")
+        store.check()
+    except (StorageError, ConfigError) as err:
+        yield Check("store", "fail", err.message, err.hint)
+    else:
+        yield Check("store", "ok", f"{settings.store} answers, and heeds conditional writes")
 
 
 def _writable(name: str, folder: Path) -> Check:

@@ -8,13 +8,14 @@ An unknown `TOPCLIP_*` variable is an error, since it is nearly always a misspel
 import base64
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from topclip.errors import ConfigError
 
@@ -22,8 +23,10 @@ PREFIX = "TOPCLIP_"
 SECRET_MARK = "whsec_"
 UNPREFIXED = {"redis_url": "REDIS_URL"}
 LEAST_MEMORY_MB = 512
-SECRETS = ("redis_url", "api_keys", "api_key", "secret_key", "webhook_secret")
+SECRETS = ("redis_url", "api_keys", "api_key", "secret_key", "webhook_secret", "s3_access_key", "s3_secret_key")
+S3_URL = r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/(?P<prefix>[\w.-]+(/[\w.-]+)*)?/?)?"
 RATE = r"[1-9]\d{0,8}/(second|minute|hour|day)"
+ENDPOINT = r"^(https?://[^\s/?#@]+/?)?$"
 RATES = rf"^(off|{RATE}(;{RATE})*)?$"
 
 
@@ -45,7 +48,31 @@ class Settings(BaseModel):
     media_root: Path | None = Field(
         None, description="Folder from which server-side sources may be named; unset: none."
     )
-    store: str = Field("", description="Artifact store: a folder. Empty: `store` inside the data folder.")
+    store: str = Field(
+        "",
+        description="Artifact store: a folder, or `s3://bucket` or `s3://bucket/prefix`. "
+        "Empty: `store` inside the data folder.",
+    )
+    s3_endpoint: str = Field(
+        "", pattern=ENDPOINT, description="URL of an S3 server of one's own; empty: that of AWS for the region."
+    )
+    s3_public_endpoint: str = Field(
+        "",
+        pattern=ENDPOINT,
+        description="URL of the same server for clients, who are sent there for clips; empty: we hand them out.",
+    )
+    s3_region: str = Field("", description="Region of the bucket; empty: as the AWS SDK finds it.")
+    s3_access_key: str = Field(
+        "",
+        repr=False,
+        description="Id of the S3 key; empty: as the AWS SDK finds it (its own variables, files, roles).",
+    )
+    s3_secret_key: str = Field("", repr=False, description="The S3 key itself.")
+    s3_cache_mb: int = Field(
+        20_480,
+        ge=0,
+        description="Disk for local copies of sources that lie in S3, in MiB; one that is larger is kept alone.",
+    )
     retention_days: float = Field(7.0, gt=0, le=3650, description="Days until a job, its results and files expire.")
     lease_s: float = Field(30.0, ge=2, le=3600, description="Seconds after which a dead worker's task is taken over.")
     drain_s: float = Field(
@@ -136,6 +163,19 @@ class Settings(BaseModel):
             raise ValueError(f"a task needs {LEAST_MEMORY_MB} MiB at least")
         return value
 
+    @field_validator("store")
+    @classmethod
+    def _folder_or_bucket(cls, value: str) -> str:
+        if "://" in value and not re.fullmatch(S3_URL, value):
+            raise ValueError("it is a folder, or s3:// with the name of a bucket and maybe a prefix")
+        return value
+
+    @model_validator(mode="after")
+    def _whole_s3_key(self) -> Self:
+        if bool(self.s3_access_key) != bool(self.s3_secret_key):
+            raise ValueError(f"{variable('s3_access_key')} and {variable('s3_secret_key')} go together")
+        return self
+
     @field_validator("redis_url")
     @classmethod
     def _known_scheme(cls, value: str) -> str:
@@ -161,7 +201,7 @@ class Settings(BaseModel):
         try:
             settings = cls(**values)
         except ValidationError as err:
-            faults += [f"{variable(str(e['loc'][0]))}: {e['msg']}" for e in err.errors()]
+            faults += [f"{variable(str(e['loc'][0]))}: {e['msg']}" if e["loc"] else e["msg"] for e in err.errors()]
         if faults:
             raise ConfigError("settings are wrong: " + "; ".join(faults), {"faults": faults})
         return settings

@@ -26,6 +26,7 @@ from web.status_cache import Reading
 blueprint = Api("clips", __name__, abp_tags=[CLIPS])
 
 CLIP = file_answer("video/mp4", "The clip, or the part asked for.")
+ELSEWHERE = {"description": "The file lies where `Location` says, for an hour."}
 
 
 @blueprint.get(
@@ -64,7 +65,7 @@ def manifest(path: JobPath) -> Response:
 @blueprint.get(
     "/api/jobs/<job_id>/clips/<int:n>",
     query=ClipQuery,
-    answers=answers({200: CLIP, 206: CLIP}, 404, 409, 410, 416, 503),
+    answers=answers({200: CLIP, 206: CLIP, 307: ELSEWHERE}, 404, 409, 410, 416, 503),
 )
 def clip(path: ClipPath) -> Response:
     """Read a clip, or the part of it that `Range` names."""
@@ -76,7 +77,7 @@ def clip(path: ClipPath) -> Response:
 
 @blueprint.get(
     "/api/jobs/<job_id>/clips/<int:n>/thumbnail",
-    answers=answers({200: file_answer("image/jpeg", "The thumbnail.")}, 404, 409, 410, 503),
+    answers=answers({200: file_answer("image/jpeg", "The thumbnail."), 307: ELSEWHERE}, 404, 409, 410, 503),
 )
 def thumbnail(path: ClipPath) -> Response:
     """Read a clip's thumbnail."""
@@ -88,7 +89,7 @@ def thumbnail(path: ClipPath) -> Response:
 
 @blueprint.get(
     "/api/jobs/<job_id>/clips/<file>",
-    answers=answers({200: CLIP, 206: CLIP}, 404, 409, 410, 416, 503),
+    answers=answers({200: CLIP, 206: CLIP, 307: ELSEWHERE}, 404, 409, 410, 416, 503),
 )
 def file(path: FilePath) -> Response:
     """Read a clip or thumbnail by the name that the manifest gives it: its links work relative to the manifest."""
@@ -116,7 +117,7 @@ def archive(path: JobPath) -> Response:
     store = services().store
     blocks = zip_blocks((Member(name, store.read(key)) for name, key in members), status.created_at)
     response = Response(blocks, content_type="application/zip")
-    _name(response, f"{_stem(status)}-clips.zip", is_download=True)
+    response.headers["Content-Disposition"] = _disposition(f"{_stem(status)}-clips.zip", is_download=True)
     return response
 
 
@@ -181,12 +182,15 @@ def _key(status: JobStatus, file: str) -> str:
 
 
 def _file(key: str, etag: str, name: str, *, is_download: bool) -> Response:
-    """A file of the store, whole or in part. Raises: ArtifactMissing."""
+    """A file of the store, whole or in part, or the way to where the client fetches it. Raises: ArtifactMissing."""
     store = services().store
     size = store.size(key)
     media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    disposition = _disposition(name, is_download=is_download)
     if request.if_none_match.contains(etag):
         response = Response(status=304)
+    elif request.method == "GET" and (url := store.download_url(key, disposition, media_type)):
+        response = Response(status=307, headers={"Location": url})
     else:
         try:
             part = asked_range(size, etag)
@@ -197,7 +201,7 @@ def _file(key: str, etag: str, name: str, *, is_download: bool) -> Response:
     response.set_etag(etag)
     response.headers["Accept-Ranges"] = "bytes"
     response.headers["Cache-Control"] = "private, no-cache"
-    _name(response, name, is_download=is_download)
+    response.headers["Content-Disposition"] = disposition
     return response
 
 
@@ -221,10 +225,10 @@ def _file_name(status: JobStatus, n: int, file: str) -> str:
     return f"{_stem(status)}-clip-{n}.{file.rpartition('.')[2]}"
 
 
-def _name(response: Response, name: str, *, is_download: bool) -> None:
+def _disposition(name: str, *, is_download: bool) -> str:
     plain = name.encode("ascii", "ignore").decode() or "clip"
     options = {"filename": plain}
     if plain != name:
         options["filename*"] = f"UTF-8''{quote(name, safe='')}"
     kind = "attachment" if is_download else "inline"
-    response.headers["Content-Disposition"] = dump_options_header(kind, options)
+    return dump_options_header(kind, options)

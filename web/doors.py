@@ -28,17 +28,23 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 OPEN_ENDPOINTS = ("static", "sign_in", "health.full", "health.live", "health.ready")
 """What strangers are answered; `/health` tells them little."""
 MAX_FAMILIAR = 10_000
-SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
-        "frame-ancestors 'none'; form-action 'self'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
+
+
+def security_headers(settings: Settings) -> dict[str, str]:
+    """Those of every answer. Pictures and clips may also come from where clients are sent for them."""
+    elsewhere = settings.s3_public_endpoint.rstrip("/")
+    media = f"'self' {elsewhere}".rstrip()
+    return {
+        "Content-Security-Policy": (
+            f"default-src 'self'; img-src {media} data:; media-src {media}; object-src 'none'; base-uri 'none'; "
+            "frame-ancestors 'none'; form-action 'self'"
+        ),
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Cross-Origin-Opener-Policy": "same-origin",
+    }
 
 
 def check_exposure(ring: KeyRing, hosts: Iterable[str]) -> None:
@@ -73,12 +79,12 @@ def register(app: Flask, settings: Settings, ring: KeyRing) -> None:
     """Put the doors in."""
     if n := settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n)  # type: ignore[method-assign]
-    _Doors(ring).register(app)
+    _Doors(ring, security_headers(settings)).register(app)
 
 
 class _Doors:
-    def __init__(self, ring: KeyRing) -> None:
-        self._ring = ring
+    def __init__(self, ring: KeyRing, headers: dict[str, str]) -> None:
+        self._ring, self._headers = ring, headers
         self._guesses = Guesses()
         self._familiar: LRUCache[tuple[str, str], bool] = LRUCache(MAX_FAMILIAR)
         """Addresses with the keys that were right there: others' guesses at the same address do not shut them out."""
@@ -147,7 +153,7 @@ class _Doors:
 
     def add_headers(self, response: Response) -> Response:
         """Headers that every answer has."""
-        response.headers.extend(SECURITY_HEADERS)
+        response.headers.extend(self._headers)
         if is_closed() and "Cache-Control" not in response.headers:
             response.headers["Cache-Control"] = "no-store"  # what one user may see is kept for no other
         return response

@@ -14,6 +14,7 @@ def create_app_from_env() -> OpenAPI:
     """The application, hearing of changes. Raises: ConfigError."""
     settings = Settings.from_env()
     store = store_for(settings)
+    store.check()
     app = create_app(settings, JobClient(settings, store), store)
     check_exposure(services_of(app).keys, listening_hosts())
     start(app)

@@ -54,7 +54,8 @@ class Reconciler(bootsteps.StartStopStep):  # type: ignore[misc]
         self._settings = Settings.from_env()
 
     def start(self, worker: Any) -> None:
-        """Begin to look. The thread ends with the process."""
+        """Begin to look. The thread ends with the process. Raises: ConfigError, which ends the worker."""
+        store_for(self._settings).check()
         self._name = worker.hostname
         threading.Thread(target=self._run, args=(worker.app,), name="reconciler", daemon=True).start()
 
@@ -69,6 +70,7 @@ class Reconciler(bootsteps.StartStopStep):  # type: ignore[misc]
                     rounds.bring_back()
                     rounds.start_again()
                     rounds.clear_away()
+                rounds.clear_staging()
             except FAULTS as err:
                 log.warning("reconciler: this round failed: %r", err)
 
@@ -138,6 +140,9 @@ class Rounds:
         for sha256 in self._due(keys.ANALYSES):
             self._store.delete(analysis_folder(sha256))
             self._redis.zrem(self._prefix + keys.ANALYSES, sha256)
+
+    def clear_staging(self) -> None:
+        """Remove what killed processes left in the making; each worker does, since staging may be on a disk of its own."""
         self._store.sweep(STAGING_KEPT_S)
         for name in self._store.staged():
             if (owner := OWNER.match(name)) and self._is_over(owner[0]):

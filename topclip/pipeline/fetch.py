@@ -51,7 +51,7 @@ def fetch_source(
     try:
         with _room(), path.open("wb") as file:
             _Fetch(source.url, file, outbound, limits, report).run()
-        ctx.store.put_file(source.key, path)
+        ctx.store.put_file(source.key, path, lambda: report(1, 1))
     finally:
         path.unlink(missing_ok=True)
 

@@ -19,7 +19,7 @@ def source_path(request: ClipRequest, ctx: StageContext, info: SourceInfo | None
     """
     source = request.source
     if isinstance(source, Upload | UrlSource):
-        with ctx.store.local_path(source.key) as path:
+        with ctx.store.local_path(source.key, lambda: ctx.report(0.0, 1.0)) as path:
             yield path
         return
     path = Path(source.path)

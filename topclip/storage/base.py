@@ -1,7 +1,8 @@
 """The artifact store's interface and the names of its keys. Keys are relative, with `/` between their parts."""
 
+import contextlib
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -12,16 +13,27 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 BROKEN_DISK = (errno.EIO, errno.ESTALE, errno.EROFS)
 
 
+Tick = Callable[[], None]
+"""Called again and again while bytes move, several times a second; what it raises stops them, and nothing half-made stays."""
+
+
+def no_tick() -> None:
+    """Go on."""
+
+
 class ArtifactStore(Protocol):
     """Put-if-absent storage of files by key. Nothing is ever seen half-written.
 
     Raises: ArtifactMissing, StorageFull, StorageUnavailable.
     """
 
+    def check(self) -> None:
+        """Refuse a place that cannot keep what this interface promises. Raises: ConfigError that says what to do."""
+
     def put_bytes(self, key: str, content: bytes) -> bool:
         """Create an object; False, and nothing changed, if the key is taken."""
 
-    def put_file(self, key: str, path: Path) -> bool:
+    def put_file(self, key: str, path: Path, tick: Tick = no_tick) -> bool:
         """Create an object from a local file, which is consumed; False, and the file gone, if the key is taken."""
 
     def get_bytes(self, key: str) -> bytes:
@@ -36,8 +48,11 @@ class ArtifactStore(Protocol):
     def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """The object's bytes [start, end), in blocks."""
 
-    def local_path(self, key: str) -> AbstractContextManager[Path]:
+    def local_path(self, key: str, tick: Tick = no_tick) -> AbstractContextManager[Path]:
         """A local file with the object's content, to be read only, for as long as the context lasts."""
+
+    def download_url(self, key: str, disposition: str, media_type: str) -> str | None:
+        """Where a client may fetch the object by itself for some time, with those headers; None: only from us."""
 
     def folders(self, prefix: str) -> list[str]:
         """Names of the folders directly below a folder, sorted."""
@@ -52,16 +67,16 @@ class ArtifactStore(Protocol):
         """Remove an object, or all objects below a folder; no error if there are none."""
 
     def staging(self) -> Path:
-        """A local folder on the store's own disk in which files can be made before they are put."""
+        """A local folder in which files can be made before they are put; where it can be, on the store's own disk."""
 
     def unstage(self, name: str) -> None:
         """Remove a file in staging that nobody works on any more."""
 
     def sweep(self, older_than_s: float) -> int:
-        """Remove files in staging that were not written for so long: killed processes left them. How many there were."""
+        """Remove what was not written for so long and never became an object: killed processes left it. How much there was."""
 
     def free_bytes(self) -> int | None:
-        """Room left, None where it cannot be told."""
+        """Room left where files are made and put, None where it cannot be told."""
 
 
 def storage_error(what: str, err: OSError) -> StorageError:
@@ -72,6 +87,15 @@ def storage_error(what: str, err: OSError) -> StorageError:
         hint = "free some disk space, then try again"
         return StorageFull(f"no room left in the store for {what}", {"key": what, "hint": hint})
     return StorageUnavailable(f"the store failed at {what}: {err.strerror or err}", {"key": what})
+
+
+@contextlib.contextmanager
+def translated(key: str) -> Iterator[None]:
+    """Errors of the file system become ours."""
+    try:
+        yield
+    except OSError as err:
+        raise storage_error(key, err) from err
 
 
 def job_folder(job_id: str) -> str:

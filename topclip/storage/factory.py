@@ -1,17 +1,25 @@
 """Which artifact store the settings name."""
 
-from topclip.config import Settings
-from topclip.errors import ConfigError
+import re
+
+from topclip.config import S3_URL, Settings
 from topclip.storage.base import ArtifactStore
 from topclip.storage.local import LocalStore
 
 
 def store_for(settings: Settings) -> ArtifactStore:
-    """Open the store; a folder is made if it is missing. Raises: ConfigError, StorageError."""
-    if "://" in settings.store:
-        scheme = settings.store.split("://")[0]
-        raise ConfigError(
-            f"TOPCLIP_STORE: {scheme}:// stores are not supported yet",
-            {"field": "store", "hint": "name a folder that all workers share"},
+    """Open the store; a folder is made if it is missing. Raises: StorageError."""
+    if found := re.fullmatch(S3_URL, settings.store):
+        from topclip.storage.s3 import Place, S3Store  # noqa: PLC0415  costs memory that a folder does not need
+
+        place = Place(
+            bucket=found["bucket"],
+            prefix=found["prefix"] or "",
+            endpoint=settings.s3_endpoint,
+            public_endpoint=settings.s3_public_endpoint,
+            region=settings.s3_region,
+            access_key=settings.s3_access_key,
+            secret_key=settings.s3_secret_key,
         )
+        return S3Store(place, settings.data_dir / "s3", settings.s3_cache_mb << 20)
     return LocalStore(settings.store_dir)

@@ -8,31 +8,47 @@ does, hangs on reading in the forked children of a worker whose main process has
 import contextlib
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from topclip.errors import ArtifactMissing, StorageError
-from topclip.storage.base import storage_error
+from topclip.errors import ArtifactMissing, ConfigError, StorageError
+from topclip.storage.base import FULL, Tick, no_tick, translated
+from topclip.storage.staging import Staging
 
 BLOCK_BYTES = 1 << 20
 STAGING = ".staging"
 
 
-class LocalStore:
+class LocalStore(Staging):
     """An ArtifactStore in a folder, which may be a network share; made if it is missing."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
-        with _translated(str(root)):
-            (self.root / STAGING).mkdir(parents=True, exist_ok=True)
+        super().__init__(self.root / STAGING)
+
+    def check(self) -> None:
+        """See ArtifactStore: the file system must know hard links."""
+        first, second = self._scratch(), self._scratch()
+        try:
+            first.write_bytes(b"")
+            os.link(first, second)
+        except OSError as err:
+            if err.errno in FULL:  # which passes, and which the health page tells
+                return
+            hint = "put it on a file system that has hard links (any of Linux and macOS, NTFS, NFS), or use s3://"
+            raise ConfigError(
+                f"the store {self.root} cannot take files: {err.strerror}", {"field": "store", "hint": hint}
+            ) from err
+        finally:
+            for path in (first, second):
+                path.unlink(missing_ok=True)
 
     def put_bytes(self, key: str, content: bytes) -> bool:
         """See ArtifactStore."""
         if self.exists(key):
             return False
         scratch = self._scratch()
-        with _translated(key):
+        with translated(key):
             try:
                 scratch.write_bytes(content)
             except OSError:
@@ -40,10 +56,10 @@ class LocalStore:
                 raise
         return self.put_file(key, scratch)
 
-    def put_file(self, key: str, path: Path) -> bool:
+    def put_file(self, key: str, path: Path, tick: Tick = no_tick) -> bool:
         """See ArtifactStore. A file in `staging()` is linked; one from another disk is copied there first."""
         target = self._path(key)
-        with _translated(key):
+        with translated(key):
             source = path if self._is_here(path) else self._copied_here(path)
             try:
                 _sync(source)
@@ -55,22 +71,22 @@ class LocalStore:
 
     def get_bytes(self, key: str) -> bytes:
         """See ArtifactStore."""
-        with _translated(key):
+        with translated(key):
             return self._path(key).read_bytes()
 
     def exists(self, key: str) -> bool:
         """See ArtifactStore."""
-        with _translated(key):
+        with translated(key):
             return self._path(key).is_file()
 
     def size(self, key: str) -> int:
         """See ArtifactStore."""
-        with _translated(key):
+        with translated(key):
             return self._path(key).stat().st_size
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """See ArtifactStore. A range beyond the object's end is cut to what there is."""
-        with _translated(key), self._path(key).open("rb") as file:
+        with translated(key), self._path(key).open("rb") as file:
             file.seek(start)
             left = None if end is None else max(0, end - start)
             while block := file.read(BLOCK_BYTES if left is None else min(BLOCK_BYTES, left)):
@@ -78,30 +94,29 @@ class LocalStore:
                 left = None if left is None else left - len(block)
 
     @contextlib.contextmanager
-    def local_path(self, key: str) -> Iterator[Path]:
+    def local_path(self, key: str, tick: Tick = no_tick) -> Iterator[Path]:
         """See ArtifactStore. Here it is the object itself."""
         path = self._path(key)
-        with _translated(key):
+        with translated(key):
             path.stat()  # a disk that fails is not a missing file
         if not path.is_file():
             raise ArtifactMissing(f"no artifact {key}", {"key": key})
         yield path
 
+    def download_url(self, key: str, disposition: str, media_type: str) -> str | None:
+        """See ArtifactStore."""
+        return None
+
     def folders(self, prefix: str) -> list[str]:
         """See ArtifactStore."""
-        with _translated(prefix):
+        with translated(prefix):
             path = self._path(prefix)
             return sorted(entry.name for entry in os.scandir(path) if entry.is_dir()) if path.is_dir() else []
-
-    def staged(self) -> list[str]:
-        """See ArtifactStore."""
-        with _translated(STAGING):
-            return sorted(os.listdir(self.staging()))
 
     def list(self, prefix: str) -> list[str]:
         """See ArtifactStore."""
         folder = self._path(prefix) if prefix else self.root
-        with _translated(prefix):
+        with translated(prefix):
             files = [path for path in folder.rglob("*") if path.is_file()]
         keys = sorted(path.relative_to(self.root).as_posix() for path in files)
         return [key for key in keys if not key.startswith(STAGING + "/")]
@@ -109,39 +124,15 @@ class LocalStore:
     def delete(self, prefix: str) -> None:
         """See ArtifactStore. A folder that a late writer fills again meanwhile is left to the next clean-up."""
         path = self._path(prefix)
-        with _translated(prefix):
+        with translated(prefix):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
 
-    def staging(self) -> Path:
-        """See ArtifactStore."""
-        folder = self.root / STAGING
-        with _translated(STAGING):
-            folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    def unstage(self, name: str) -> None:
-        """See ArtifactStore."""
-        with _translated(name):
-            (self.staging() / Path(name).name).unlink(missing_ok=True)
-
-    def sweep(self, older_than_s: float) -> int:
-        """See ArtifactStore."""
-        n_swept = 0
-        with _translated(STAGING):
-            now = time.time()
-            for entry in os.scandir(self.staging()):
-                with contextlib.suppress(FileNotFoundError):  # its owner was quicker
-                    if entry.is_file(follow_symlinks=False) and now - entry.stat().st_mtime > older_than_s:
-                        os.unlink(entry.path)
-                        n_swept += 1
-        return n_swept
-
     def free_bytes(self) -> int | None:
         """See ArtifactStore."""
-        with _translated(""):
+        with translated(""):
             return shutil.disk_usage(self.root).free
 
     def _path(self, key: str) -> Path:
@@ -149,9 +140,6 @@ class LocalStore:
         if not key or any(part in ("", ".", "..") for part in parts):
             raise StorageError(f"{key!r} is no artifact key", {"key": key})
         return self.root.joinpath(*parts)
-
-    def _scratch(self) -> Path:
-        return self.staging() / f"put-{os.getpid()}-{os.urandom(6).hex()}"
 
     def _is_here(self, path: Path) -> bool:
         return path.stat().st_dev == self.root.stat().st_dev
@@ -178,12 +166,3 @@ def _link(source: Path, target: Path) -> bool:
     except FileExistsError:
         return False
     return True
-
-
-@contextlib.contextmanager
-def _translated(key: str) -> Iterator[None]:
-    """Errors of the file system become ours."""
-    try:
-        yield
-    except OSError as err:
-        raise storage_error(key, err) from err

@@ -1,0 +1,153 @@
+"""What every artifact store does, in a folder and in a bucket."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.s3 import S3Container
+from topclip.config import Settings
+from topclip.errors import ArtifactMissing, ConfigError, StorageError
+from topclip.storage.base import ArtifactStore
+from topclip.storage.factory import store_for
+
+LARGE = 40 << 20
+"""More than goes to S3 in one request."""
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Container]:
+    node = S3Container(tmp_path_factory.mktemp("s3"))
+    assert node.ready()
+    yield node
+    node.teardown()
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
+    if request.param == "folder":
+        return store_for(Settings(data_dir=tmp_path))
+    place = request.getfixturevalue("s3").settings
+    return store_for(Settings(**place | {"store": f"{place['store']}/{tmp_path.name}", "data_dir": tmp_path}))
+
+
+def staged(store: ArtifactStore, content: bytes) -> Path:
+    path = store.staging() / os.urandom(4).hex()
+    path.write_bytes(content)
+    return path
+
+
+def test_it_gives_back_what_was_put(store: ArtifactStore) -> None:
+    store.check()
+    assert store.put_bytes("jobs/a/x.json", b"one")
+    assert store.put_file("jobs/a/clips/1.mp4", staged(store, b"0123456789"))
+    assert store.get_bytes("jobs/a/x.json") == b"one"
+    assert store.exists("jobs/a/x.json")
+    assert not store.exists("jobs/a/y.json")
+    assert store.size("jobs/a/clips/1.mp4") == 10
+    assert b"".join(store.read("jobs/a/clips/1.mp4", 2, 5)) == b"234"
+    assert b"".join(store.read("jobs/a/clips/1.mp4", 8, 99)) == b"89"
+    assert b"".join(store.read("jobs/a/clips/1.mp4", 10)) == b""
+    assert b"".join(store.read("jobs/a/clips/1.mp4", 4, 4)) == b""
+    with store.local_path("jobs/a/clips/1.mp4") as path:
+        assert path.read_bytes() == b"0123456789"
+        assert path.suffix == ".mp4"
+    assert store.list("jobs/a") == ["jobs/a/clips/1.mp4", "jobs/a/x.json"]
+    assert store.folders("jobs") == ["a"]
+    assert store.folders("none") == []
+
+
+def test_it_never_overwrites(store: ArtifactStore) -> None:
+    store.put_bytes("k", b"first")
+    path = staged(store, b"second")
+    assert not store.put_bytes("k", b"second")
+    assert not store.put_file("k", path)
+    assert not path.exists()
+    assert store.get_bytes("k") == b"first"
+
+
+def test_a_large_file_comes_back_whole_and_is_never_overwritten(store: ArtifactStore) -> None:
+    content = os.urandom(1 << 20) * (LARGE >> 20) + b"end"
+    ticks: list[int] = []
+    assert store.put_file("big/source.mp4", staged(store, content), lambda: ticks.append(1))
+    assert not store.put_file("big/source.mp4", staged(store, b"x" * LARGE))
+    assert store.size("big/source.mp4") == len(content)
+    with store.local_path("big/source.mp4") as path:
+        assert path.read_bytes() == content
+    assert b"".join(store.read("big/source.mp4", LARGE)) == b"end"
+    assert store.list("big") == ["big/source.mp4"]
+    assert store.staged() == []
+
+
+def test_it_deletes_a_folder_and_nothing_beside_it(store: ArtifactStore) -> None:
+    for key in ("jobs/a/1", "jobs/a/clips/2", "jobs/ab/3"):
+        store.put_bytes(key, b"x")
+    store.delete("jobs/a")
+    store.delete("jobs/none")
+    assert store.list("jobs") == ["jobs/ab/3"]
+    store.delete("jobs/ab/3")
+    assert store.list("jobs") == []
+
+
+def test_it_does_not_list_what_is_being_made(store: ArtifactStore) -> None:
+    staged(store, b"half")
+    store.put_bytes("whole", b"x")
+    assert store.list("") == ["whole"]
+
+
+def test_it_says_what_is_missing(store: ArtifactStore) -> None:
+    with pytest.raises(ArtifactMissing):
+        store.get_bytes("none")
+    with pytest.raises(ArtifactMissing):
+        list(store.read("none"))
+    with pytest.raises(ArtifactMissing):
+        store.size("none")
+    with pytest.raises(ArtifactMissing), store.local_path("none"):
+        pass
+
+
+@pytest.mark.parametrize("key", ["../out", "a/../../out", "/etc/passwd", "a//b", ""])
+def test_it_refuses_keys_that_lead_outside(store: ArtifactStore, key: str) -> None:
+    with pytest.raises(StorageError):
+        store.put_file(key, staged(store, b"x"))
+
+
+def test_it_works_in_a_forked_child(store: ArtifactStore) -> None:
+    store.put_bytes("before", b"x")
+    store.get_bytes("before")
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)  # a child that hangs is killed, and found out
+        is_well = store.put_bytes("after", b"y") and store.size("after") == 1 and store.get_bytes("before") == b"x"
+        os._exit(0 if is_well else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_the_settings_name_a_folder(tmp_path: Path) -> None:
+    store = store_for(Settings(store=str(tmp_path / "there")))
+    store.put_bytes("k", b"x")
+    assert (tmp_path / "there/k").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("store", "s3://"),
+        ("store", "s3://Bucket"),
+        ("store", "gs://bucket"),
+        ("store", "s3://bucket//x"),
+        ("s3_endpoint", "minio:9000"),
+        ("s3_endpoint", "http://a/b"),
+        ("s3_public_endpoint", "https://a b"),
+    ],
+)
+def test_settings_that_name_no_store_are_refused_by_name(field: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"TOPCLIP_{field.upper()}"):
+        Settings.from_env({f"TOPCLIP_{field.upper()}": value})
+
+
+def test_half_a_key_is_refused() -> None:
+    with pytest.raises(ConfigError, match="TOPCLIP_S3_ACCESS_KEY and TOPCLIP_S3_SECRET_KEY go together"):
+        Settings.from_env({"TOPCLIP_S3_SECRET_KEY": "s"})

@@ -1,0 +1,76 @@
+"""Clips that lie in a bucket: handed out by us, or fetched from there by the client."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from flask.testing import FlaskClient
+
+from tests.s3 import S3Container
+from topclip.config import Settings
+from topclip.storage.base import ArtifactStore
+from topclip.storage.factory import store_for
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Container]:
+    node = S3Container(tmp_path_factory.mktemp("s3"))
+    assert node.ready()
+    yield node
+    node.teardown()
+
+
+@pytest.fixture
+def public_endpoint() -> str:
+    return ""
+
+
+@pytest.fixture
+def settings(s3: S3Container, tmp_path: Path, public_endpoint: str) -> Settings:
+    place = s3.settings | {"store": f"{s3.settings['store']}/{tmp_path.name}"}
+    return Settings(data_dir=tmp_path, media_root=tmp_path / "media", s3_public_endpoint=public_endpoint, **place)
+
+
+@pytest.fixture
+def store(settings: Settings) -> ArtifactStore:
+    return store_for(settings)
+
+
+def test_a_clip_is_handed_out_whole_and_in_part(http: FlaskClient, done: str) -> None:
+    whole = http.get(f"/api/jobs/{done}/clips/1")
+    assert whole.status_code == 200
+    part = http.get(f"/api/jobs/{done}/clips/1", headers={"Range": "bytes=1-3"})
+    assert (part.status_code, part.data) == (206, whole.data[1:4])
+    assert "Location" not in part.headers
+
+
+class TestClientsReachTheBucket:
+    @pytest.fixture
+    def public_endpoint(self, s3: S3Container) -> str:
+        return s3.endpoint
+
+    def test_a_client_is_sent_there(self, http: FlaskClient, done: str) -> None:
+        answer = http.get(f"/api/jobs/{done}/clips/1?download=true")
+        assert answer.status_code == 307
+        assert answer.headers["Cache-Control"] == "private, no-cache"
+        fetched = httpx.get(answer.headers["Location"])
+        head = http.head(f"/api/jobs/{done}/clips/1")
+        assert (head.status_code, head.content_length) == (200, len(fetched.content))
+        assert fetched.headers["content-type"] == "video/mp4"
+        assert fetched.headers["content-disposition"] == answer.headers["Content-Disposition"]
+        assert fetched.headers["content-disposition"].startswith("attachment")
+
+    def test_what_it_has_already_is_not_fetched_again(self, http: FlaskClient, done: str) -> None:
+        etag = http.get(f"/api/jobs/{done}/clips/1").headers["ETag"]
+        assert http.get(f"/api/jobs/{done}/clips/1", headers={"If-None-Match": etag}).status_code == 304
+
+    def test_a_clip_that_is_gone_is_said_by_us(self, http: FlaskClient, done: str, store: ArtifactStore) -> None:
+        for key in store.list(f"jobs/{done}/clips"):
+            store.delete(key)
+        assert http.get(f"/api/jobs/{done}/clips/1").status_code == 404
+
+    def test_the_page_may_show_what_comes_from_there(self, http: FlaskClient, s3: S3Container) -> None:
+        policy = http.get("/").headers["Content-Security-Policy"]
+        assert f"media-src 'self' {s3.endpoint}" in policy
+        assert f"img-src 'self' {s3.endpoint} data:" in policy

@@ -1,0 +1,395 @@
+"""The artifact store in an S3 bucket, for workers that share no disk.
+
+An object is created by a conditional write (`If-None-Match: *`), which fails if its name is taken, as a hard link does in a
+folder: one request for a small one, the completion of a multipart upload for a large one. Each part travels with its SHA-256,
+and a whole file is checked against its own when it is read again. Must know nothing of jobs or media.
+
+boto3 on purpose, and a client for each process: it starts no thread that a forked process would miss.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+import shutil
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from topclip.errors import ArtifactMissing, ConfigError, StorageError, StorageFull, StorageUnavailable
+from topclip.storage.base import Tick, no_tick, translated
+from topclip.storage.cache import FileCache
+from topclip.storage.staging import Staging
+
+log = logging.getLogger(__name__)
+
+BLOCK_BYTES = 1 << 20
+PART_BYTES = 16 << 20
+MAX_PARTS = 10_000
+AT_ONCE = 1000
+"""Objects that one request may delete."""
+URL_KEPT_S = 3600
+UPLOADS_SWEPT_EVERY_S = 3600.0
+CONFLICTS = 5
+"""How often a write that met another one of the same name is tried again."""
+TAKEN, CONFLICT = "PreconditionFailed", "ConditionalRequestConflict"
+MISSING = ("404", "NoSuchKey", "NotFound")
+NO_ROOM = ("507", "InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded")
+REFUSED = ("401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a store lies, and how one gets there. Empty strings leave it to the AWS SDK's own ways."""
+
+    bucket: str
+    prefix: str = ""
+    """Of all keys, without slashes at its ends."""
+    endpoint: str = ""
+    public_endpoint: str = ""
+    """Where clients reach the same server; empty: they cannot."""
+    region: str = ""
+    access_key: str = ""
+    secret_key: str = ""
+
+    @property
+    def url(self) -> str:
+        """As the settings name it."""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+class S3Store(Staging):
+    """An ArtifactStore in a bucket, or below a prefix of one."""
+
+    def __init__(self, place: Place, scratch: Path, cache_bytes: int) -> None:
+        """scratch: a local folder for files in the making, and for copies of objects, of cache_bytes at most."""
+        super().__init__(scratch / "staging")
+        self._place = place
+        self._cache = FileCache(scratch / "cache", cache_bytes)
+        self._clients: dict[tuple[int, str], Any] = {}
+        self._uploads_swept_at = -UPLOADS_SWEPT_EVERY_S
+
+    def check(self) -> None:
+        """See ArtifactStore: the server must heed conditional writes of both kinds. One that is away now is not refused."""
+        try:
+            is_heeded = self._heeds_conditions()
+        except StorageUnavailable as err:
+            log.warning("%s cannot be checked now: %s%s", self._place.url, err, f"; {err.hint}" if err.hint else "")
+            return
+        if not is_heeded:
+            hint = "AWS, MinIO since 2024 and others refuse a write with `If-None-Match: *` to a name that is taken"
+            raise ConfigError(
+                f"the server of {self._place.url} overwrites objects where it must not",
+                {"field": "store", "hint": hint},
+            )
+
+    def put_bytes(self, key: str, content: bytes) -> bool:
+        """See ArtifactStore."""
+        return self._create(key, content)
+
+    def put_file(self, key: str, path: Path, tick: Tick = no_tick) -> bool:
+        """See ArtifactStore."""
+        try:
+            with translated(key):
+                size = path.stat().st_size
+                if size <= PART_BYTES:
+                    return self._create(key, path.read_bytes())
+                if self.exists(key):
+                    return False
+                part_bytes = max(PART_BYTES, -(-size // MAX_PARTS))
+                return self._create_large(key, _blocks(path, part_bytes, tick), _sha256(path, tick))
+        finally:
+            path.unlink(missing_ok=True)
+
+    def get_bytes(self, key: str) -> bytes:
+        """See ArtifactStore."""
+        return b"".join(self.read(key))
+
+    def exists(self, key: str) -> bool:
+        """See ArtifactStore. A bucket that is not there is an error: nothing may be taken for lost then."""
+        try:
+            self._head(key)
+        except ArtifactMissing:
+            with self._said(self._place.url):
+                self._s3.head_bucket(Bucket=self._place.bucket)
+            return False
+        return True
+
+    def size(self, key: str) -> int:
+        """See ArtifactStore."""
+        return int(self._head(key)["ContentLength"])
+
+    def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """See ArtifactStore. A range beyond the object's end is cut to what there is."""
+        if end is not None and end <= start:
+            return
+        asked = {"Range": f"bytes={start}-{'' if end is None else end - 1}"} if start or end is not None else {}
+        with self._said(key):
+            try:
+                body = self._s3.get_object(**self._at(key), **asked)["Body"]
+            except ClientError as err:
+                if _code(err) == "InvalidRange":
+                    return
+                raise
+            with contextlib.closing(body):
+                yield from body.iter_chunks(BLOCK_BYTES)
+
+    @contextlib.contextmanager
+    def local_path(self, key: str, tick: Tick = no_tick) -> Iterator[Path]:
+        """See ArtifactStore: a copy, which processes of this machine share."""
+        found = self._head(key)
+        name = f"{self._place.url}/{key}/{found['ETag']}/{found['ContentLength']}"
+
+        def fetch(path: Path) -> None:
+            self._fetch(key, path, found.get("Metadata", {}).get("sha256", ""), tick)
+
+        with self._cache.use(name, PurePosixPath(key).suffix, fetch, tick) as path:
+            yield path
+
+    def download_url(self, key: str, disposition: str, media_type: str) -> str | None:
+        """See ArtifactStore: signed, for an hour, where clients can reach the server."""
+        if not self._place.public_endpoint:
+            return None
+        shown = {"ResponseContentDisposition": disposition, "ResponseContentType": media_type}
+        client = self._client(self._place.public_endpoint)
+        url: str = client.generate_presigned_url("get_object", Params={**self._at(key), **shown}, ExpiresIn=URL_KEPT_S)
+        return url
+
+    def folders(self, prefix: str) -> list[str]:
+        """See ArtifactStore."""
+        below = self._name(prefix) + "/"
+        pages = self._pages(prefix, "list_objects_v2", Prefix=below, Delimiter="/")
+        found = [common["Prefix"] for page in pages for common in page.get("CommonPrefixes", [])]
+        return sorted(name.removeprefix(below).rstrip("/") for name in found)
+
+    def list(self, prefix: str) -> list[str]:
+        """See ArtifactStore."""
+        root = f"{self._place.prefix}/".lstrip("/")
+        pages = self._pages(prefix, "list_objects_v2", Prefix=f"{self._name(prefix)}/" if prefix else root)
+        return sorted(found["Key"].removeprefix(root) for page in pages for found in page.get("Contents", []))
+
+    def delete(self, prefix: str) -> None:
+        """See ArtifactStore."""
+        name = self._name(prefix)
+        pages = self._pages(prefix, "list_objects_v2", Prefix=name)
+        found = [one["Key"] for page in pages for one in page.get("Contents", [])]
+        doomed = [one for one in found if one == name or one.startswith(name + "/")]
+        for i in range(0, len(doomed), AT_ONCE):
+            batch = {"Objects": [{"Key": one} for one in doomed[i : i + AT_ONCE]], "Quiet": True}
+            with self._said(prefix):
+                answer = self._s3.delete_objects(Bucket=self._place.bucket, Delete=batch)
+            if errors := answer.get("Errors"):
+                text = f"the store keeps {errors[0].get('Key')}: {errors[0].get('Message')}"
+                raise StorageUnavailable(text, {"key": prefix})
+
+    def sweep(self, older_than_s: float) -> int:
+        """See ArtifactStore: in staging, among the copies, and uploads that were never completed."""
+        n_swept = super().sweep(older_than_s) + self._cache.sweep(older_than_s)
+        if time.monotonic() - self._uploads_swept_at < UPLOADS_SWEPT_EVERY_S:
+            return n_swept
+        self._uploads_swept_at = time.monotonic()
+        with self._said(self._place.url):
+            return n_swept + self._abort_uploads(datetime.now(UTC) - timedelta(seconds=older_than_s))
+
+    def free_bytes(self) -> int | None:
+        """See ArtifactStore: a bucket has no end, the disk of staging has."""
+        with translated(""):
+            return shutil.disk_usage(self.staging()).free
+
+    def _heeds_conditions(self) -> bool:
+        small, large = "probes/put", "probes/multipart"
+        self._create(small, b"")
+        self._create_large(large, iter([b""]), "")
+        return not self._create(small, b"") and not self._create_large(large, iter([b""]), "")
+
+    def _create(self, key: str, content: bytes) -> bool:
+        mark = os.urandom(8).hex()
+        terms = {"IfNoneMatch": "*", "ChecksumSHA256": _checksum(content)}
+        metadata = {"sha256": hashlib.sha256(content).hexdigest(), "mark": mark}
+        for attempt in range(CONFLICTS):
+            with self._said(key):
+                try:
+                    self._s3.put_object(**self._at(key), Body=content, Metadata=metadata, **terms)
+                except ClientError as err:
+                    if _code(err) == CONFLICT and attempt < CONFLICTS - 1:
+                        time.sleep(0.1 * 2**attempt)
+                        continue
+                    if _code(err) != TAKEN:
+                        raise
+                    return self._is_marked(key, mark)
+            return True
+        return False
+
+    def _create_large(self, key: str, blocks: Iterator[bytes], sha256: str) -> bool:
+        mark = os.urandom(8).hex()
+        metadata = {"sha256": sha256, "mark": mark}
+        with self._said(key):
+            started = self._s3.create_multipart_upload(**self._at(key), ChecksumAlgorithm="SHA256", Metadata=metadata)
+            upload = {**self._at(key), "UploadId": started["UploadId"]}
+            is_whole = False
+            try:
+                parts = [self._part(upload, n, block) for n, block in enumerate(blocks, 1)]
+                self._s3.complete_multipart_upload(**upload, IfNoneMatch="*", MultipartUpload={"Parts": parts})
+                is_whole = True
+            except ClientError as err:
+                if _code(err) not in (TAKEN, CONFLICT):
+                    raise
+                return self._is_marked(key, mark)
+            finally:
+                if not is_whole:
+                    with contextlib.suppress(ClientError, BotoCoreError):  # else the sweep does
+                        self._s3.abort_multipart_upload(**upload)
+        return True
+
+    def _part(self, upload: dict[str, str], n: int, block: bytes) -> dict[str, Any]:
+        checksum = _checksum(block)
+        answer = self._s3.upload_part(**upload, PartNumber=n, Body=block, ChecksumSHA256=checksum)
+        return {"PartNumber": n, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
+
+    def _is_marked(self, key: str, mark: str) -> bool:
+        """Whether what lies there is ours after all: a request that is sent again meets its own first attempt."""
+        return bool(self._head(key).get("Metadata", {}).get("mark") == mark)
+
+    def _fetch(self, key: str, path: Path, sha256: str, tick: Tick) -> None:
+        digest = hashlib.sha256()
+        with translated(key), path.open("xb") as file:
+            for block in self.read(key):
+                digest.update(block)
+                file.write(block)
+                tick()
+        if sha256 and digest.hexdigest() != sha256:
+            raise StorageUnavailable(f"{key} did not come from the store as it was put there", {"key": key})
+
+    def _head(self, key: str) -> dict[str, Any]:
+        with self._said(key):
+            found: dict[str, Any] = self._s3.head_object(**self._at(key))
+        return found
+
+    def _pages(self, what: str, operation: str, **asked: str) -> Iterator[dict[str, Any]]:
+        with self._said(what or self._place.url):
+            yield from self._s3.get_paginator(operation).paginate(Bucket=self._place.bucket, **asked)
+
+    def _abort_uploads(self, before: datetime) -> int:
+        """What a killed process left half-sent. A server that cannot list such uploads has its own ways to drop them."""
+        left = []
+        try:
+            for page in self._s3.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._place.bucket, Prefix=f"{self._place.prefix}/".lstrip("/")
+            ):
+                left += [upload for upload in page.get("Uploads", []) if upload["Initiated"] < before]
+            for upload in left:
+                self._s3.abort_multipart_upload(
+                    Bucket=self._place.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                )
+        except ClientError as err:
+            if _code(err) not in ("NotImplemented", "NoSuchUpload"):
+                raise
+        return len(left)
+
+    def _at(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._place.bucket, "Key": self._name(key)}
+
+    def _name(self, key: str) -> str:
+        if not key or any(part in ("", ".", "..") for part in key.split("/")):
+            raise StorageError(f"{key!r} is no artifact key", {"key": key})
+        return f"{self._place.prefix}/{key}".lstrip("/")
+
+    @property
+    def _s3(self) -> Any:
+        return self._client(self._place.endpoint)
+
+    def _client(self, endpoint: str) -> Any:
+        """A client of this process: one that was forked has no use for its parent's connections."""
+        mine = (os.getpid(), endpoint)
+        if mine not in self._clients:
+            self._clients = {k: v for k, v in self._clients.items() if k[0] == mine[0]} | {
+                mine: self._connect(endpoint)
+            }
+        return self._clients[mine]
+
+    def _connect(self, endpoint: str) -> Any:
+        """Raises: ConfigError."""
+        retries = {"mode": "standard", "total_max_attempts": 4}
+        style = (
+            {"addressing_style": "path"} if endpoint else {}
+        )  # a server of one's own seldom has a name for each bucket
+        config = Config(
+            signature_version="s3v4",
+            connect_timeout=3,
+            read_timeout=20,
+            retries=retries,
+            s3=style,
+            max_pool_connections=64,
+        )
+        place = self._place
+        try:
+            return boto3.session.Session().client(
+                "s3",
+                endpoint_url=endpoint or None,
+                region_name=place.region or ("us-east-1" if endpoint else None),
+                aws_access_key_id=place.access_key or None,
+                aws_secret_access_key=place.secret_key or None,
+                config=config,
+            )
+        except (BotoCoreError, ValueError) as err:
+            raise ConfigError(f"the S3 settings are wrong: {err}", {"field": "s3_endpoint"}) from err
+
+    @contextlib.contextmanager
+    def _said(self, what: str) -> Iterator[None]:
+        """Errors of the server become ours."""
+        try:
+            yield
+        except ClientError as err:
+            raise self._error(what, err) from err
+        except BotoCoreError as err:
+            hint = "is the server up, and are TOPCLIP_S3_ENDPOINT and the keys right?"
+            raise StorageUnavailable(f"the store failed at {what}: {err}", {"key": what, "hint": hint}) from err
+
+    def _error(self, what: str, err: ClientError) -> StorageError:
+        code = _code(err)
+        if code in MISSING and what != self._place.url:
+            return ArtifactMissing(f"no artifact {what}", {"key": what})
+        if code in NO_ROOM:
+            return StorageFull(
+                f"no room left in the store for {what}", {"key": what, "hint": "free some room in the bucket"}
+            )
+        hint = None
+        if code in (*MISSING, "NoSuchBucket"):
+            hint = f"make the bucket {self._place.bucket}, or mend TOPCLIP_STORE"
+        elif code in REFUSED:
+            hint = (
+                "mend TOPCLIP_S3_ACCESS_KEY and TOPCLIP_S3_SECRET_KEY, or what they may do (read, write, list, delete)"
+            )
+        text = err.response.get("Error", {}).get("Message") or code
+        return StorageUnavailable(f"the store failed at {what}: {text}", {"key": what, "hint": hint})
+
+
+def _code(err: ClientError) -> str:
+    code = str(err.response.get("Error", {}).get("Code", ""))
+    return TAKEN if code == "412" else code
+
+
+def _checksum(content: bytes) -> str:
+    return b64encode(hashlib.sha256(content).digest()).decode()
+
+
+def _sha256(path: Path, tick: Tick) -> str:
+    digest = hashlib.sha256()
+    for block in _blocks(path, BLOCK_BYTES, tick):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _blocks(path: Path, n_bytes: int, tick: Tick) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(n_bytes):
+            yield block
+            tick()

@@ -1,0 +1,54 @@
+"""The local folder in which files are made before they are put into a store."""
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+from topclip.storage.base import translated
+
+
+class Staging:
+    """A folder for files in the making, the same for every kind of store; made if it is missing.
+
+    Raises: StorageFull, StorageUnavailable.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._staging = folder.absolute()
+        self.staging()
+
+    def staging(self) -> Path:
+        """See ArtifactStore."""
+        with translated(str(self._staging)):
+            self._staging.mkdir(parents=True, exist_ok=True)
+        return self._staging
+
+    def staged(self) -> list[str]:
+        """See ArtifactStore."""
+        with translated(self._staging.name):
+            return sorted(os.listdir(self.staging()))
+
+    def unstage(self, name: str) -> None:
+        """See ArtifactStore."""
+        with translated(name):
+            (self.staging() / Path(name).name).unlink(missing_ok=True)
+
+    def sweep(self, older_than_s: float) -> int:
+        """See ArtifactStore."""
+        with translated(self._staging.name):
+            return sweep_folder(self.staging(), older_than_s)
+
+    def _scratch(self) -> Path:
+        return self.staging() / f"put-{os.getpid()}-{os.urandom(6).hex()}"
+
+
+def sweep_folder(folder: Path, older_than_s: float) -> int:
+    """Remove the plain files of a folder that were not written for so long; how many there were. Raises: OSError."""
+    n_swept, now = 0, time.time()
+    for entry in os.scandir(folder):
+        with contextlib.suppress(FileNotFoundError):  # its owner was quicker
+            if entry.is_file(follow_symlinks=False) and now - entry.stat().st_mtime > older_than_s:
+                os.unlink(entry.path)
+                n_swept += 1
+    return n_swept
