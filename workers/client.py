@@ -51,8 +51,6 @@ PUBLISH_FAULTS = (OperationalError, RedisError, OSError)
 SILENCE = (OperationalError, RedisConnectionError, RedisTimeoutError, OSError)
 """Redis did not answer, as opposed to an answer that is an error."""
 FULL_RETRY_AFTER_S = 30
-INTENT_S = 24 * 3600
-"""Files of a submission that died are told from those of a job that Redis lost for so long."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ class JobClient:
         """
         digest, body = (key.digest, key.body) if key else ("", "")
         with self._reaching():
-            verdict, now = self._scripts("intend", job_id, owner, digest, body, *self._bounds, INTENT_S)
+            verdict, now = self._scripts("intend", job_id, owner, digest, body, *self._bounds, keys.INTENT_S)
         if repeated := self._repeated(verdict):
             return repeated
         record = self._record(job_id, request, owner, float(now)).model_copy(update={"key": key})
@@ -254,8 +252,6 @@ class JobClient:
             return repeated
         if verdict == "EXISTS":
             raise JobConflict(f"job {record.id} exists already")
-        if verdict == "LATE":
-            raise QueueUnavailable("the submission took too long", {"retry_after_s": RETRY_AFTER_S})
         self._publish(record)
         return None
 
@@ -271,8 +267,10 @@ class JobClient:
             log.warning("job %s was told to a repeated submission; the reconciler publishes it: %s", record.id, err)
 
     def _repeated(self, verdict: str) -> JobStatus | None:
-        """The status of the job that a key stands for. Raises: QueueFull, InvalidRequest."""
+        """The status of the job that a key stands for. Raises: QueueFull, QueueUnavailable, InvalidRequest."""
         self._refuse_full(verdict)
+        if verdict == "LATE":
+            raise QueueUnavailable("the submission took too long", {"retry_after_s": RETRY_AFTER_S})
         if verdict == "OTHER":
             raise InvalidRequest(
                 "the key was sent before, with another source or other options",

@@ -18,8 +18,9 @@ owners            hash: job id -> its owner, where it has one
 analyses          sorted set: content hashes by the latest expiry of a job that used their analysis
 live:<owner>      sorted set: the owner's jobs that wait or run, by expiry; none for jobs without an owner
 idem:<digest>     "<id> <body>": the job that an owner's Idempotency-Key stands for, and the hash of what was submitted
-intent:<id>       when a submission began to write files; gone as soon as the job's record is here, so that files without a
-                  record are known to be of a submission that died, not of a job that Redis lost
+intent:<id>       when a submission began to write its record, or when files without one were first seen; gone as soon as the
+                  job's record is here, so that what died in its submission is not taken for a job that Redis lost
+dropped:<id>      such files were cleared away: that submission must not go on
 gone:<id>         a tombstone: the job existed and expired or was deleted; its value is the job's owner
 workers           sorted set: node names by their last heartbeat; worker:<node> hash: what it says of itself
 lost              set: jobs that somebody found in the store and not in Redis
@@ -39,6 +40,8 @@ UNACKED_INDEX = "unacked_index"
 UNACKED_LEASE = "unacked_lease"
 LOST = "lost"
 LEADER = "reconciler-leader"
+INTENT_S = 24 * 3600
+"""Files of a submission that died are told from those of a job that Redis lost for so long."""
 
 
 def meta(task_id: str) -> str:

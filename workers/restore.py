@@ -76,8 +76,12 @@ def _write(scripts: Scripts, record: JobRecord, epoch: int) -> bool:
 
 
 def _died_in_submission(scripts: Scripts, store: ArtifactStore, job_id: str) -> bool:
-    """Whether the files are those of a submission that has not, or not yet, become a job; of one that died they are removed."""
-    verdict = scripts("drop", job_id, DEAD_AFTER_S)
+    """Whether the files are those of a submission that has not, or not yet, become a job; of one that died they are removed.
+
+    So are files that a late writer put back after its job was deleted.
+    """
+    has_record = store.exists(record_key(job_id))
+    verdict = scripts("drop", job_id, DEAD_AFTER_S, int(has_record), keys.INTENT_S)
     if verdict == "DROPPED":
         log.info("files of job %s are cleared away: its submission died", job_id)
         store.delete(job_folder(job_id))
@@ -89,8 +93,7 @@ def _is_lost(redis: Redis, prefix: str, job_id: str) -> bool:
 
 
 def _bring_back(app: Celery, scripts: Scripts, store: ArtifactStore, job_id: str, now: float) -> bool:
-    record = record_of(store, job_id)
-    if record is None or _died_in_submission(scripts, store, job_id):
+    if _died_in_submission(scripts, store, job_id) or not (record := record_of(store, job_id)):
         return False
     if record.expires_at.timestamp() <= now:
         log.info("files of job %s are cleared away: it has expired", job_id)

@@ -34,20 +34,25 @@ SUBMISSIONS: Final = {
 if known(ARGV[4]) then return 'KNOWN' end
 return room(ARGV[3], ARGV[5], ARGV[6])
 """,
-    # owner, digest or '', body, bound, owner's bound, seconds to keep it -> {OK | SAME <id> | OTHER | FULL | OWNER_FULL, time}:
-    # a submission is about to write files
+    # owner, digest or '', body, bound, owner's bound, seconds to keep it ->
+    # {OK | SAME <id> | OTHER | FULL | OWNER_FULL | LATE, time}: a submission is about to write its record
     "intend": SHARED
     + """
+if redis.call('EXISTS', P..'dropped:'..id) == 1 then return {'LATE', now()} end
 local v = same(ARGV[4], ARGV[5]) or room(ARGV[3], ARGV[6], ARGV[7])
 if v == 'OK' then redis.call('SET', P..'intent:'..id, now(), 'EX', ARGV[8]) end
 return {v, now()}
 """,
-    # age in s -> NONE | YOUNG | DROPPED: whether files without a record are of a submission that died; dropped, it cannot go on
+    # age in s, 1 if its record is in the store, seconds to remember it -> NONE | YOUNG | DROPPED: whether files are of a
+    # submission that died; dropped, it cannot go on. Those that nobody intended are young when first seen
     "drop": """
-local since = redis.call('GET', P..'intent:'..id)
-if not since then return 'NONE' end
+local intent = P..'intent:'..id
+local since = redis.call('GET', intent)
+if not since and ARGV[4] == '1' then return 'NONE' end
+if not since then redis.call('SET', intent, now(), 'EX', ARGV[5]); return 'YOUNG' end
 if tonumber(now()) - tonumber(since) < tonumber(ARGV[3]) then return 'YOUNG' end
-redis.call('DEL', P..'intent:'..id)
+redis.call('DEL', intent)
+redis.call('SET', P..'dropped:'..id, 1, 'EX', ARGV[5])
 return 'DROPPED'
 """,
     # request, created_at, expires_at, name, meta, part, bound, epoch, owner[, owner's bound, digest or '', body, 1 if it was

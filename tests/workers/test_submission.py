@@ -13,7 +13,7 @@ from tests.nodes import RedisContainer
 from topclip.config import Settings
 from topclip.errors import InvalidRequest, JobConflict, QueueFull, QueueUnavailable, UnknownJob
 from topclip.model.job import JobState, JobStatus, SubmissionKey
-from topclip.model.request import ClipRequest, Upload
+from topclip.model.request import ClipRequest, MediaPath, Upload
 from topclip.storage.base import cancelled_key, job_folder, record_key, upload_key
 from topclip.storage.local import LocalStore
 from workers import restore
@@ -190,10 +190,35 @@ def test_a_key_outlives_a_web_process_that_died_in_the_submission(
     assert submit(key=KEY).id == again.id
 
 
+def test_files_without_a_record_are_cleared_away_when_nobody_comes_for_them(
+    submit: Submit, app: Celery, redis: Any, settings: Settings, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A web process died between the file and the record, or a late task wrote to a job that was deleted long ago."""
+    job, left = submit().id, str(uuid4())
+    store.put_bytes(upload_key(left, ".mp4"), b"x")
+    assert rescue(app, redis, settings, store) == []
+    assert store.exists(upload_key(left, ".mp4"))  # its submission may yet go on
+    monkeypatch.setattr(restore, "DEAD_AFTER_S", 0)
+    assert rescue(app, redis, settings, store) == []
+    assert store.folders("jobs") == [job]
+
+
+def test_a_submission_whose_file_was_cleared_away_does_not_go_on(
+    client: JobClient, redis: Any, store: LocalStore
+) -> None:
+    job = str(uuid4())
+    for _ in range(2):
+        Scripts(redis, "topclip:")("drop", job, 0, 0, 60)
+    with pytest.raises(QueueUnavailable):
+        client.submit(job, ClipRequest(source=MediaPath(path="/x.mp4", name="x.mp4")))
+    assert store.list("jobs") == []
+    assert messages(redis) == 0
+
+
 def test_a_submission_that_was_given_up_meanwhile_does_not_go_on(
     died: str, client: JobClient, redis: Any, store: LocalStore
 ) -> None:
-    Scripts(redis, "topclip:")("drop", died, 0)
+    Scripts(redis, "topclip:")("drop", died, 0, 1, 60)
     record = restore.record_of(store, died)
     assert record
     with pytest.raises(QueueUnavailable):
