@@ -93,7 +93,11 @@ class Server:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            with self._errors(), self._http.stream("GET", path) as answer, partial.open("wb") as out:
+            with (
+                self._errors(),
+                self._http.stream("GET", path, follow_redirects=True) as answer,  # clips may lie in a bucket
+                partial.open("wb") as out,
+            ):
                 if answer.is_error:
                     answer.read()
                     raise _error(answer)
