@@ -21,7 +21,7 @@ from topclip.errors import (
 from topclip.model.request import UrlSource
 from topclip.outbound.http import Outbound, Patience
 from topclip.pipeline.context import StageContext
-from topclip.pipeline.fetch import FetchLimits, fetch_source
+from topclip.pipeline.fetch import TRIES, FetchLimits, fetch_source
 from topclip.storage.local import LocalStore
 
 CONTENT = bytes(range(256)) * 2000
@@ -132,6 +132,38 @@ def test_a_server_that_drips_is_left_long_before_the_end(server: Server, ctx: St
     with pytest.raises(UrlUnreachable, match="bytes a second"):
         fetch(server, ctx, FetchLimits(max_bytes=2_000_000, patience=patience, slow_s=0.5))
     assert ctx.store.list("") == ctx.store.staged() == []
+
+
+def drip_sizes(conn: socket.socket, request: Request) -> None:
+    """The size of a chunk, and never the chunk."""
+    conn.sendall(head(Transfer_Encoding="chunked") + b"1;")
+    ended = threading.Event()
+    for _ in range(200):
+        conn.sendall(b"x")
+        ended.wait(0.05)
+
+
+def test_the_pace_is_looked_at_also_while_no_body_comes(server: Server, ctx: StageContext) -> None:
+    server.answer = drip_sizes
+    patience = Patience(connect_s=5, idle_s=100, total_s=100)
+    with pytest.raises(UrlUnreachable, match="bytes a second"):
+        fetch(server, ctx, FetchLimits(max_bytes=2_000_000, patience=patience, slow_s=0.5))
+
+
+def test_a_byte_for_each_connection_is_no_progress(
+    server: Server, ctx: StageContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("topclip.pipeline.fetch.PAUSE_S", 0.1)
+
+    def next_byte(conn: socket.socket, request: Request) -> None:
+        start = int(request.headers.get("range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        part = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
+        conn.sendall(head(206, ETag='"a"', Content_Range=part, Content_Length=str(len(CONTENT) - start)) + b"x")
+
+    server.answer = next_byte
+    with pytest.raises(UrlUnreachable):
+        fetch(server, ctx)
+    assert len(server.requests) == TRIES
 
 
 def chunked(conn: socket.socket, request: Request) -> None:

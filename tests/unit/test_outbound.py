@@ -1,10 +1,12 @@
 """URLs of clients: where they may lead, that the checked address is the one connected to, and bounds of every wait."""
 
+import contextlib
 import ipaddress
 import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -189,6 +191,63 @@ def test_a_server_that_is_silent_or_drips_is_left_in_time(server: Server, answer
     server.answer = answer  # type: ignore[assignment]
     with pytest.raises(UrlUnreachable):
         get(Outbound(OUTER), server.url())
+
+
+def test_the_head_of_an_answer_is_waited_for_no_longer_than_that_redirects_included(server: Server) -> None:
+    patience = Patience(connect_s=5, idle_s=60, total_s=60, head_s=1)
+
+    def redirecting_slowly(conn: socket.socket, request: Request) -> None:
+        threading.Event().wait(0.4)
+        reply(status=302, Location="/again")(conn, request)
+
+    def promising(conn: socket.socket, request: Request) -> None:
+        """Heads of answers that are none, without end."""
+        for _ in range(600):
+            conn.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            threading.Event().wait(0.05)
+
+    for answer in (drip, promising, redirecting_slowly):
+        server.answer = answer
+        began = time.monotonic()
+        with pytest.raises(UrlUnreachable, match="too long"):
+            get(Outbound(OUTER), server.url(), patience)
+        assert time.monotonic() - began < 5
+
+    def body_slowly(conn: socket.socket, request: Request) -> None:
+        conn.sendall(head(Content_Length="2") + b"a")
+        threading.Event().wait(1.2)
+        conn.sendall(b"b")
+
+    server.answer = body_slowly
+    assert get(Outbound(OUTER), server.url(), patience) == (200, b"ab")
+
+
+def test_a_receiver_that_takes_a_little_now_and_then_is_left_in_time() -> None:
+    """The time of one exchange is bounded in all, its sending too."""
+    with socket.create_server(("127.0.0.2", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        is_over = threading.Event()
+
+        def sip() -> None:
+            conn, _ = listener.accept()
+            with conn, contextlib.suppress(OSError):
+                while not is_over.wait(0.02):
+                    conn.recv(100_000)
+
+        sipping = threading.Thread(target=sip)
+        sipping.start()
+        began = time.monotonic()
+        target = read_url(f"http://127.0.0.2:{listener.getsockname()[1]}/")
+        try:
+            with (
+                pytest.raises(UrlUnreachable),
+                Outbound(OUTER).exchange("POST", target, {}, patience=Patience(5, 2, 2), body=bytes(60_000_000)),
+            ):
+                pass
+            assert time.monotonic() - began < 4
+        finally:
+            is_over.set()
+            sipping.join()
 
 
 def test_a_body_shorter_than_announced_is_an_error(server: Server) -> None:

@@ -6,6 +6,7 @@ waits is asked for patience twice a second, so that a cancelled job stops within
 """
 
 import ipaddress
+import math
 import socket
 import ssl
 import time
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 
 import httpcore
 import httpx
@@ -37,11 +38,14 @@ HINT: Final = "the operator can name networks that are allowed in TOPCLIP_PRIVAT
 
 @dataclass(frozen=True)
 class Patience:
-    """How long an exchange may take, in seconds: to connect, without a byte, and in all."""
+    """How long an exchange may take, in seconds: to connect, without a byte, in all, and until the head of the answer is
+    complete, redirects included: a server that drips its headers is idle for no long time.
+    """
 
     connect_s: float
     idle_s: float
     total_s: float
+    head_s: float = math.inf
 
 
 class Answer:
@@ -102,9 +106,9 @@ class Outbound:
 
         Raises: UrlRefused, UrlUnreachable, and what `tick` raises.
         """
-        end = time.monotonic() + patience.total_s
+        bounds = _Bounds.of(patience)
         for _ in range(MAX_REDIRECTS + 1):
-            with self.exchange("GET", target, headers, patience=patience, tick=tick, end=end) as answer:
+            with self.exchange("GET", target, headers, patience=patience, tick=tick, bounds=bounds) as answer:
                 if answer.status not in REDIRECTS:
                     yield answer, target
                     return
@@ -121,14 +125,15 @@ class Outbound:
         patience: Patience,
         body: bytes = b"",
         tick: Tick = no_tick,
-        end: float | None = None,
+        bounds: "_Bounds | None" = None,
     ) -> Iterator[Answer]:
-        """One request and its answer, no redirect followed. end: moment of the monotonic clock by which all is over.
+        """One request and its answer, no redirect followed. bounds: those of exchanges that are one; else by `patience`.
 
         Raises: UrlRefused, UrlUnreachable, and what `tick` raises.
         """
-        end = end or time.monotonic() + patience.total_s
-        wire = _Wire(self._addresses, tick, end)
+        bounds = bounds or _Bounds.of(patience)
+        limit = _Limit(bounds.head)
+        wire = _Wire(self._addresses, tick, limit)
         timeouts = {"connect": patience.connect_s, "read": patience.idle_s, "write": patience.idle_s}
         with (
             _told(target.origin),
@@ -141,6 +146,7 @@ class Outbound:
                 extensions={"timeout": timeouts},
             ) as response,
         ):
+            limit.end = bounds.all
             yield Answer(response)
 
     def _addresses(self, host: str, port: int) -> list[str]:
@@ -164,13 +170,33 @@ class Outbound:
         return self._tls
 
 
+@dataclass(frozen=True)
+class _Bounds:
+    """By when the head of the answer is complete and by when all is over, on the monotonic clock."""
+
+    head: float
+    all: float
+
+    @classmethod
+    def of(cls, patience: Patience) -> Self:
+        now = time.monotonic()
+        return cls(now + min(patience.head_s, patience.total_s), now + patience.total_s)
+
+
+@dataclass
+class _Limit:
+    """The bound that counts now, shared by the parts of one connection."""
+
+    end: float
+
+
 class _Wire(httpcore.NetworkBackend):
     """Connects to checked addresses alone."""
 
-    def __init__(self, addresses: Callable[[str, int], list[str]], tick: Tick, end: float) -> None:
+    def __init__(self, addresses: Callable[[str, int], list[str]], tick: Tick, limit: _Limit) -> None:
         self._addresses = addresses
         self._tick = tick
-        self._end = end
+        self._limit = limit
 
     def connect_tcp(
         self,
@@ -181,9 +207,9 @@ class _Wire(httpcore.NetworkBackend):
         socket_options: object = None,
     ) -> httpcore.NetworkStream:
         """Resolve, check, and try the addresses one after the other."""
-        end = min(self._end, time.monotonic() + (timeout or 0.0))
+        end = min(self._limit.end, time.monotonic() + (timeout or 0.0))
         stream = _patiently(lambda: self._open(host, port, end), self._tick, end)
-        return _Stream(stream, self._tick, self._end)
+        return _Stream(stream, self._tick, self._limit)
 
     def _open(self, host: str, port: int, end: float) -> httpcore.NetworkStream:
         error: Exception = httpcore.ConnectError(f"no address of {host}")
@@ -198,15 +224,15 @@ class _Wire(httpcore.NetworkBackend):
 class _Stream(httpcore.NetworkStream):
     """A connection whose waits are bounded in all, and in slices."""
 
-    def __init__(self, stream: httpcore.NetworkStream, tick: Tick, end: float) -> None:
+    def __init__(self, stream: httpcore.NetworkStream, tick: Tick, limit: _Limit) -> None:
         self._stream = stream
         self._tick = tick
-        self._end = end
+        self._limit = limit
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """What has come, at most so much."""
         idle_end = time.monotonic() + (timeout or 0.0)
-        end = min(self._end, idle_end)
+        end = min(self._limit.end, idle_end)
         while True:
             self._tick()
             left_s = end - time.monotonic()
@@ -218,17 +244,30 @@ class _Stream(httpcore.NetworkStream):
                 continue
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Send all of it."""
-        self._stream.write(buffer, max(0.01, min(timeout or 0.0, self._end - time.monotonic())))
+        """Send all of it. httpcore's own way waits anew after each byte that is taken."""
+        connection: socket.socket = self._stream.get_extra_info("socket")
+        end = min(self._limit.end, time.monotonic() + (timeout or 0.0))
+        while buffer:
+            self._tick()
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                raise httpcore.WriteTimeout("it does not take what it is sent")
+            connection.settimeout(min(SLICE_S, left_s))
+            try:
+                buffer = buffer[connection.send(buffer) :]
+            except TimeoutError:
+                continue
+            except OSError as err:
+                raise httpcore.WriteError(str(err)) from err
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
         """The same connection, encrypted."""
-        end = min(self._end, time.monotonic() + (timeout or 0.0))
+        end = min(self._limit.end, time.monotonic() + (timeout or 0.0))
         left_s = max(0.01, end - time.monotonic())
         stream = _patiently(lambda: self._stream.start_tls(ssl_context, server_hostname, left_s), self._tick, end)
-        return _Stream(stream, self._tick, self._end)
+        return _Stream(stream, self._tick, self._limit)
 
     def close(self) -> None:
         """Hang up."""

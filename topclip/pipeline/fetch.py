@@ -4,7 +4,7 @@ import contextlib
 import errno
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import IO, Final
 from uuid import uuid4
@@ -18,12 +18,12 @@ from topclip.pipeline.context import StageContext
 Report = Callable[[int, int | None], None]
 """report(done_bytes, total_bytes): called twice a second or more; raises JobStopped."""
 
-PATIENCE: Final = Patience(connect_s=10.0, idle_s=30.0, total_s=4 * 3600.0)
+PATIENCE: Final = Patience(connect_s=10.0, idle_s=30.0, total_s=4 * 3600.0, head_s=30.0)
 SLOW_S: Final = 60.0
 MIN_BYTES_PER_S: Final = 10_240
 """Less than that over SLOW_S is as good as silence: a server that drips would hold a worker's slot for hours."""
 TRIES: Final = 4
-"""Connections in a row that may break before a byte more has come; what can be resumed goes on where it broke."""
+"""Connections in a row that may break before more has come at that pace; what can be resumed goes on where it broke."""
 PAUSE_S: Final = 1.0
 WORTH_ANOTHER_TRY: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 FULL: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -69,20 +69,24 @@ class _Fetch:
     total: int | None = None
     tag: str = field(default="", init=False)
     """The strong ETag of what is being fetched, by which it can be resumed; empty if there is none."""
-    _pace: tuple[float, int] = field(default=(0.0, 0), init=False)
-    """When the pace was last looked at, and what had come by then."""
+    _pace: tuple[float, int] | None = field(default=None, init=False)
+    """When the pace was last looked at, and what had come by then; None until a body begins."""
 
     def run(self) -> None:
         n_broken, end = 0, time.monotonic() + self.limits.patience.total_s
+        since, before = time.monotonic(), self.done
         while True:
-            before = self.done
             try:
                 self._receive(end)
                 break
             except UrlUnreachable:
-                n_broken = 1 if self.done > before else n_broken + 1
+                n_broken = n_broken + 1 if self._is_slow(since, before) else 1
                 if not self.tag or n_broken >= TRIES:
                     raise
+                since, before = (
+                    time.monotonic(),
+                    self.done,
+                )  # the pause counts too: a byte for each connection is no pace
                 self._pause(PAUSE_S * 2 ** (n_broken - 1))
         if not self.done:
             raise UnsupportedMedia("what the URL leads to is empty", {"field": "source"})
@@ -91,7 +95,7 @@ class _Fetch:
         left_s = end - time.monotonic()
         if left_s <= 0:
             raise UrlRefused("the source did not come to its end in time", {"field": "source"})
-        patience = Patience(self.limits.patience.connect_s, self.limits.patience.idle_s, left_s)
+        patience, self._pace = replace(self.limits.patience, total_s=left_s), None
         with self.outbound.get(read_url(self.url), self._headers(), patience, self._tick) as (answer, target):
             _check_status(answer, target.origin)
             self._begin(answer)
@@ -127,15 +131,18 @@ class _Fetch:
         self.file.write(block)
         self.done += len(block)
         self._tick()
-        self._check_pace()
 
     def _check_pace(self) -> None:
-        now, (since, before) = time.monotonic(), self._pace
-        if now - since < self.limits.slow_s:
+        """Also while nothing comes but what is no body, such as the sizes of chunks."""
+        if self._pace is None or time.monotonic() - self._pace[0] < self.limits.slow_s:
             return
-        if self.done - before < MIN_BYTES_PER_S * (now - since):
+        if self._is_slow(*self._pace):
             raise UrlUnreachable(f"the source comes in less than {MIN_BYTES_PER_S} bytes a second")
-        self._pace = (now, self.done)
+        self._pace = (time.monotonic(), self.done)
+
+    def _is_slow(self, since: float, before: int) -> bool:
+        """Whether less came than should have since that moment, when there were `before` bytes."""
+        return self.done - before < MIN_BYTES_PER_S * (time.monotonic() - since)
 
     def _check_size(self, n_bytes: int) -> None:
         if n_bytes > self.limits.max_bytes:
@@ -146,6 +153,7 @@ class _Fetch:
 
     def _tick(self) -> None:
         self.report(self.done, self.total)
+        self._check_pace()
 
     def _pause(self, s: float) -> None:
         end = time.monotonic() + s
