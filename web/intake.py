@@ -4,7 +4,6 @@ Nothing is held in memory, and nothing stays behind unless the caller publishes 
 """
 
 import contextlib
-import errno
 import hashlib
 import os
 import re
@@ -18,9 +17,10 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
 from topclip.config import Settings
-from topclip.errors import InvalidRequest, RequestError, SourceNotFound, SourceTooLarge, StorageFull
+from topclip.errors import InvalidRequest, RequestError, SourceNotFound, SourceTooLarge
 from topclip.model.request import ClipOptions, MediaPath
 from topclip.outbound.http import Outbound
+from topclip.storage.base import FULL, no_room
 from web.schemas import PathSubmission, read_options
 
 BLOCK_BYTES = 256 * 1024
@@ -32,7 +32,6 @@ SYNC_BYTES = 64 * 1024 * 1024
 STAGED = "upload-"
 HARMLESS_SUFFIX = re.compile(r"^\.[a-z0-9]{1,8}$")
 Check = Callable[[ClipOptions], None]
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass
@@ -171,12 +170,6 @@ def too_large(max_bytes: int) -> SourceTooLarge:
         f"the upload is larger than {max_bytes >> 20} MiB",
         {"field": "file", "hint": "the operator can raise TOPCLIP_MAX_UPLOAD_MB"},
     )
-
-
-def no_room(field: str | None) -> StorageFull:
-    """The error of a store that takes nothing new."""
-    hint = "try again later; the operator can free disk space, or lower TOPCLIP_MIN_FREE_MB"
-    return StorageFull("no room is left in the store", {"field": field, "hint": hint})
 
 
 def base_name(name: str) -> str:

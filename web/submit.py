@@ -17,14 +17,13 @@ from topclip.errors import InvalidRequest, RequestError, TopClipError
 from topclip.model.job import JobStatus, SubmissionKey
 from topclip.model.request import ClipOptions, ClipRequest, SourceRef, Upload, UrlSource
 from topclip.outbound.url import is_url
-from topclip.storage.base import job_folder, upload_key
+from topclip.storage.base import job_folder, no_room, upload_key
 from web import doors
 from web.intake import (
     MAX_TEXT_BYTES,
     Terms,
     check_callback,
     find_in_library,
-    no_room,
     read_form,
     staged,
     suffix_of,

@@ -61,7 +61,7 @@ def courier() -> Courier:
 
 def fetch_limits() -> FetchLimits:
     """What fetching a source may take."""
-    return FetchLimits(settings().max_upload_mb << 20)
+    return FetchLimits(settings().max_upload_mb << 20, min_free_bytes=settings().min_free_mb << 20)
 
 
 def concurrency() -> int:

@@ -4,7 +4,9 @@ import socket
 import threading
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -13,6 +15,7 @@ from topclip.errors import (
     JobCancelled,
     SourceNotFound,
     SourceTooLarge,
+    StorageFull,
     TopClipError,
     UnsupportedMedia,
     UrlRefused,
@@ -193,6 +196,43 @@ def test_what_is_no_sound_source_is_an_error_and_leaves_nothing(
     with pytest.raises(error) as caught:
         fetch(server, ctx)
     assert type(caught.value) is error
+    assert ctx.store.list("") == ctx.store.staged() == []
+
+
+class Filling(LocalStore):
+    """A store that has so many bytes of room each time that it is looked at."""
+
+    free: ClassVar[list[int]]
+
+    def free_bytes(self) -> int:
+        return self.free.pop(0)
+
+
+def test_what_would_leave_too_little_room_is_refused_by_the_announced_length(
+    server: Server, ctx: StageContext, tmp_path: Path
+) -> None:
+    free = ctx.store.free_bytes() or 0
+    with pytest.raises(StorageFull) as caught:
+        fetch(server, ctx, replace(LIMITS, min_free_bytes=free * 2))
+    assert (caught.value.detail["field"], "TOPCLIP_MIN_FREE_MB" in str(caught.value.hint)) == ("source", True)
+    ctx = replace(ctx, store=Filling(tmp_path / "filling"))
+    Filling.free = [len(CONTENT) + 999]
+    with pytest.raises(StorageFull):
+        fetch(server, ctx, replace(LIMITS, min_free_bytes=1000))
+    Filling.free = [len(CONTENT) + 1000]
+    fetch(server, ctx, replace(LIMITS, min_free_bytes=1000))
+
+
+def test_a_store_that_gets_full_meanwhile_ends_the_fetch_and_keeps_nothing(
+    server: Server, ctx: StageContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("topclip.pipeline.fetch.LOOK_BYTES", 100_000)
+    ctx = replace(ctx, store=Filling(tmp_path / "filling"))
+    Filling.free = [10 << 20, 600_000, 400_000]
+    server.answer = chunked
+    with pytest.raises(StorageFull):
+        fetch(server, ctx, replace(LIMITS, min_free_bytes=500_000))
+    assert Filling.free == []
     assert ctx.store.list("") == ctx.store.staged() == []
 
 

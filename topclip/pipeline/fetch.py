@@ -1,7 +1,6 @@
 """Stage probe, before it looks: bring a source that lies on another server into the store."""
 
 import contextlib
-import errno
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -9,11 +8,12 @@ from http import HTTPStatus
 from typing import IO, Final
 from uuid import uuid4
 
-from topclip.errors import SourceNotFound, SourceTooLarge, StorageFull, UnsupportedMedia, UrlRefused, UrlUnreachable
+from topclip.errors import SourceNotFound, SourceTooLarge, UnsupportedMedia, UrlRefused, UrlUnreachable
 from topclip.model.request import UrlSource
 from topclip.outbound.http import Answer, Outbound, Patience
 from topclip.outbound.url import read_url
 from topclip.pipeline.context import StageContext
+from topclip.storage.base import FULL, ArtifactStore, no_room
 
 Report = Callable[[int, int | None], None]
 """report(done_bytes, total_bytes): called twice a second or more; raises JobStopped."""
@@ -26,16 +26,18 @@ TRIES: Final = 4
 """Connections in a row that may break before more has come at that pace; what can be resumed goes on where it broke."""
 PAUSE_S: Final = 1.0
 WORTH_ANOTHER_TRY: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
-FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+LOOK_BYTES: Final = 64 << 20
+"""The store's room is looked at every so much: no length may have been announced, and others write too."""
 
 
 @dataclass(frozen=True)
 class FetchLimits:
-    """What a fetch may take."""
+    """What a fetch may take, and how much room in the store, in bytes, it leaves."""
 
     max_bytes: int
     patience: Patience = PATIENCE
     slow_s: float = SLOW_S
+    min_free_bytes: int = 0
 
 
 def fetch_source(
@@ -50,7 +52,7 @@ def fetch_source(
     path = ctx.store.staging() / f"{ctx.job_id}-source-{uuid4().hex}"
     try:
         with _room(), path.open("wb") as file:
-            _Fetch(source.url, file, outbound, limits, report).run()
+            _Fetch(source.url, file, outbound, limits, report, ctx.store).run()
         ctx.store.put_file(source.key, path, lambda: report(1, 1))
     finally:
         path.unlink(missing_ok=True)
@@ -65,10 +67,13 @@ class _Fetch:
     outbound: Outbound
     limits: FetchLimits
     report: Report
+    store: ArtifactStore
     done: int = 0
     total: int | None = None
     tag: str = field(default="", init=False)
     """The strong ETag of what is being fetched, by which it can be resumed; empty if there is none."""
+    _look_at: int = field(default=LOOK_BYTES, init=False)
+    """The byte at which the store's room is looked at again."""
     _pace: tuple[float, int] | None = field(default=None, init=False)
     """When the pace was last looked at, and what had come by then; None until a body begins."""
 
@@ -125,11 +130,14 @@ class _Fetch:
         self.total = self.done + int(length) if length.isascii() and length.isdecimal() else None
         self.tag = _strong_tag(answer)
         self._check_size(self.total or 0)
+        self._check_room((self.total or 0) - self.done)
 
     def _write(self, block: bytes) -> None:
         self._check_size(self.done + len(block))
         self.file.write(block)
         self.done += len(block)
+        if self.done >= self._look_at:
+            self._check_room(0)
         self._tick()
 
     def _check_pace(self) -> None:
@@ -150,6 +158,13 @@ class _Fetch:
                 f"the source is larger than {self.limits.max_bytes >> 20} MiB",
                 {"field": "source", "hint": "the operator can raise TOPCLIP_MAX_UPLOAD_MB"},
             )
+
+    def _check_room(self, n_bytes: int) -> None:
+        """Whether the store has room for so much more. Raises: StorageFull, StorageUnavailable."""
+        free = self.store.free_bytes()
+        if free is not None and free - n_bytes < self.limits.min_free_bytes:
+            raise no_room("source")
+        self._look_at = self.done + LOOK_BYTES
 
     def _tick(self) -> None:
         self.report(self.done, self.total)
@@ -184,7 +199,7 @@ def _room() -> Iterator[None]:
         yield
     except OSError as err:
         if err.errno in FULL:
-            raise StorageFull("no room left in the store for the source", {"field": "source"}) from err
+            raise no_room("source") from err
         raise
 
 

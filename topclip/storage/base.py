@@ -98,6 +98,12 @@ def translated(key: str) -> Iterator[None]:
         raise storage_error(key, err) from err
 
 
+def no_room(field: str | None) -> StorageFull:
+    """The error of a store that takes no new source. field: the option or part that brings it."""
+    hint = "try again later; the operator can free disk space, or lower TOPCLIP_MIN_FREE_MB"
+    return StorageFull("no room is left in the store", {"field": field, "hint": hint})
+
+
 def job_folder(job_id: str) -> str:
     """Folder of everything that belongs to one job and goes with it."""
     return f"jobs/{job_id}"
