@@ -3,9 +3,13 @@
 import contextlib
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.nodes import program
 
 
 @dataclass
@@ -56,6 +60,16 @@ def in_turn(*answers: Answer) -> Answer:
         (left.pop(0) if len(left) > 1 else left[0])(conn, request)
 
     return answer
+
+
+def make_certificate(folder: Path) -> Path:
+    """Key and certificate of clips.test, signed by itself, in one file."""
+    key, own, both = (folder / f"{name}.pem" for name in ("key", "certificate", "both"))
+    argv = [program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    argv += ["-days", "2", "-subj", "/CN=clips.test", "-addext", "subjectAltName=DNS:clips.test"]
+    subprocess.run([*argv, "-keyout", str(key), "-out", str(own)], check=True, capture_output=True)
+    both.write_text(key.read_text() + own.read_text())
+    return both
 
 
 @contextlib.contextmanager

@@ -5,40 +5,73 @@ They begin with the prelude of workers/scripts.py, whose `owe_callback` writes d
 
 from typing import Final
 
+# A receiver is told no more, and the next of its line may be, behind those of others that wait already.
+FREE: Final = """
+local function free(host)
+  redis.call('ZREM', P..'callbacks-out', host)
+  if redis.call('EXISTS', P..'callback-line:'..host) == 1 then redis.call('ZADD', P..'callback-lines', now(), host) end
+end
+"""
+
 CALLBACKS: Final = {
     # seconds that a message may take, seconds that a try may take, receivers at once -> {job, epoch, tries} of each that is due
-    "claim_callbacks": """
-local due, out, t = P..'callbacks', P..'callbacks-out', tonumber(now())
-redis.call('ZREMRANGEBYSCORE', out, '-inf', t)
+    "claim_callbacks": FREE
+    + """
+local due, lines, out = P..'callbacks', P..'callback-lines', P..'callbacks-out'
+for _, host in ipairs(redis.call('ZRANGE', out, '-inf', now(), 'BYSCORE')) do free(host) end
+local t = tonumber(now())
+-- what is due waits in a line for each receiver, so that whoever has many takes nobody's turn
+local ripe = redis.call('ZRANGE', due, '-inf', t, 'BYSCORE', 'LIMIT', 0, 1000, 'WITHSCORES')
+for i = 1, #ripe, 2 do
+  local host = redis.call('HGET', P..'job:'..ripe[i]..':callback', 'host')
+  redis.call('ZREM', due, ripe[i])
+  if host then
+    redis.call('ZADD', P..'callback-line:'..host, ripe[i + 1], ripe[i])
+    redis.call('ZADD', lines, 'NX', ripe[i + 1], host)
+  end
+end
+local function next_of(host)  -- a job, its epoch and tries; nothing where all that wait are gone
+  while true do
+    local job = redis.call('ZPOPMIN', P..'callback-line:'..host)[1]
+    if not job then return end
+    local epoch, tries = unpack(redis.call('HMGET', P..'job:'..job..':callback', 'epoch', 'tries'))
+    if epoch then return job, epoch, tries end
+  end
+end
 local found = {}
-for _, job in ipairs(redis.call('ZRANGE', due, '-inf', t, 'BYSCORE', 'LIMIT', 0, 1000)) do
+for _, host in ipairs(redis.call('ZRANGE', lines, '-inf', t, 'BYSCORE', 'LIMIT', 0, 1000)) do
   if redis.call('ZCARD', out) >= tonumber(ARGV[5]) then break end
-  local epoch, tries, host = unpack(redis.call('HMGET', P..'job:'..job..':callback', 'epoch', 'tries', 'host'))
-  local quiet = host and tonumber(redis.call('HGET', P..'callback-host:'..host, 'quiet_until') or 0)
-  if not epoch then redis.call('ZREM', due, job)
-  elseif quiet > t then redis.call('ZADD', due, quiet, job)
-  elseif not redis.call('ZSCORE', out, host) then  -- one at a time for each receiver, so that a dead one takes one slot
-    redis.call('ZADD', out, t + tonumber(ARGV[4]), host)
-    redis.call('ZADD', due, t + tonumber(ARGV[3]), job)
-    found[#found + 1] = {job, epoch, tries}
+  local quiet = tonumber(redis.call('HGET', P..'callback-host:'..host, 'quiet_until') or 0)
+  if quiet > t then redis.call('ZADD', lines, quiet, host)
+  else
+    redis.call('ZREM', lines, host)
+    if not redis.call('ZSCORE', out, host) then  -- one at a time for each receiver, so that a dead one takes one slot
+      local job, epoch, tries = next_of(host)
+      if job then
+        redis.call('ZADD', out, t + tonumber(ARGV[4]), host)
+        redis.call('ZADD', due, t + tonumber(ARGV[3]), job)
+        found[#found + 1] = {job, epoch, tries}
+      end
+    end
   end
 end
 return found
 """,
     # epoch, tries, seconds that a try may take -> OK | OLD (another try, another attempt) | LATER (its receiver rests, or is
     # told of an older attempt)
-    "begin_callback": """
+    "begin_callback": FREE
+    + """
 local hook, t = rec..':callback', tonumber(now())
 local epoch, tries, outcome, host = unpack(redis.call('HMGET', hook, 'epoch', 'tries', 'outcome', 'host'))
 if epoch ~= ARGV[3] or tries ~= ARGV[4] or outcome ~= 'PENDING' then return 'OLD' end
 if get('epoch') ~= epoch or not TERMINAL[get('state')] then
   redis.call('HSET', hook, 'outcome', 'SUPERSEDED'); redis.call('ZREM', P..'callbacks', id)
-  redis.call('ZREM', P..'callbacks-out', host)
+  free(host)
   return 'OLD'
 end
 local quiet = tonumber(redis.call('HGET', P..'callback-host:'..host, 'quiet_until') or 0)
 if quiet > t then
-  redis.call('ZADD', P..'callbacks', quiet, id); redis.call('ZREM', P..'callbacks-out', host)
+  redis.call('ZADD', P..'callbacks', quiet, id); free(host)
   return 'LATER'
 end
 local busy, older = unpack(redis.call('HMGET', hook, 'busy_until', 'busy_epoch'))
@@ -51,11 +84,12 @@ redis.call('ZADD', P..'callbacks-out', t + tonumber(ARGV[5]), host)
 return 'OK'
 """,
     # epoch, tries, try as JSON, outcome, seconds to the next try, 1 if nobody answered, shortest and longest rest -> nothing
-    "end_callback": """
+    "end_callback": FREE
+    + """
 local hook, t = rec..':callback', tonumber(now())
 local epoch, tries, outcome, host = unpack(redis.call('HMGET', hook, 'epoch', 'tries', 'outcome', 'host'))
 if not epoch then return end
-redis.call('ZREM', P..'callbacks-out', host)
+free(host)
 local receiver = P..'callback-host:'..host
 if ARGV[8] == '1' then
   local fails = redis.call('HINCRBY', receiver, 'fails', 1)

@@ -146,9 +146,9 @@ class Courier:
             target = self.outbound.check(url, "callback_url")
             with self.outbound.exchange("POST", target, headers, body=body, patience=PATIENCE) as answer:
                 code = answer.status
-        except (UrlRefused, InvalidRequest) as err:
+        except InvalidRequest as err:  # the URL itself
             return None, err.message, False, True
-        except UrlUnreachable as err:
+        except (UrlRefused, UrlUnreachable) as err:  # what this try met: a certificate and a name's addresses change
             return None, err.message, True, False
         return code, None if 200 <= code < 300 else f"answers {code}", False, code == GONE
 

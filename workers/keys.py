@@ -25,6 +25,8 @@ gone:<id>         a tombstone: the job existed and expired or was deleted; its v
 workers           sorted set: node names by their last heartbeat; worker:<node> hash: what it says of itself
 lost              set: jobs that somebody found in the store and not in Redis
 callbacks         sorted set: jobs whose end is still to be told, by the time of the next try
+callback-line:<host>      sorted set: those of them that are due and wait for their receiver
+callback-lines    sorted set: receivers that have a line and are not being told, by the time from which they may be
 callbacks-out     sorted set: receivers that are being told, by the time at which that is given up
 callback-host:<host>      hash: a receiver that does not answer: fails, quiet_until
 rate:LIMITER/...  counters of requests by key or address, for a minute or as long as the rate says

@@ -4,7 +4,6 @@ import contextlib
 import ipaddress
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -12,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.nodes import program
-from tests.servers import Request, Server, head, in_turn, reply, serving
+from tests.servers import Request, Server, head, in_turn, make_certificate, reply, serving
 from tests.waiting import until
 from topclip.errors import InvalidRequest, JobCancelled, UrlRefused, UrlUnreachable
 from topclip.outbound.address import may_be_reached, networks
@@ -296,20 +294,8 @@ def test_whoever_waits_can_be_stopped_while_a_name_is_resolved_and_while_nothing
     until(lambda: not [t for t in threading.enumerate() if t.name.startswith("outbound")])
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Key and certificate of clips.test, signed by itself, in one file."""
-    folder = tmp_path_factory.mktemp("tls")
-    key, own = folder / "key.pem", folder / "certificate.pem"
-    argv = [program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    argv += ["-days", "2", "-subj", "/CN=clips.test", "-addext", "subjectAltName=DNS:clips.test"]
-    subprocess.run([*argv, "-keyout", str(key), "-out", str(own)], check=True, capture_output=True)
-    both = folder / "both.pem"
-    both.write_text(key.read_text() + own.read_text())
-    return both
-
-
-def test_tls_is_checked_by_the_name_although_the_address_is_connected_to(certificate: Path) -> None:
+def test_tls_is_checked_by_the_name_although_the_address_is_connected_to(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
     asked: list[str | None] = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)

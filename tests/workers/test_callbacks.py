@@ -6,6 +6,7 @@ import hmac
 import json
 import re
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers import Request, Server, in_turn, reply, serving
+from tests.servers import Request, Server, in_turn, make_certificate, reply, serving
 from tests.workers.conftest import JOB, P
 from topclip.config import Settings
 from topclip.errors import ConfigError
@@ -179,7 +180,7 @@ def test_the_pauses_grow_and_the_tries_end(scripts: Scripts, redis: Any, receive
     assert len(receiver.requests) == len(DELAYS_S) + 1
 
 
-def test_a_receiver_that_is_gone_or_forbidden_is_not_asked_again(
+def test_a_receiver_that_is_gone_or_whose_url_is_forbidden_is_not_asked_again(
     scripts: Scripts, receiver: Server, courier: Courier
 ) -> None:
     receiver.answer = reply(status=410)
@@ -187,14 +188,39 @@ def test_a_receiver_that_is_gone_or_forbidden_is_not_asked_again(
     succeed(scripts)
     courier.tell(JOB, 1, 0)
     assert log_of(scripts).state == "GIVEN_UP"
-    submit(scripts, receiver.url(host="inner.test"), OTHER)
+    submit(scripts, receiver.url(), OTHER)
     succeed(scripts, OTHER)
-    Courier(scripts, Outbound(resolver=lambda *_: ["127.0.0.1"]), [SECRET]).tell(OTHER, 1, 0)
+    Courier(scripts, Outbound(), [SECRET]).tell(OTHER, 1, 0)
     log = log_of(scripts, OTHER)
     assert log.state == "GIVEN_UP"
     assert log.tries[0].error
     assert "not public" in log.tries[0].error
     assert len(receiver.requests) == 1
+
+
+def test_what_a_try_meets_on_its_way_is_tried_again(scripts: Scripts, redis: Any, tmp_path: Path) -> None:
+    """An address that is not public today and a bad certificate, and then all is well."""
+    certificate = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    found, trusting = ["10.0.0.1"], ssl.create_default_context(cafile=str(certificate))
+
+    def resolver(host: str, port: int) -> list[str]:
+        return found
+
+    with serving(reply(), tls=context) as receiver:
+        submit(scripts, receiver.url(host="clips.test"))
+        succeed(scripts)
+        for n, (address, tls) in enumerate((("10.0.0.1", trusting), ("127.0.0.1", None), ("127.0.0.1", trusting))):
+            found[:] = [address]
+            is_due_now(redis)
+            (due,) = claim(scripts)
+            assert due == (JOB, 1, n)
+            Courier(scripts, Outbound(["127.0.0.1/32"], resolver=resolver, tls=tls), [SECRET]).tell(*due)
+    log = log_of(scripts)
+    assert (log.state, [t.status for t in log.tries]) == ("DELIVERED", [None, None, 200])
+    assert ["not public" in str(t.error) for t in log.tries] == [True, False, False]
+    assert "certificate" in str(log.tries[1].error)
 
 
 def test_a_copy_of_a_tries_message_tells_nothing_twice_once_it_is_done(

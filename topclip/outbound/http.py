@@ -313,7 +313,8 @@ def _told(origin: str = "the server") -> Iterator[None]:
         yield
     except TRANSPORT_ERRORS as err:
         if isinstance(err.__context__, ssl.SSLCertVerificationError):
-            raise UrlRefused(f"{origin}: its certificate is not valid: {err.__context__.verify_message}") from err
+            reason = f"{origin}: its certificate is not valid: {err.__context__.verify_message}"
+            raise UrlRefused(reason, {"hint": "its operator has to mend that; then try again"}) from err
         raise UrlUnreachable(f"{origin}: {_words(err)}") from err
 
 
