@@ -8,7 +8,7 @@ its `args` when it reads it back from the result backend, and any other signatur
 `detail` is JSON: `field` names the option or file at fault, `hint` says what to do about it.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 Detail = dict[str, Any]
 
@@ -245,6 +245,14 @@ class JobSuperseded(JobStopped):
     """A newer attempt of the job runs: this run's epoch is old or its lease is lost."""
 
     code = "SUPERSEDED"
+
+
+FAULTS: Final = (
+    TopClipError, ArithmeticError, AssertionError, AttributeError, BufferError, EOFError, LookupError, MemoryError, OSError,
+    RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+"""What one round of a thread that lives as long as its process may die of, mistakes of ours and of libraries included: it is
+logged, and the next round is made all the same, since nobody would start the thread again."""
 
 
 def all_errors(root: type[TopClipError] = TopClipError) -> list[type[TopClipError]]:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-from topclip.errors import JobExpired, QueueUnavailable, UnknownJob
+from topclip.errors import JobExpired, QueueUnavailable, StorageError, UnknownJob
 from topclip.model.base import JsonDict
 from topclip.model.job import JobId
 from web.schemas import status_document
@@ -24,10 +24,10 @@ class News:
 
 
 def look(cache: StatusCache, job_id: JobId) -> News | None:
-    """What there is to tell of the job now; None where nobody knows."""
+    """What there is to tell of the job now; None where nobody knows: Redis, or the store for it, does not answer."""
     try:
         reading = cache.get(job_id)
-    except QueueUnavailable:
+    except (QueueUnavailable, StorageError):
         return None
     except (UnknownJob, JobExpired) as err:
         document = {"code": err.code, "detail": err.message}

@@ -19,7 +19,7 @@ from uuid import uuid4
 from pydantic import TypeAdapter, ValidationError
 
 from topclip.config import Settings
-from topclip.errors import ArtifactMissing, ConfigError, InvalidRequest, StorageError
+from topclip.errors import FAULTS, ArtifactMissing, ConfigError, InvalidRequest, StorageError
 from topclip.model.key import ApiKey, KeyName
 from topclip.storage.base import ArtifactStore
 
@@ -168,9 +168,9 @@ class KeyRing:
             try:
                 self.refresh()
                 is_well = True
-            except StorageError as err:
+            except FAULTS as err:  # whatever it was, a key that is revoked must not open for ever
                 if is_well:
-                    log.warning("API keys cannot be looked up, the last known ones count: %s", err)
+                    log.warning("API keys cannot be looked up, the last known ones count: %r", err)
                 is_well = False
 
 

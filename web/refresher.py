@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from topclip.errors import QueueUnavailable, TopClipError
+from topclip.errors import FAULTS, JobExpired, QueueUnavailable, UnknownJob
 from web.status_cache import LIVE_S, StatusCache
 
 log = logging.getLogger(__name__)
@@ -59,5 +59,7 @@ class Refresher:
                 self._cache.get(job_id)
             except QueueUnavailable:
                 return
-            except TopClipError as err:  # deleted or expired: the cache has dropped it
+            except (UnknownJob, JobExpired) as err:  # the cache has dropped it
                 log.debug("job %s: %s", job_id, err)
+            except FAULTS as err:
+                log.warning("job %s could not be read again: %r", job_id, err)

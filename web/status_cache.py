@@ -15,7 +15,7 @@ from typing import Literal
 
 from cachetools import LRUCache
 
-from topclip.errors import JobExpired, QueueUnavailable, TopClipError, UnknownJob
+from topclip.errors import JobExpired, QueueUnavailable, StorageError, TopClipError, UnknownJob
 from topclip.model.job import JobEvent, JobId, JobStatus
 from workers.patience import waiting
 
@@ -96,7 +96,8 @@ class StatusCache:
     def get(self, job_id: JobId) -> Reading:
         """The job's status.
 
-        Raises: UnknownJob and JobExpired on Redis's word, QueueUnavailable if Redis is away and nothing is known.
+        Raises: UnknownJob and JobExpired on Redis's word. If nothing is known, QueueUnavailable where Redis is away, and
+        StorageError where Redis does not know the job and the store does not say whether it was lost.
         """
         while True:
             with self._lock:
@@ -110,8 +111,8 @@ class StatusCache:
             try:
                 with waiting():  # for Redis, if not in this thread
                     status = flight.done.result()
-            except QueueUnavailable:
-                return self._last_known(job_id)
+            except (QueueUnavailable, StorageError) as err:
+                return self._last_known(job_id, err)
             if is_mine or not joined_late:
                 return Reading(status, "redis", stale=False, as_of=self._clock.now())
 
@@ -233,7 +234,7 @@ class StatusCache:
         finally:
             if not flight.done.done():  # a bug: whoever waits must not wait for ever
                 self._flights.pop(job_id, None)
-                flight.done.cancel()
+                flight.done.set_exception(TopClipError(f"job {job_id} could not be read"))
 
     def _store(self, status: JobStatus, *, dirty: bool) -> None:
         old = self._entries.get(status.id)
@@ -253,12 +254,14 @@ class StatusCache:
         if flight := self._flights.get(job_id):
             flight.superseded = flight.deleted = True
 
-    def _last_known(self, job_id: JobId) -> Reading:
-        """Called without the lock, after Redis did not answer."""
+    def _last_known(self, job_id: JobId, err: TopClipError) -> Reading:
+        """Called without the lock, after nobody could say."""
         with self._lock:
             entry = self._entries.get(job_id)
+            if entry is None and isinstance(err, QueueUnavailable):
+                raise QueueUnavailable("Redis does not answer, and this server knows nothing of the job yet") from err
             if entry is None:
-                raise QueueUnavailable("Redis does not answer, and this server knows nothing of the job yet")
+                raise err
             if self._is_expired(entry):
                 raise JobExpired("the job's retention has passed")
             return Reading(entry.status, "cache", stale=True, as_of=entry.as_of)

@@ -11,14 +11,15 @@ import logging
 import selectors
 import socket
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
 from flask import Request
 
+from topclip.errors import FAULTS
 from topclip.model.job import JobId
 from web.feed import Feed, News, look
 from web.follow import Seat
@@ -186,10 +187,12 @@ class Streams:
             if client is None:
                 with suppress(BlockingIOError):
                     self._bell.recv(4096)
-            elif events & selectors.EVENT_READ and _has_gone(client.connection):
-                self._drop(client)
-            elif events & selectors.EVENT_WRITE:
-                self._write(client, b"")
+                continue
+            with self._spared(client):
+                if events & selectors.EVENT_READ and _has_gone(client.connection):
+                    self._drop(client)
+                elif events & selectors.EVENT_WRITE:
+                    self._write(client, b"")
 
     def _round(self) -> None:
         """Look at the jobs of which there may be news, and tell their followers."""
@@ -198,7 +201,8 @@ class Streams:
             due, self._woken = self._woken, set()
         for client in arrived:
             self._clients.setdefault(client.follow.job_id, set()).add(client)
-            self._selector.register(client.connection, selectors.EVENT_READ, client)
+            with self._spared(client):
+                self._selector.register(client.connection, selectors.EVENT_READ, client)
             due.add(client.follow.job_id)
         if self._is_all_woken:
             self._is_all_woken = False
@@ -206,7 +210,8 @@ class Streams:
         for job_id in due:
             if self._is_stopped:
                 return
-            self._tell(job_id)
+            with self._spared(*self._clients.get(job_id, ())):
+                self._tell(job_id)
 
     def _tend(self, now_s: float) -> None:
         """Have jobs looked at that nobody told of for long, speak to clients so that they know us, and drop the stalled."""
@@ -214,25 +219,29 @@ class Streams:
         with self._lock:
             self._woken.update(job for job in self._clients if now_s - self._looked_s.get(job, 0.0) >= every_s)
         for client in self._all():
-            silent_s = now_s - client.spoke_s
-            if client.rest and silent_s >= STALLED_S:
-                self._drop(client)
-            elif not client.rest and not client.follow.is_welcome():
-                self._end(client, b"")
-            elif not client.rest and silent_s >= PING_S:
-                self._write(client, client.frame(PING.encode()))
+            with self._spared(client):
+                self._tend_one(client, now_s - client.spoke_s)
+
+    def _tend_one(self, client: _Client, silent_s: float) -> None:
+        if client.rest and silent_s >= STALLED_S:
+            self._drop(client)
+        elif not client.rest and not client.follow.is_welcome():
+            self._end(client, b"")
+        elif not client.rest and silent_s >= PING_S:
+            self._write(client, client.frame(PING.encode()))
 
     def _tell(self, job_id: JobId) -> None:
-        clients = list(self._clients.get(job_id, ()))
+        if not (clients := list(self._clients.get(job_id, ()))):
+            return
         self._looked_s[job_id] = monotonic()
-        news = look(self._cache, job_id) if clients else None
-        if news is None:
+        if (news := look(self._cache, job_id)) is None:
             return
         text = news.text.encode()
         framed = {True: b"%x\r\n%s\r\n" % (len(text), text), False: text}
         for client in clients:
             if not client.rest:  # else it is told the newest when it has taken what it was told
-                self._tell_one(client, news, framed[client.is_chunked])
+                with self._spared(client):
+                    self._tell_one(client, news, framed[client.is_chunked])
 
     def _tell_one(self, client: _Client, news: News, framed: bytes) -> None:
         if not client.follow.is_welcome():
@@ -269,17 +278,34 @@ class Streams:
 
     def _drop(self, client: _Client) -> None:
         """Done with this client: connection closed, seat given back."""
+        if self._forget(client):
+            client.connection.close()
+            client.follow.seat.leave()
+
+    def _forget(self, client: _Client) -> bool:
+        """Look at this client no more; whether it was one of ours until now."""
         job_id = client.follow.job_id
         clients = self._clients.get(job_id, set())
         if client not in clients:
-            return
+            return False
         clients.discard(client)
         if not clients:
             del self._clients[job_id]
             self._looked_s.pop(job_id, None)
-        self._selector.unregister(client.connection)
-        client.connection.close()
-        client.follow.seat.leave()
+        with suppress(KeyError, ValueError):  # it never got as far
+            self._selector.unregister(client.connection)
+        return True
+
+    @contextmanager
+    def _spared(self, *clients: _Client) -> Iterator[None]:
+        """A fault with some clients ends their streams, so that they come back, and no other's."""
+        try:
+            yield
+        except FAULTS:
+            log.exception("streams of job %s are ended", clients[0].follow.job_id if clients else "that nobody follows")
+            for client in clients:
+                if self._forget(client):
+                    _part(client)
 
     def _all(self) -> Iterable[_Client]:
         return [client for clients in self._clients.values() for client in clients]

@@ -17,8 +17,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from celery import Celery, bootsteps
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from topclip.config import Settings
 from topclip.errors import InvalidRequest, UrlRefused, UrlUnreachable
@@ -29,7 +27,7 @@ from topclip.outbound.http import Outbound, Patience
 from topclip.outbound.url import shown
 from topclip.outbound.webhook import signed_headers
 from workers import names
-from workers.links import KEEPER, redis_client
+from workers.links import FAULTS, KEEPER, redis_client
 from workers.scripts import Scripts
 from workers.status import read_status
 
@@ -49,8 +47,6 @@ CLAIM_S: Final = 600.0
 REST_S: Final = (2.0, 300.0)
 """Shortest and longest rest of a receiver that does not answer."""
 GONE: Final = 410
-FAULTS: Final = (RedisError, OperationalError, OSError, ValueError, TypeError, AttributeError, RuntimeError)
-"""What one look may die of; the next one is made all the same."""
 TOLD: Final = {
     "id",
     "state",

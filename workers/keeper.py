@@ -14,12 +14,11 @@ from typing import Any
 
 from celery import bootsteps
 from celery.worker import state as worker_state
-from redis.exceptions import RedisError
 
 from topclip.config import Settings
 from workers.backend import header_of
 from workers.lease import LEASES, RENEW, lease_keys, tag_and_value
-from workers.links import KEEPER, redis_client, redis_now
+from workers.links import FAULTS, KEEPER, redis_client, redis_now
 from workers.scripts import Scripts
 
 log = logging.getLogger(__name__)
@@ -62,8 +61,8 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
             time.sleep(self._tick_s)
             try:
                 self.tick()
-            except (RedisError, OSError, ValueError, TypeError) as err:  # whatever it was, leases must be renewed
-                log.warning("keeper: no word from Redis: %s", err)
+            except FAULTS as err:  # whatever it was, leases must be renewed
+                log.warning("keeper: this round failed: %r", err)
 
     def tick(self) -> None:
         """One round. Raises: RedisError."""
@@ -84,7 +83,7 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
         """After a restart of Redis itself, owners renew before anybody sweeps."""
         try:
             up_s = float(self._redis.info("server")["uptime_in_seconds"])
-        except RedisError:
+        except FAULTS:
             up_s = 0.0
         LEASES.sweep_from = time.monotonic() + max(0.0, self._lease_s - up_s)
 

@@ -11,14 +11,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from celery import Celery
+from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from topclip import errors
 from topclip.config import Settings
 from workers.patience import hurry, hurry_kombu
 
+FAULTS = (*errors.FAULTS, RedisError, OperationalError)
+"""What a round of a worker's thread, or of the watch, may die of; the next one is made all the same."""
 MAX_CONNECTIONS = 1024
 """Of one client; it opens as many as threads ask at once. redis-py's own bound of 100 is below the web's threads."""
 MAX_PUBLISHERS = 64

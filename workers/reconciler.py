@@ -15,18 +15,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from celery import Celery, bootsteps, states
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from topclip.config import Settings
-from topclip.errors import ArtifactMissing, StorageError
+from topclip.errors import ArtifactMissing
 from topclip.model.job import JobState
 from topclip.storage.base import analysis_folder, job_folder, record_key
 from topclip.storage.factory import store_for
 from workers import keys, names
 from workers.backend import result_meta
 from workers.drive import redrive
-from workers.links import KEEPER, redis_client, redis_now
+from workers.links import FAULTS, KEEPER, redis_client, redis_now
 from workers.restore import bring_back, find_lost
 from workers.scripts import Scripts
 
@@ -34,8 +32,6 @@ log = logging.getLogger(__name__)
 
 UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.CANCELLING)
 PAGE = 500
-FAULTS = (RedisError, OperationalError, StorageError, OSError, ValueError, TypeError, KeyError, AttributeError)
-"""What one round may die of, such as an odd message in a queue; the next one is tried all the same."""
 LOOK_EVERY_S = 60.0
 """Between two looks through the store for jobs that Redis does not know."""
 OWNER = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?=-)")

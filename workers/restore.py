@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from redis import Redis
 
 from topclip.config import Settings
+from topclip.errors import ArtifactMissing
 from topclip.model.job import JobRecord, JobState, Stage
 from topclip.storage.base import ArtifactStore, cancelled_key, job_folder, record_key
 from workers import keys
@@ -51,10 +52,10 @@ def bring_back(app: Celery, redis: Redis, settings: Settings, store: ArtifactSto
 
 def record_of(store: ArtifactStore, job_id: str) -> JobRecord | None:
     """A job's record in the store, None if there is none that can be read. Raises: StorageError."""
-    if not store.exists(record_key(job_id)):
-        return None
     try:
         return JobRecord.model_validate_json(store.get_bytes(record_key(job_id)))
+    except ArtifactMissing:
+        return None
     except ValidationError as err:
         log.warning("record of job %s cannot be read: %s", job_id, err)
         return None

@@ -15,7 +15,7 @@ from topclip.config import Settings
 from topclip.model.job import JobEvent
 from workers import keys
 from workers.breaker import Breaker
-from workers.links import WEB, redis_client
+from workers.links import FAULTS, WEB, redis_client
 
 log = logging.getLogger(__name__)
 
@@ -70,14 +70,14 @@ class Watch:
     def _run(self) -> None:
         redis = redis_client(self._settings, WEB)
         while not self._stopped.is_set():
-            pubsub = redis.pubsub()
             try:
-                self._follow(redis, pubsub)
+                with redis.pubsub() as pubsub:
+                    self._follow(redis, pubsub)
             except (RedisError, OSError) as err:
                 self._breaker.failed(time.monotonic())
                 self._lost(err)
-            finally:
-                pubsub.close()
+            except FAULTS:  # of those who were told: they are told anew that events may have been missed
+                log.exception("the watch begins anew")
             self._stopped.wait(0.2)
         redis.close()
 

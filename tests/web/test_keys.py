@@ -241,6 +241,24 @@ def test_while_the_store_is_away_the_last_known_keys_count(
     assert ring.find(alices)
 
 
+def test_the_look_at_the_keys_goes_on_whatever_it_died_of(
+    alices: str, keys: KeyStore, settings: Settings, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.keys.LOOK_EVERY_S", 0.05)
+    ring, faults, list_ = KeyRing(settings, store), [KeyError("a mistake of ours"), OSError("odd")], store.list
+
+    def odd(prefix: str) -> list[str]:
+        if faults:
+            raise faults.pop()
+        return list_(prefix)
+
+    monkeypatch.setattr(store, "list", odd)
+    keys.revoke("alice")
+    ring.start()
+    until(lambda: not ring.find(alices), 10)
+    ring.stop()
+
+
 def test_no_log_and_no_answer_names_a_key(
     guarded: Flask, alices: str, caplog: pytest.LogCaptureFixture, client: FakeClient
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.fakes import START, ManualClock, make_status
 from tests.waiting import until
-from topclip.errors import JobExpired, QueueUnavailable, UnknownJob
+from topclip.errors import JobExpired, QueueUnavailable, StorageUnavailable, TopClipError, UnknownJob
 from topclip.model.job import JobEvent, JobState, JobStatus
 from web.status_cache import LIVE_S, TERMINAL_S, StatusCache
 
@@ -71,6 +71,46 @@ def test_a_finished_status_is_verified_every_few_seconds(cache: StatusCache, red
     assert cache.get(JOB).source == "cache"
     clock.pass_(0.02)
     assert cache.get(JOB).source == "redis"
+
+
+def test_a_store_that_fails_is_as_a_redis_that_is_away(cache: StatusCache, redis: Redis, clock: ManualClock) -> None:
+    """It is asked of a job that Redis does not know."""
+    redis.error = StorageUnavailable("no disk")
+    with pytest.raises(StorageUnavailable):
+        cache.get(JOB)
+    redis.error = None
+    cache.get(JOB)
+    clock.pass_(LIVE_S)
+    redis.error = StorageUnavailable("no disk")
+    reading = cache.get(JOB)
+    assert (reading.source, reading.stale) == ("cache", True)
+
+
+def test_a_fault_that_nobody_foresaw_leaves_nobody_waiting(cache: StatusCache, redis: Redis) -> None:
+    def read(job_id: str) -> JobStatus:
+        begun.set()
+        go_on.wait(10)
+        raise KeyError("a mistake of ours")
+
+    def ask() -> None:
+        try:
+            found.append(cache.get(JOB))
+        except (KeyError, TopClipError) as err:
+            found.append(type(err))
+
+    begun, go_on = threading.Event(), threading.Event()
+    found: list[object] = []
+    cache = StatusCache(read, lambda: True)
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    threads[0].start()
+    begun.wait(10)
+    threads[1].start()
+    until(threads[1].is_alive)
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert KeyError in found
+    assert len(found) == 2
 
 
 def test_an_event_makes_the_next_read_go_to_redis(cache: StatusCache, redis: Redis) -> None:
