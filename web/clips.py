@@ -3,6 +3,7 @@
 import mimetypes
 import re
 from collections.abc import Iterator
+from itertools import chain
 from threading import Lock
 from urllib.parse import quote
 
@@ -115,8 +116,10 @@ def archive(path: JobPath) -> Response:
     names = [made.plan, *(name for clip in made.clips for name in (clip.file, clip.thumbnail))]
     members = [("manifest.json", status.manifest_key or ""), *((name, _key(status, name)) for name in names)]
     store = services().store
+    for _, key in members:
+        store.size(key)  # what is not there is told before the archive begins
     blocks = zip_blocks((Member(name, store.read(key)) for name, key in members), status.created_at)
-    response = Response(blocks, content_type="application/zip")
+    response = Response(_begun(blocks), content_type="application/zip")
     response.headers["Content-Disposition"] = _disposition(f"{_stem(status)}-clips.zip", is_download=True)
     return response
 
@@ -208,11 +211,16 @@ def _file(key: str, etag: str, name: str, *, is_download: bool) -> Response:
 def _part(key: str, size: int, part: tuple[int, int] | None) -> Response:
     start, end = part or (0, size)
     blocks: Iterator[bytes] = iter(()) if request.method == "HEAD" else services().store.read(key, start, end)
-    response = Response(blocks, 206 if part else 200)
+    response = Response(_begun(blocks), 206 if part else 200)
     response.content_length = end - start
     if part:
         response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     return response
+
+
+def _begun(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same, with the first block read: what fails at once is an answer of its own, what fails later cuts the connection."""
+    return chain([next(blocks, b"")], blocks)
 
 
 def _stem(status: JobStatus) -> str:

@@ -20,7 +20,7 @@ from topclip.config import Settings
 from topclip.errors import InvalidRequest, RequestError, SourceNotFound, SourceTooLarge
 from topclip.model.request import ClipOptions, MediaPath
 from topclip.outbound.http import Outbound
-from topclip.storage.base import FULL, no_room
+from topclip.storage.base import BROKEN_DISK, FULL, no_room, storage_error
 from web.schemas import PathSubmission, read_options
 
 BLOCK_BYTES = 256 * 1024
@@ -72,7 +72,7 @@ def read_form(body: IO[bytes], boundary: str, path: Path, terms: Terms, check: C
     """Read a multipart body, the part `file` into `path` and the part `options` as JSON text, in either order.
 
     Options that come first are checked before the file is read, by `check` too.
-    Raises: what `check` does, RequestError for a malformed body, InvalidRequest, SourceTooLarge, StorageFull.
+    Raises: what `check` does, RequestError for a malformed body, InvalidRequest, SourceTooLarge, StorageError.
     """
     form = Form()
     try:
@@ -81,6 +81,8 @@ def read_form(body: IO[bytes], boundary: str, path: Path, terms: Terms, check: C
     except OSError as err:
         if err.errno in FULL:
             raise no_room("file") from err
+        if err.errno in BROKEN_DISK:
+            raise storage_error("the upload", err) from err
         raise
     if form.file is None:
         raise InvalidRequest("the part `file` is missing", {"field": "file", "hint": "send the video as `file`"})

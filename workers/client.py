@@ -25,6 +25,7 @@ from topclip.errors import (
     JobExpired,
     QueueFull,
     QueueUnavailable,
+    StorageError,
     TopClipError,
     UnknownJob,
 )
@@ -172,7 +173,10 @@ class JobClient:
         if verdict == "TERMINAL":
             raise JobConflict(f"job {job_id} has ended; there is nothing to cancel")
         self._known(job_id, verdict)
-        self._store.put_bytes(cancelled_key(job_id), b"")
+        try:
+            self._store.put_bytes(cancelled_key(job_id), b"")
+        except StorageError as err:  # the job is cancelled all the same, for as long as Redis has it
+            log.warning("that job %s is cancelled is not in the store: %s", job_id, err)
         status = self.read(job_id)
         if status.state is JobState.CANCELLED:  # no task is left to say so
             with contextlib.suppress(*PUBLISH_FAULTS), self._asking():
@@ -211,6 +215,7 @@ class JobClient:
 
         Raises: UnknownJob, JobExpired, JobConflict if it is not finished, QueueUnavailable, StorageError.
         """
+        self._store.exists(record_key(job_id))  # a store that is away says so before anything is forgotten
         with self._reaching():
             verdict = self._scripts("forget", job_id, self._settings.retention_s, "0")
         if verdict == "BUSY":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from topclip.errors import ConfigError, StorageFull
+from topclip.errors import ConfigError, StorageFull, StorageUnavailable
 from topclip.storage.local import LocalStore
 
 
@@ -23,6 +23,26 @@ def test_it_publishes_a_staged_file_without_copying_it(store: LocalStore) -> Non
     store.put_file("a/b", path)
     assert (store.root / "a/b").stat().st_ino == inode
     assert list(store.staging().iterdir()) == []
+
+
+def test_a_store_whose_folder_was_unmounted_is_not_an_empty_one(store: LocalStore) -> None:
+    store.put_bytes("jobs/a/1", b"x")
+    store.root.rename(store.root.with_name("aside"))
+    store.root.mkdir()
+    for ask in (store.exists, store.get_bytes, store.size, store.list, store.folders, store.delete):
+        with pytest.raises(StorageUnavailable):
+            ask("jobs/a")
+    for look in (store.staged, store.free_bytes, lambda: store.sweep(0), lambda: store.put_bytes("k", b"x")):
+        with pytest.raises(StorageUnavailable):
+            look()
+    assert list(store.root.iterdir()) == []
+
+
+def test_a_fault_is_not_taken_for_a_no(store: LocalStore) -> None:
+    (store.root / "loop").symlink_to("loop")
+    with pytest.raises(StorageUnavailable):
+        store.exists("loop")
+    assert not store.exists("none")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

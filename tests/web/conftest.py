@@ -80,21 +80,27 @@ def job(client: FakeClient) -> str:
 def done(client: FakeClient, store: LocalStore) -> str:
     """A finished job with clips 1 and 2; clip 3 could not be made."""
     job_id = str(uuid4())
+    made = put_job(store, job_id)
+    client.jobs[job_id] = make_status(
+        job_id,
+        state=JobState.PARTIAL,
+        name="Größe <b>.mp4",
+        clips=(clip_status(1), clip_status(2), clip_status(3, "FAILED")),
+        plan_key=made["plan"],
+        manifest_key=made["manifest"],
+    )
+    return job_id
+
+
+def put_job(store: LocalStore, job_id: str) -> dict[str, str]:
+    """What that job made, in the store; the keys of its plan and manifest."""
     folder = f"jobs/{job_id}"
     clips = [_put_clip(store, folder, n) for n in (1, 2)]
     failed = {"n": 3, "start_s": 1.0, "end_s": 2.0, "code": "ENCODE_FAILED", "message": "ffmpeg could not"}
     made = {"version": "1", "source": {}, "options": {}, "plan": "plan-a.json", "clips": clips, "failed": [failed]}
     store.put_bytes(f"{folder}/manifest-a.json", json.dumps(made).encode())
     store.put_bytes(f"{folder}/plan-a.json", b'{"highlights": [],  "near_misses": []}')
-    client.jobs[job_id] = make_status(
-        job_id,
-        state=JobState.PARTIAL,
-        name="Größe <b>.mp4",
-        clips=(clip_status(1), clip_status(2), clip_status(3, "FAILED")),
-        plan_key=f"{folder}/plan-a.json",
-        manifest_key=f"{folder}/manifest-a.json",
-    )
-    return job_id
+    return {"plan": f"{folder}/plan-a.json", "manifest": f"{folder}/manifest-a.json"}
 
 
 def _put_clip(store: LocalStore, folder: str, n: int) -> dict[str, Any]:

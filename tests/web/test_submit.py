@@ -1,5 +1,6 @@
 """POST /api/jobs: what is taken, what is refused, and that a refusal leaves nothing behind."""
 
+import errno
 import json
 import os
 import subprocess
@@ -45,6 +46,19 @@ def test_it_takes_an_upload_and_says_where_its_status_is(
     assert request.source.name == "talk.mp4"
     assert store.get_bytes(request.source.key) == video.read_bytes()
     assert http.get(answer.headers["Location"]).json["state"] == "QUEUED"
+
+
+def test_a_disk_that_breaks_under_an_upload_is_the_stores_fault(
+    http: FlaskClient, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off(_: int) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("web.intake.SYNC_BYTES", 1)
+    monkeypatch.setattr("os.fdatasync", break_off)
+    answer = http.post("/api/jobs", data=form(b"x" * 1000))
+    assert (answer.status_code, answer.json["code"]) == (503, "STORAGE_UNAVAILABLE")
+    assert files() == []
 
 
 def test_options_may_come_before_or_after_the_file(http: FlaskClient, client: FakeClient, video: Path) -> None:

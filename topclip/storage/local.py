@@ -8,6 +8,7 @@ does, hangs on reading in the forked children of a worker whose main process has
 import contextlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,10 @@ STAGING = ".staging"
 
 
 class LocalStore(Staging):
-    """An ArtifactStore in a folder, which may be a network share; made if it is missing."""
+    """An ArtifactStore in a folder, which may be a network share; made if it is missing.
+
+    One whose staging area is gone is not there: a share that was unmounted must not pass for an empty store.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
@@ -48,7 +52,7 @@ class LocalStore(Staging):
         if self.exists(key):
             return False
         scratch = self._scratch()
-        with translated(key):
+        with self._translated(key):
             try:
                 scratch.write_bytes(content)
             except OSError:
@@ -59,7 +63,7 @@ class LocalStore(Staging):
     def put_file(self, key: str, path: Path, tick: Tick = no_tick) -> bool:
         """See ArtifactStore. A file in `staging()` is linked; one from another disk is copied there first."""
         target = self._path(key)
-        with translated(key):
+        with self._translated(key):
             source = path if self._is_here(path) else self._copied_here(path)
             try:
                 _sync(source)
@@ -71,22 +75,25 @@ class LocalStore(Staging):
 
     def get_bytes(self, key: str) -> bytes:
         """See ArtifactStore."""
-        with translated(key):
+        with self._translated(key):
             return self._path(key).read_bytes()
 
     def exists(self, key: str) -> bool:
         """See ArtifactStore."""
-        with translated(key):
-            return self._path(key).is_file()
+        try:
+            with self._translated(key):
+                return stat.S_ISREG(self._path(key).stat().st_mode)  # `is_file` takes many a fault for a no
+        except ArtifactMissing:
+            return False
 
     def size(self, key: str) -> int:
         """See ArtifactStore."""
-        with translated(key):
+        with self._translated(key):
             return self._path(key).stat().st_size
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """See ArtifactStore. A range beyond the object's end is cut to what there is."""
-        with translated(key), self._path(key).open("rb") as file:
+        with self._translated(key), self._path(key).open("rb") as file:
             file.seek(start)
             left = None if end is None else max(0, end - start)
             while block := file.read(BLOCK_BYTES if left is None else min(BLOCK_BYTES, left)):
@@ -97,7 +104,7 @@ class LocalStore(Staging):
     def local_path(self, key: str, tick: Tick = no_tick) -> Iterator[Path]:
         """See ArtifactStore. Here it is the object itself."""
         path = self._path(key)
-        with translated(key):
+        with self._translated(key):
             path.stat()  # a disk that fails is not a missing file
         if not path.is_file():
             raise ArtifactMissing(f"no artifact {key}", {"key": key})
@@ -109,14 +116,16 @@ class LocalStore(Staging):
 
     def folders(self, prefix: str) -> list[str]:
         """See ArtifactStore."""
-        with translated(prefix):
-            path = self._path(prefix)
+        path = self._path(prefix)
+        self.staging()
+        with self._translated(prefix):
             return sorted(entry.name for entry in os.scandir(path) if entry.is_dir()) if path.is_dir() else []
 
     def list(self, prefix: str) -> list[str]:
         """See ArtifactStore."""
         folder = self._path(prefix) if prefix else self.root
-        with translated(prefix):
+        self.staging()
+        with self._translated(prefix):
             files = [path for path in folder.rglob("*") if path.is_file()]
         keys = sorted(path.relative_to(self.root).as_posix() for path in files)
         return [key for key in keys if not key.startswith(STAGING + "/")]
@@ -124,7 +133,8 @@ class LocalStore(Staging):
     def delete(self, prefix: str) -> None:
         """See ArtifactStore. A folder that a late writer fills again meanwhile is left to the next clean-up."""
         path = self._path(prefix)
-        with translated(prefix):
+        self.staging()
+        with self._translated(prefix):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -132,8 +142,19 @@ class LocalStore(Staging):
 
     def free_bytes(self) -> int | None:
         """See ArtifactStore."""
-        with translated(""):
+        self.staging()
+        with self._translated(""):
             return shutil.disk_usage(self.root).free
+
+    @contextlib.contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        """Errors of the file system become ours."""
+        try:
+            with translated(key):
+                yield
+        except ArtifactMissing:
+            self.staging()
+            raise
 
     def _path(self, key: str) -> Path:
         parts = key.split("/")

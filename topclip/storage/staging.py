@@ -5,23 +5,26 @@ import os
 import time
 from pathlib import Path
 
+from topclip.errors import StorageUnavailable
 from topclip.storage.base import translated
 
 
 class Staging:
-    """A folder for files in the making, the same for every kind of store; made if it is missing.
+    """A folder for files in the making, the same for every kind of store.
 
-    Raises: StorageFull, StorageUnavailable.
+    It is made at the start alone: one that is gone later says that its disk is. Raises: StorageFull, StorageUnavailable.
     """
 
     def __init__(self, folder: Path) -> None:
         self._staging = folder.absolute()
-        self.staging()
+        with translated(str(self._staging)):
+            self._staging.mkdir(parents=True, exist_ok=True)
 
     def staging(self) -> Path:
         """See ArtifactStore."""
-        with translated(str(self._staging)):
-            self._staging.mkdir(parents=True, exist_ok=True)
+        if not os.path.isdir(self._staging):
+            hint = "is the share mounted? A store that was removed on purpose is made anew at the next start"
+            raise StorageUnavailable(f"the store is not there: no folder {self._staging}", {"hint": hint})
         return self._staging
 
     def staged(self) -> list[str]:
