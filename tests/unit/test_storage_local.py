@@ -1,9 +1,13 @@
 """What is particular about a store in a folder; test_storage.py has what all do."""
 
+import contextlib
 import errno
 import os
+import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -45,14 +49,59 @@ def test_a_fault_is_not_taken_for_a_no(store: LocalStore) -> None:
     assert not store.exists("none")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that makes no files without a name."""
+    monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY, raising=False)
+
+
+@pytest.mark.usefixtures("named")
+def test_a_file_system_that_makes_no_nameless_files_does_as_well(store: LocalStore) -> None:
+    assert store.put_bytes("a/b", b"x")
+    assert not store.put_bytes("a/b", b"y")
+    assert store.get_bytes("a/b") == b"x"
+    assert store.staged() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="Linux alone makes nameless files")
+def test_a_process_that_is_killed_while_it_puts_leaves_nothing(store: LocalStore) -> None:
+    pid = os.fork()
+    if pid == 0:
+        with store._nameless() as file:
+            assert file
+            file.write(b"x" * 100_000)
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    assert store.staged() == []
+
+
+needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+
+
+@needs_full
 def test_it_says_that_the_disk_is_full(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    full = store.staging() / "full"
-    full.symlink_to("/dev/full")
-    monkeypatch.setattr(store, "_scratch", lambda: full)
+    @contextlib.contextmanager
+    def full() -> Iterator[IO[bytes]]:
+        with open("/dev/full", "wb") as file:
+            yield file
+
+    monkeypatch.setattr(store, "_nameless", full)
     with pytest.raises(StorageFull) as caught:
         store.put_bytes("k", b"x" * 100_000)
     assert caught.value.hint
+    assert not store.exists("k")
+
+
+@needs_full
+@pytest.mark.usefixtures("named")
+def test_a_named_file_that_the_disk_had_no_room_for_is_removed(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = store.staging() / "full"
+    full.symlink_to("/dev/full")
+    monkeypatch.setattr(store, "_scratch", lambda: full)
+    with pytest.raises(StorageFull):
+        store.put_bytes("k", b"x" * 100_000)
     assert not store.exists("k")
     assert not full.is_symlink()
 
