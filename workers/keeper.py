@@ -17,7 +17,7 @@ from celery.worker import state as worker_state
 
 from topclip.config import Settings
 from workers.backend import header_of
-from workers.lease import LEASES, RENEW, lease_keys, tag_and_value
+from workers.lease import BEAT, LEASES, RENEW, run_script, tag_and_value
 from workers.links import FAULTS, KEEPER, redis_client, redis_now
 from workers.scripts import Scripts
 
@@ -56,7 +56,6 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
         threading.Thread(target=self._keep, name="keeper", daemon=True).start()
 
     def _keep(self) -> None:
-        self._wait_for_owners()
         while True:
             time.sleep(self._tick_s)
             try:
@@ -67,9 +66,11 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
     def tick(self) -> None:
         """One round. Raises: RedisError."""
         self._say_alive()
+        if self._lease_script(BEAT, self._lease_s):
+            log.warning("no worker was heard of for a while; no lease is ended for %g s", self._lease_s)
         now = time.monotonic()
         if now - self._heard_at > max(2.0, self._lease_s / 2):  # an outage, a frozen Redis, or this worker was paused
-            self._give_owners_time(now)
+            self._in_touch_since = now  # nobody could say anything meanwhile
         self._heard_at = now
         self._deliver_late()
         if now - self._renewed_at >= self._lease_s / TICKS_PER_LEASE:
@@ -79,24 +80,11 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
             self._end_the_deaf(now)
             self._listened_at = now
 
-    def _wait_for_owners(self) -> None:
-        """After a restart of Redis itself, owners renew before anybody sweeps."""
-        try:
-            up_s = float(self._redis.info("server")["uptime_in_seconds"])
-        except FAULTS:
-            up_s = 0.0
-        LEASES.sweep_from = time.monotonic() + max(0.0, self._lease_s - up_s)
-
-    def _give_owners_time(self, now: float) -> None:
-        log.warning("Redis was out of reach; no lease is ended by this worker for %.0f s", self._lease_s)
-        LEASES.sweep_from = now + self._lease_s
-        self._in_touch_since = now  # nobody could say anything meanwhile
-
     def _renew(self) -> None:
         held = [x for request in self._held() for x in tag_and_value(request.message.delivery_tag)]
         if not held:
             return
-        for tag in self._redis.eval(RENEW, 3, *lease_keys(self._prefix), *held):
+        for tag in self._lease_script(RENEW, *held):
             log.warning("lease of delivery %s is lost; its task publishes nothing", tag)
 
     @staticmethod
@@ -112,7 +100,7 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def _deliver_late(self) -> None:
         for delivery_tag, script in list(LEASES.late.items()):
-            self._redis.eval(script, 3, *lease_keys(self._prefix), *tag_and_value(delivery_tag))
+            self._lease_script(script, *tag_and_value(delivery_tag))
             LEASES.late.pop(delivery_tag, None)
 
     def _end_the_deaf(self, now: float) -> None:
@@ -135,6 +123,9 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(request.worker_pid, signal.SIGKILL)
         self._deaf = current
+
+    def _lease_script(self, script: str, *args: Any) -> Any:
+        return run_script(self._redis, self._prefix, script, *args)
 
     def _say_alive(self) -> None:
         name, now = self._worker.hostname, redis_now(self._redis)

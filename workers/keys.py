@@ -23,6 +23,7 @@ intent:<id>       when a submission began to write its record, or when files wit
 dropped:<id>      such files were cleared away: that submission must not go on
 gone:<id>         a tombstone: the job existed and expired or was deleted; its value is the job's owner
 workers           sorted set: node names by their last heartbeat; worker:<node> hash: what it says of itself
+keepers           hash: when any worker's keeper last reached Redis (at), and from when leases may be ended (sweep_from)
 lost              set: jobs that somebody found in the store and not in Redis
 callbacks         sorted set: jobs whose end is still to be told, by the time of the next try
 callback-line:<host>      sorted set: those of them that are due and wait for their receiver
@@ -40,6 +41,7 @@ EVENTS = "job-events"
 UNACKED = "unacked"
 UNACKED_INDEX = "unacked_index"
 UNACKED_LEASE = "unacked_lease"
+KEEPERS = "keepers"
 LOST = "lost"
 LEADER = "reconciler-leader"
 INTENT_S = 24 * 3600

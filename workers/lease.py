@@ -7,7 +7,6 @@ Times are Redis' own, so that a worker with a wrong clock reaps nobody.
 """
 
 import logging
-import time
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -23,7 +22,7 @@ from workers import keys, names
 log = logging.getLogger(__name__)
 
 NOW = "local t = redis.call('TIME'); local now = tonumber(t[1]) + tonumber(t[2]) / 1e6\n"
-# KEYS of all: unacked, unacked_index, unacked_lease.
+# KEYS of all: unacked, unacked_index, unacked_lease, keepers.
 TAKE = NOW + (
     "redis.call('ZADD', KEYS[2], now, ARGV[1]); redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]);"
     "redis.call('HSET', KEYS[3], ARGV[1], ARGV[3])"
@@ -37,9 +36,23 @@ HAND_BACK = """
 if redis.call('HGET', KEYS[3], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[3], ARGV[1], ARGV[3])
 return 1"""
+# Lease in seconds -> 1 if no worker was heard of for too long: Redis was frozen, away or set to another time, or all workers
+# were. Owners come first then. Redis itself keeps count, since a sweep that was asked for before may lie in a socket and run
+# before any renewal, and a worker may be back long before another.
+BEAT = (
+    NOW
+    + """
+local lease, last = tonumber(ARGV[1]), tonumber(redis.call('HGET', KEYS[4], 'at') or 0)
+local was_silent = math.abs(now - last) > lease / 2
+if was_silent then redis.call('HSET', KEYS[4], 'sweep_from', now + lease) end
+redis.call('HSET', KEYS[4], 'at', now)
+return was_silent and 1 or 0"""
+)
 REAP = (
     NOW
     + """
+local kept = redis.call('HMGET', KEYS[4], 'at', 'sweep_from')
+if not (kept[1] and kept[2]) or now - kept[1] > ARGV[1] / 2 or now < tonumber(kept[2]) then return {} end
 local due = redis.call('ZRANGE', KEYS[2], '-inf', now - tonumber(ARGV[1]), 'BYSCORE', 'LIMIT', 0, tonumber(ARGV[3]))
 for _, tag in ipairs(due) do
   redis.call('ZADD', KEYS[2], now, tag); redis.call('HSET', KEYS[3], tag, ARGV[2])
@@ -71,8 +84,6 @@ class Leases:
 
     late: dict[str, str] = field(default_factory=dict)
     """Acknowledgements and hand-backs that Redis was away for: delivery -> script."""
-    sweep_from: float = 0.0
-    """No sweep before this moment of the monotonic clock: after an outage owners come first."""
 
 
 LEASES = Leases()
@@ -147,8 +158,6 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
 
     def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
         """Put back the messages whose lease ended."""
-        if time.monotonic() < LEASES.sweep_from:
-            return
         reaper = f"reaper-{uuid4().hex}"
         for tag in self._run(REAP, self.visibility_timeout, reaper, REAPED_AT_ONCE) or []:
             text = tag.decode() if isinstance(tag, bytes) else tag
@@ -175,9 +184,10 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
     def _run(self, script: str, *args: Any) -> Any:
         prefix = self.channel.global_keyprefix
         with self.channel.conn_or_acquire() as client:
-            return client.eval(script, 3, *lease_keys(prefix), *args)
+            return run_script(client, prefix, script, *args)
 
 
-def lease_keys(prefix: str) -> tuple[str, str, str]:
-    """KEYS of the lease scripts, with the prefix that kombu does not put before a script's."""
-    return prefix + keys.UNACKED, prefix + keys.UNACKED_INDEX, prefix + keys.UNACKED_LEASE
+def run_script(client: Any, prefix: str, script: str, *args: Any) -> Any:
+    """Run a lease script, with the prefix that kombu does not put before a script's keys. Raises what redis-py raises."""
+    names_ = (keys.UNACKED, keys.UNACKED_INDEX, keys.UNACKED_LEASE, keys.KEEPERS)
+    return client.eval(script, len(names_), *(prefix + name for name in names_), *args)

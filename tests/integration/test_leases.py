@@ -132,6 +132,32 @@ def test_an_outage_longer_than_the_lease_takes_no_task_from_its_worker(
     until(lambda: nothing_unacknowledged(redis_node), 15)
 
 
+def test_a_redis_that_was_frozen_for_longer_than_the_lease_takes_no_task_from_its_worker(
+    celery_setup: CeleryTestSetup,
+    source: Path,
+    submit: Submit,
+    finished: Finished,
+    redis_node: RedisContainer,
+    store: ArtifactStore,
+) -> None:
+    job_id = submit(source, **CLIP)
+    ffmpeg = frozen_ffmpeg(celery_setup)
+    redis_node.kill("SIGSTOP")  # with what the workers have asked in its sockets
+    frozen_at = time.monotonic()
+    until(lambda: time.monotonic() > frozen_at + 2.5 * LEASE_S, 3 * LEASE_S)
+    redis_node.kill("SIGCONT")
+    until(lambda: redis_up(redis_node), 10)
+    back_at = redis_node.client.time()[0]
+    until(lambda: renewed_at(redis_node) > back_at + LEASE_S, 4 * LEASE_S)  # whoever sweeps has swept
+    ffmpeg.resume()
+    status = finished(job_id)
+    assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1)
+    assert received(celery_setup, names.RENDER) == 1
+    assert not [line for node in containers(celery_setup) for line in node.logs().splitlines() if "lease of" in line]
+    assert has_clips(store, job_id)
+    until(lambda: nothing_unacknowledged(redis_node), 15)
+
+
 def test_connections_that_are_cut_are_made_anew(
     celery_setup: CeleryTestSetup,
     source: Path,
