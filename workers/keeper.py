@@ -87,16 +87,19 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
         for tag in self._lease_script(RENEW, *held):
             log.warning("lease of delivery %s is lost; its task publishes nothing", tag)
 
-    @staticmethod
-    def _held() -> list[Any]:
-        """The requests that this worker runs, has reserved, or keeps until their time comes."""
-        sets = (worker_state.active_requests, worker_state.reserved_requests, worker_state.scheduled_requests)
-        for _ in range(5):
-            try:
-                return list({id(r): r for s in sets for r in list(s) if not r.acknowledged}.values())
-            except RuntimeError:  # a weak set changed while it was copied
-                continue
-        return []
+    def _held(self) -> list[Any]:
+        """The requests that this worker runs, has reserved, or keeps until their time comes.
+
+        One whose process is gone is no longer held: the main loop hears of a death and drops the request, but should that have
+        failed, its lease would be renewed for ever. The main loop is asked to hand it back.
+        """
+        living = {process.pid for process in list(self._worker.pool._pool._pool)}
+        held, orphans = [], []
+        for request in _unacknowledged():
+            (orphans if request.worker_pid and request.worker_pid not in living else held).append(request)
+        for request in orphans:
+            self._worker.consumer.call_soon(_hand_back, request)
+        return held
 
     def _deliver_late(self) -> None:
         for delivery_tag, script in list(LEASES.late.items()):
@@ -141,3 +144,20 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
             pipe.zadd(self._prefix + "workers", {name: now})
             pipe.zremrangebyscore(self._prefix + "workers", 0, now - HEARTBEAT_TTL_S)
             pipe.execute()
+
+
+def _unacknowledged() -> list[Any]:
+    sets = (worker_state.active_requests, worker_state.reserved_requests, worker_state.scheduled_requests)
+    for _ in range(5):
+        try:
+            return list({id(r): r for s in sets for r in list(s) if not r.acknowledged}.values())
+        except RuntimeError:  # a weak set changed while it was copied
+            continue
+    return []
+
+
+def _hand_back(request: Any) -> None:
+    if not request.acknowledged:
+        log.error("the process of %s is gone; it goes back to its queue", request)
+        worker_state.task_ready(request)
+        request.reject(requeue=True)

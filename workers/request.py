@@ -12,6 +12,7 @@ from billiard.exceptions import WorkerLostError
 from celery.app.task import Context
 from celery.worker import state as worker_state
 from celery.worker.request import Request
+from redis.exceptions import RedisError
 
 from topclip.errors import Killed
 from workers.backend import header_of, revoked_meta
@@ -31,15 +32,21 @@ class CountingRequest(Request):  # type: ignore[misc]
         header = header_of(self._context)
         if not (lost and header) or worker_state.should_terminate or self._already_cancelled:
             return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
-        backend = self.task.backend
-        kills = int(backend._scripts("killed", header["job"], header["epoch"], header["part"]) or 0)
+        worker_state.task_ready(self)  # before all that could fail: whatever escapes here, billiard logs and drops
+        kills = int(self._ask("killed", header, header["part"]) or 0)
         if kills < KILLS_ALLOWED:
             return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
-        worker_state.task_ready(self)
         self._give_up(self._context, kills)
-        revoked = revoked_meta(header["job"], header["epoch"])
-        backend._scripts("finish", header["job"], header["epoch"], header["part"], "done", revoked)
+        self._ask("finish", header, header["part"], "done", revoked_meta(header["job"], header["epoch"]))
         return None
+
+    def _ask(self, script: str, header: dict[str, Any], *args: Any) -> Any:
+        """What a script says; None while Redis is away: nothing is counted then, and the delivery goes back later."""
+        try:
+            return self.task.backend._scripts(script, header["job"], header["epoch"], *args)
+        except RedisError as err:
+            log.warning("%s[%s] was killed while Redis is away: %s", self.name, self.id, err)
+            return None
 
     def _give_up(self, context: Context, kills: int) -> None:
         error = Killed(

@@ -10,7 +10,7 @@ import pytest
 from celery import Celery
 from pytest_celery import CeleryTestSetup
 
-from tests.integration.faults import container, in_stage, nothing_unacknowledged, redis_up
+from tests.integration.faults import container, has_clips, in_stage, nothing_unacknowledged, redis_up
 from tests.nodes import RedisContainer
 from tests.waiting import until
 from topclip.errors import JobConflict, JobExpired, QueueUnavailable, UnknownJob
@@ -348,6 +348,7 @@ class TestTwoWorkers:
         finished: Finished,
         client: JobClient,
         redis_node: RedisContainer,
+        store: ArtifactStore,
     ) -> None:
         job_id = submit(source, count=2, min_length=3, max_length=6)
         in_stage(client, job_id, Stage.ANALYSE)
@@ -359,6 +360,7 @@ class TestTwoWorkers:
         for process in family:
             process.resume()
         until(lambda: nothing_unacknowledged(redis_node), 20)
+        assert has_clips(store, job_id, 2)
         status = client.read(job_id)
         assert status.state is JobState.SUCCEEDED
         assert status.attempts <= 2  # a message that lay in the paused worker's socket is published again
