@@ -1,6 +1,7 @@
-"""Celery's Redis result backend, fenced: a result counts only under the job's current epoch, and an ended job stays ended.
+"""Celery's Redis result backend, fenced: a result counts only under the job's current epoch and the lease of its run, and an
+ended job stays ended.
 
-Results are written by one script that checks epoch and state in the same step. A chord's join is retried where its reply
+Results are written by one script that checks epoch, lease and state in the same step. A chord's join is retried where its reply
 was lost, and never turns into a failure of the job: what could not be joined is started again by the reconciler.
 Tasks without our header (Celery's own) are stored as stock Celery does.
 """
@@ -42,6 +43,12 @@ def header_of(request: Any) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def fence(header: dict[str, Any]) -> tuple[int, str, str]:
+    """What the scripts judge a run by: its epoch, and its lease's tag and value, both empty where it has none."""
+    tag, lease = header.get("lease") or ("", "")
+    return int(header["epoch"]), tag, lease
+
+
 class FencedBackend(RedisBackend):  # type: ignore[misc]  # Celery is untyped here
     """What both kinds of backend add to Celery's."""
 
@@ -65,16 +72,16 @@ class FencedBackend(RedisBackend):  # type: ignore[misc]  # Celery is untyped he
         meta = self._get_result_meta(result=result, state=state, traceback=traceback, request=request)
         meta |= {"task_id": task_id, "epoch": header["epoch"]}
         own = job_state(state, result) if task_id == header["job"] else ""
-        verdict = self._scripts("store", header["job"], header["epoch"], task_id, self.encode(meta), own)
+        verdict = self._scripts("store", header["job"], *fence(header), task_id, self.encode(meta), own)
         if self._text(verdict) != "OK":
             log.info("result %s of %s refused: %s", state, task_id, self._text(verdict))
         return result
 
     def on_chord_part_return(self, request: Any, state: str, result: Any, propagate: Any = None, **kwargs: Any) -> None:
-        """Count a finished part, unless a newer attempt of the job runs."""
+        """Count a finished part, unless a newer attempt of the job or another run of the part has taken its place."""
         header = header_of(request)
         if header is not None:
-            verdict = self._text(self._scripts("current", header["job"], header["epoch"]))
+            verdict = self._text(self._scripts("current", header["job"], *fence(header)))
             if verdict != "OK":
                 log.info("part %s not counted: %s", request.id, verdict)
                 return

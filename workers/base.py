@@ -55,8 +55,6 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
             return self._guarded(*args, **kwargs)
         except JobStopped as stop:
             log.info("%s", stop)
-            if isinstance(stop, JobCancelled):
-                self.pulse.finish()
             self._tell_stopped(stop)
             raise Ignore(str(stop)) from stop
 
@@ -79,7 +77,7 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
         except Retry:
             self.pulse.finish("published")
             raise
-        except Ignore:
+        except (Ignore, JobCancelled):
             self.pulse.finish()
             raise
         except JobStopped:

@@ -16,7 +16,7 @@ from celery import bootsteps
 from celery.worker import state as worker_state
 
 from topclip.config import Settings
-from workers.backend import header_of
+from workers.backend import fence, header_of
 from workers.lease import BEAT, LEASES, RENEW, run_script, tag_and_value
 from workers.links import FAULTS, KEEPER, redis_client, redis_now
 from workers.scripts import Scripts
@@ -94,11 +94,12 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
         failed, its lease would be renewed for ever. The main loop is asked to hand it back.
         """
         living = {process.pid for process in list(self._worker.pool._pool._pool)}
-        held, orphans = [], []
+        held: list[Any] = []
         for request in _unacknowledged():
-            (orphans if request.worker_pid and request.worker_pid not in living else held).append(request)
-        for request in orphans:
-            self._worker.consumer.call_soon(_hand_back, request)
+            if request.worker_pid and request.worker_pid not in living:
+                self._worker.consumer.call_soon(_hand_back, request)
+            else:
+                held.append(request)
         return held
 
     def _deliver_late(self) -> None:
@@ -117,8 +118,7 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
             header = header_of(request._context)
             if not header or not request.worker_pid or request not in worker_state.active_requests:
                 continue
-            tag, value = tag_and_value(request.message.delivery_tag)
-            verdict, silent_s = self._scripts("listen", header["job"], header["epoch"], tag, value, header["part"])
+            verdict, silent_s = self._scripts("listen", header["job"], *fence(header), header["part"])
             since = self._deaf.get(request.message.delivery_tag, now) if verdict != "OK" else now
             current[request.message.delivery_tag] = since
             if now - since > DEAF_AFTER_S or min(float(silent_s), now - self._in_touch_since) > SILENT_AFTER_S:

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from topclip.errors import JobCancelled, JobStopped, JobSuperseded, Killed, QueueUnavailable
 from topclip.model.job import Stage
-from workers.backend import PROGRESS, result_meta, revoked_meta
+from workers.backend import PROGRESS, fence, result_meta, revoked_meta
 from workers.scripts import Scripts
 
 log = logging.getLogger(__name__)
@@ -20,8 +20,11 @@ INTERVAL_S = 0.9
 STARTS_ALLOWED = 6
 """Times that a part is begun without anything of its job being finished in between. The death of one process is counted by
 workers/request.py; this is for parts that take the whole worker down. Drains do not count."""
-PAUSE_S = 4.0
-"""Time without questions after Redis did not answer, so that an outage does not slow the work down."""
+REPLACED = ("GONE", "OLD", "LOST")
+"""Verdicts on a run whose place another has taken, or nobody needs."""
+PAUSE_S = 1.5
+"""Time without questions after Redis did not answer, so that an outage hardly slows the work down; and yet a run that lost its
+lease meanwhile stops within 2 s of being able to ask."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class Run:
     @classmethod
     def of(cls, header: dict[str, Any], task_id: str) -> Self:
         """The run that a message's header tells of."""
-        tag, lease = header.get("lease") or ("", "")
-        return cls(header["job"], int(header["epoch"]), header["part"], task_id, tag, lease)
+        epoch, tag, lease = fence(header)
+        return cls(header["job"], epoch, header["part"], task_id, tag, lease)
 
     @property
     def is_own(self) -> bool:
@@ -121,12 +124,19 @@ class Pulse:
         check(self._ask("advance", run.epoch, run.tag, run.lease, stage, meta, *parts), run)
 
     def finish(self, state: str = "done") -> None:
-        """Write down that the part ended, or (`published`) that it is queued again."""
+        """Write down that the part ended, or (`published`) that it is queued again.
+
+        Raises: JobStopped if that is for another run to say, so that this one hands on and publishes nothing.
+        """
         run = self.run
+        revoked = revoked_meta(run.job, run.epoch)
         try:
-            self._scripts("finish", run.job, run.epoch, run.part, state, revoked_meta(run.job, run.epoch))
+            verdict = self._scripts("finish", run.job, run.epoch, run.tag, run.lease, run.part, state, revoked)
         except RedisError as err:
             log.warning("could not write down that %s of %s is %s: %s", run.part, run.job, state, err)
+            return
+        if verdict in REPLACED:
+            check(verdict, run)
 
     def _ask(self, script: str, *args: Any) -> Any:
         try:

@@ -15,7 +15,7 @@ from celery.worker.request import Request
 from redis.exceptions import RedisError
 
 from topclip.errors import Killed
-from workers.backend import header_of, revoked_meta
+from workers.backend import fence, header_of, revoked_meta
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +38,13 @@ class CountingRequest(Request):  # type: ignore[misc]
             return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
         self._give_up(self._context, kills)
         self._ask("finish", header, header["part"], "done", revoked_meta(header["job"], header["epoch"]))
+        self.acknowledge()
         return None
 
     def _ask(self, script: str, header: dict[str, Any], *args: Any) -> Any:
         """What a script says; None while Redis is away: nothing is counted then, and the delivery goes back later."""
         try:
-            return self.task.backend._scripts(script, header["job"], header["epoch"], *args)
+            return self.task.backend._scripts(script, header["job"], *fence(header), *args)
         except RedisError as err:
             log.warning("%s[%s] was killed while Redis is away: %s", self.name, self.id, err)
             return None
@@ -59,4 +60,3 @@ class CountingRequest(Request):  # type: ignore[misc]
             self.task.backend.mark_as_done(self.id, value, request=context, store_result=True)
         else:
             self.task.backend.mark_as_failure(self.id, error, request=context, store_result=True)
-        self.acknowledge()

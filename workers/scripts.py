@@ -1,5 +1,7 @@
 """What must happen to a job in one step in Redis, as Lua. Every script gets prefix, job id and its own arguments.
 
+Whoever runs a delivery says its epoch, tag and lease: one that lost the lease writes no outcome either.
+
 Redis runs a script alone, so that a check (is this attempt current? is the job cancelled?) and the write that depends on
 it cannot be torn apart by another worker. Keys are built inside the scripts: Redis Cluster, which would forbid that,
 is not supported by Celery either.
@@ -220,25 +222,26 @@ keep(parts)
 announce()
 return v
 """,
-    # epoch, task id, meta, job state or '' -> verdict: a result is stored; job state is given where the task bears the job's id
+    # epoch, tag, lease, task id, meta, job state or '' -> verdict: a result is stored; job state is given where the task bears
+    # the job's id
     "store": """
-local v = verdict(ARGV[3], '', '')
-if v == 'CANCELLED' and ARGV[6] == '' then v = 'OK' end
+local v = verdict(ARGV[3], ARGV[4], ARGV[5])
+if v == 'CANCELLED' and ARGV[8] == '' then v = 'OK' end
 if v ~= 'OK' then return v end
-write(ARGV[4], ARGV[5])
-if ARGV[6] ~= '' then move(ARGV[6]) end
+write(ARGV[6], ARGV[7])
+if ARGV[8] ~= '' then move(ARGV[8]) end
 announce()
 return v
 """,
-    # epoch, part, state, revoked -> verdict: a part ends, or goes back to its queue
+    # epoch, tag, lease, part, state, revoked -> verdict: a part ends, or goes back to its queue
     "finish": """
-local v = verdict(ARGV[3], '', '')
-if v == 'GONE' or v == 'OLD' then return v end
-part(ARGV[4], ARGV[5])
+local v = verdict(ARGV[3], ARGV[4], ARGV[5])
+if v == 'GONE' or v == 'OLD' or v == 'LOST' then return v end
+part(ARGV[6], ARGV[7])
 -- something of the job was done, so that nothing counts against it; a part that is queued again began for nothing
-if ARGV[5] == 'done' then redis.call('DEL', rec..':kills', rec..':starts')
-else redis.call('HDEL', rec..':starts', ARGV[4]) end
-settle(ARGV[6]); let_in()
+if ARGV[7] == 'done' then redis.call('DEL', rec..':kills', rec..':starts')
+else redis.call('HDEL', rec..':starts', ARGV[6]) end
+settle(ARGV[8]); let_in()
 return v
 """,
     # epoch, queue, message -> verdict: the message of a part waits for its job's turn
@@ -262,15 +265,15 @@ end
 let_in()
 return waits
 """,
-    # epoch, part -> times that the part's process was killed
+    # epoch, tag, lease, part -> times that the part's process was killed
     "killed": """
-if verdict(ARGV[3], '', '') ~= 'OK' then return 0 end
-local n = redis.call('HINCRBY', rec..':kills', ARGV[4], 1); keep(rec..':kills')
-part(ARGV[4], 'published')
+if verdict(ARGV[3], ARGV[4], ARGV[5]) ~= 'OK' then return 0 end
+local n = redis.call('HINCRBY', rec..':kills', ARGV[6], 1); keep(rec..':kills')
+part(ARGV[6], 'published')
 return n
 """,
-    # epoch -> whether this epoch is the job's
-    "current": "return verdict(ARGV[3], '', '')",
+    # epoch, tag, lease -> verdict
+    "current": "return verdict(ARGV[3], ARGV[4], ARGV[5])",
     # revoked -> QUEUED (was; now cancelled) | RUNNING (flag set) | TERMINAL | EXPIRED | UNKNOWN
     "cancel": """
 local state = get('state')

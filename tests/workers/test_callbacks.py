@@ -51,7 +51,7 @@ def submit(scripts: Scripts, url: str | None, job: str = JOB) -> str:
 
 def succeed(scripts: Scripts, job: str = JOB, epoch: int = 1) -> None:
     result = {"state": "SUCCEEDED", "manifest": "m", "clips": [{"n": 1, "start_s": 1.0, "end_s": 2.0}]}
-    assert scripts("store", job, epoch, job, result_meta(job, epoch, "SUCCESS", result), "SUCCEEDED") == "OK"
+    assert scripts("store", job, epoch, "", "", job, result_meta(job, epoch, "SUCCESS", result), "SUCCEEDED") == "OK"
 
 
 def claim(scripts: Scripts, at_once: int = 10) -> list[tuple[str, int, int]]:
@@ -82,7 +82,7 @@ def test_every_end_of_a_job_owes_a_callback_in_the_same_step(scripts: Scripts, r
         scripts("cancel", JOB, revoked_meta(JOB, 1))
         if end == "finish":
             assert claim(scripts) == []
-            scripts("finish", JOB, 1, "probe", "done", revoked_meta(JOB, 1))
+            scripts("finish", JOB, 1, "", "", "probe", "done", revoked_meta(JOB, 1))
     assert log_of(scripts).state == "PENDING"
     assert claim(scripts) == [(JOB, 1, 0)]
     assert claim(scripts) == []

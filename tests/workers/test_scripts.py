@@ -23,7 +23,7 @@ def start(scripts: Scripts, part: str, epoch: int = 1, tag: str = "", lease: str
 
 
 def finish(scripts: Scripts, part: str, state: str = "done", epoch: int = 1) -> str:
-    verdict: str = scripts("finish", JOB, epoch, part, state, revoked_meta(JOB, epoch))
+    verdict: str = scripts("finish", JOB, epoch, "", "", part, state, revoked_meta(JOB, epoch))
     return verdict
 
 
@@ -51,7 +51,7 @@ def test_an_old_epoch_may_nothing(scripts: Scripts, job: str, redis: Any) -> Non
     assert scripts("redrive", job, 1, "probe", "{}") == 2
     assert start(scripts, "probe", epoch=1) == "OLD"
     assert finish(scripts, "probe", epoch=1) == "OLD"
-    assert scripts("store", job, 1, job, result_meta(job, 1, "FAILURE", None), "FAILED") == "OLD"
+    assert scripts("store", job, 1, "", "", job, result_meta(job, 1, "FAILURE", None), "FAILED") == "OLD"
     assert scripts("advance", job, 1, "", "", "analyse", "{}", "analyse/0") == "OLD"
     assert state_of(redis) == ("QUEUED", "QUEUED")
     assert start(scripts, "probe", epoch=2) == "OK"
@@ -65,12 +65,20 @@ def test_a_run_without_its_lease_may_nothing(scripts: Scripts, job: str, redis: 
     assert start(scripts, "probe", tag="tag", lease="mine") == "LOST"
     assert scripts("pulse", job, 1, "tag", "mine", job, "", "probe") == "LOST"
     assert scripts("advance", job, 1, "tag", "mine", "analyse", "{}", "analyse/0") == "LOST"
+    assert scripts("current", job, 1, "tag", "mine") == "LOST"
+    assert scripts("finish", job, 1, "tag", "mine", "probe", "done", "{}") == "LOST"
+    assert scripts("store", job, 1, "tag", "mine", job, result_meta(job, 1, "FAILURE", None), "FAILED") == "LOST"
+    assert scripts("killed", job, 1, "tag", "mine", "probe") == 0
+    assert state_of(redis) == ("RUNNING", "QUEUED")
+    assert redis.hgetall(f"{P}job:{job}:parts") == {"probe": "leased"}
+    redis.hdel(f"{P}unacked_lease", "tag")  # handed back, or acknowledged
+    assert scripts("store", job, 1, "tag", "mine", job, result_meta(job, 1, "FAILURE", None), "FAILED") == "LOST"
 
 
 def test_an_ended_job_stays_as_it_is(scripts: Scripts, job: str, redis: Any) -> None:
     start(scripts, "probe")
-    assert scripts("store", job, 1, job, result_meta(job, 1, "SUCCESS", {}), "SUCCEEDED") == "OK"
-    assert scripts("store", job, 1, job, result_meta(job, 1, "FAILURE", None), "FAILED") == "DONE"
+    assert scripts("store", job, 1, "", "", job, result_meta(job, 1, "SUCCESS", {}), "SUCCEEDED") == "OK"
+    assert scripts("store", job, 1, "", "", job, result_meta(job, 1, "FAILURE", None), "FAILED") == "DONE"
     assert start(scripts, "analyse/0") == "DONE"
     assert scripts("cancel", job, "{}") == "TERMINAL"
     assert scripts("redrive", job, 1, "probe", "{}") == 0
@@ -119,7 +127,7 @@ def test_a_part_that_was_done_is_not_queued_again_by_a_copy(scripts: Scripts, jo
 def test_told_success_is_not_made_progress_again(scripts: Scripts, job: str, redis: Any) -> None:
     task = f"{job}.1.analyse/0"
     start(scripts, "analyse/0")
-    scripts("store", job, 1, task, result_meta(task, 1, "SUCCESS", {}), "")
+    scripts("store", job, 1, "", "", task, result_meta(task, 1, "SUCCESS", {}), "")
     scripts("pulse", job, 1, "", "", task, result_meta(task, 1, "PROGRESS", {}), "analyse/0")
     assert json.loads(redis.get(f"{P}celery-task-meta-{task}"))["status"] == "SUCCESS"
 
@@ -152,7 +160,7 @@ def test_only_what_has_not_begun_is_withdrawn(scripts: Scripts, job: str, redis:
 
 @pytest.mark.parametrize("script", ["start", "pulse", "advance", "store", "finish", "killed", "redrive", "fail"])
 def test_nothing_is_written_for_a_job_that_is_no_more(scripts: Scripts, redis: Any, script: str) -> None:
-    args = {"redrive": (1, "probe", "{}"), "fail": ("{}",)}.get(script, (1, "a", "", "b", "c", "d", 9))
+    args = {"redrive": (1, "probe", "{}"), "fail": ("{}",)}.get(script, (1, "tag", "", "b", "c", "d", 9))
     scripts(script, JOB, *args)
     assert not redis.keys("*")
 
@@ -162,8 +170,8 @@ def test_a_deleted_job_leaves_a_tombstone_and_tells(scripts: Scripts, job: str, 
     start(scripts, "probe")
     task = f"{job}.1.{Stage.ANALYSE}/0"
     scripts("advance", job, 1, "", "", "analyse", "{}", "analyse/0")
-    scripts("store", job, 1, task, result_meta(task, 1, "SUCCESS", {}), "")
-    scripts("store", job, 1, job, result_meta(job, 1, "SUCCESS", {}), "SUCCEEDED")
+    scripts("store", job, 1, "", "", task, result_meta(task, 1, "SUCCESS", {}), "")
+    scripts("store", job, 1, "", "", job, result_meta(job, 1, "SUCCESS", {}), "SUCCEEDED")
     channel = redis.pubsub(ignore_subscribe_messages=True)
     channel.subscribe(f"{P}job-events")
     channel.get_message(timeout=1)
@@ -191,7 +199,7 @@ def submit(
 
 def end(scripts: Scripts, job: str, state: str, result: dict[str, Any] | None = None, epoch: int = 1) -> None:
     meta = result_meta(job, epoch, "FAILURE" if state == "FAILED" else "SUCCESS", result)
-    assert scripts("store", job, epoch, job, meta, state) == "OK"
+    assert scripts("store", job, epoch, "", "", job, meta, state) == "OK"
 
 
 OTHER = JOB.replace("1", "2")
@@ -292,8 +300,8 @@ def test_an_ended_job_is_started_again_as_if_nothing_had_gone_wrong(scripts: Scr
     start(scripts, "probe")
     progress = result_meta(JOB, 1, "RUNNING", {"stage": "render", "tasks": [f"{JOB}.1.render/1"]})
     scripts("advance", JOB, 1, "", "", "render", progress, "render/1")
-    scripts("store", JOB, 1, f"{JOB}.1.render/1", result_meta("x", 1, "SUCCESS", {}), "")
-    scripts("killed", JOB, 1, "render/1")
+    scripts("store", JOB, 1, "", "", f"{JOB}.1.render/1", result_meta("x", 1, "SUCCESS", {}), "")
+    scripts("killed", JOB, 1, "", "", "render/1")
     expiry = redis.ttl(f"{P}job:{JOB}")
     if ending == "CANCELLED":
         scripts("cancel", JOB, revoked_meta(JOB, 1))
@@ -359,7 +367,7 @@ def test_an_owners_jobs_are_listed_by_state_and_leave_no_key_when_they_are_gone(
     start(scripts, "probe")
     assert redis.zrange(f"{P}state:RUNNING:alice", 0, -1) == [JOB]
     assert not redis.exists(f"{P}state:QUEUED:alice")
-    scripts("store", JOB, 1, JOB, result_meta(JOB, 1, "SUCCESS", {}), "SUCCEEDED")
+    scripts("store", JOB, 1, "", "", JOB, result_meta(JOB, 1, "SUCCESS", {}), "SUCCEEDED")
     assert redis.zrange(f"{P}state:SUCCEEDED:alice", 0, -1) == [JOB]
     assert scripts("forget", JOB, 60, "0") == "OK"
     assert redis.keys("*alice*") == []

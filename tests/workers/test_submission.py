@@ -314,7 +314,7 @@ def test_a_retry_needs_room_files_and_an_end(submit: Submit, client: JobClient, 
 def test_a_job_with_all_its_clips_is_not_retried(submit: Submit, client: JobClient, redis: Any) -> None:
     job = submit().id
     scripts = Scripts(redis, "topclip:")
-    scripts("store", job, 1, job, result_meta(job, 1, "SUCCESS", {"state": "SUCCEEDED"}), "SUCCEEDED")
+    scripts("store", job, 1, "", "", job, result_meta(job, 1, "SUCCESS", {"state": "SUCCEEDED"}), "SUCCEEDED")
     with pytest.raises(JobConflict):
         client.retry(job)
     assert client.read(job).state is JobState.SUCCEEDED

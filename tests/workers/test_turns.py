@@ -36,7 +36,7 @@ def submitted(scripts: Scripts, job: str, n: int, created_at: str = "1000.5") ->
     scripts("advance", job, 1, "", "", "analyse", result_meta(job, 1, "RUNNING", {}), *parts)
     for part in parts:
         assert scripts("hold", job, 1, "analyse", f"{job} {part}") == "OK"
-    scripts("finish", job, 1, "probe", "done", revoked_meta(job, 1))
+    scripts("finish", job, 1, "", "", "probe", "done", revoked_meta(job, 1))
     return job
 
 
@@ -95,7 +95,7 @@ def test_a_cancelled_job_waits_for_nothing_that_has_not_begun(scripts: Scripts, 
     assert scripts("cancel", job, revoked_meta(job, 1)) == "RUNNING"
     assert not redis.exists(P + "turns:analyse", f"{P}job:{job}:held:analyse")
     assert redis.hget(f"{P}job:{job}", "state") == "CANCELLING"
-    scripts("finish", job, 1, "analyse/0", "done", revoked_meta(job, 1))
+    scripts("finish", job, 1, "", "", "analyse/0", "done", revoked_meta(job, 1))
     assert redis.hget(f"{P}job:{job}", "state") == "CANCELLED"
     assert start(scripts, job, "analyse/1") == "DONE"
 
