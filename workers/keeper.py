@@ -119,8 +119,9 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
             if not header or not request.worker_pid or request not in worker_state.active_requests:
                 continue
             verdict, silent_s = self._scripts("listen", header["job"], *fence(header), header["part"])
-            since = self._deaf.get(request.message.delivery_tag, now) if verdict != "OK" else now
-            current[request.message.delivery_tag] = since
+            since = now  # of the first word that it must stop: a worker that was frozen has not been told yet
+            if verdict != "OK":
+                since = current[request.message.delivery_tag] = self._deaf.get(request.message.delivery_tag, now)
             if now - since > DEAF_AFTER_S or min(float(silent_s), now - self._in_touch_since) > SILENT_AFTER_S:
                 log.error("%s does not stop (%s, silent for %s s); its process is killed", request, verdict, silent_s)
                 with contextlib.suppress(ProcessLookupError):
