@@ -2,8 +2,7 @@
 
 job:<id>          hash: the job's record (request, created_at, expires_at, epoch, revision, state, stage, cancel, ...)
 job:<id>:parts    hash: what is outstanding, part -> published | leased | done
-job:<id>:kills    hash: how often a part's process was killed, since anything of the job was done
-job:<id>:starts   hash: how often a part was begun, since anything of the job was done
+job:<id>:starts   hash: how often a part was begun by a run that has not told of its end: it runs, or has died
 job:<id>:pulses   hash: when a part's task last said anything
 job:<id>:callback hash: who is to be told of its end: epoch, tries, outcome, host, due,
                       and busy_until, busy_epoch while it is told

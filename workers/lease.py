@@ -138,12 +138,7 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
         """Hand back whatever is unacknowledged, at shutdown: a start that counts against nobody."""
         for delivery_tag, message in list(self._delivered.items()):
             if self._hand_back(delivery_tag) and (header := message.headers.get(names.HEADER)):
-                starts = f"{self.channel.global_keyprefix}job:{header['job']}:starts"
-                self._run(
-                    "if redis.call('EXISTS', ARGV[1]) == 1 then redis.call('HDEL', ARGV[1], ARGV[2]) end",
-                    starts,
-                    header["part"],
-                )
+                self.channel.scripts("hand_back", header["job"], header["part"])
         self._delivered.clear()
 
     def restore_unacked_once(self, stderr: Any = None) -> None:

@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S = 0.9
 """Least time between two questions to Redis; a stop is seen within this and the timeout of the connection."""
-STARTS_ALLOWED = 6
-"""Times that a part is begun without anything of its job being finished in between. The death of one process is counted by
-workers/request.py; this is for parts that take the whole worker down. Drains do not count."""
+STARTS_ALLOWED = 4
+"""Times that a part is begun whose run then dies without a word. One more than the deaths of its own process that are allowed
+(workers/request.py): a worker runs other tasks too, and dies of other things."""
 REPLACED = ("GONE", "OLD", "LOST")
 """Verdicts on a run whose place another has taken, or nobody needs."""
 PAUSE_S = 1.5
@@ -74,7 +74,7 @@ class Pulse:
             raise QueueUnavailable(f"Redis does not say whether {run.part} may start: {err}") from err
         if verdict == "POISON":
             raise Killed(
-                f"{run.part} was begun {STARTS_ALLOWED} times and its worker died each time",
+                f"{run.part} was begun {STARTS_ALLOWED} times, and its process or its worker died each time",
                 {"hint": "Most often memory ran out: give the worker more, or lower its concurrency."},
             )
         check(verdict, run)

@@ -1,8 +1,8 @@
 """What the worker's main process does when the process that ran a task is gone.
 
-Counting is done here since only the main process sees it: a task whose process was killed (for memory, by hand) goes back to
-its queue, and after `KILLS_ALLOWED` times without anything committed it ends with that reason. A worker that dies as a whole,
-a drain or an outage of Redis counts for nothing.
+Only the main process sees it: a task whose process was killed (for memory, by hand) goes back to its queue, and at the third
+death of its part it ends with that reason. What counts as a death is in workers/scripts.py; parts that take the whole worker
+down are seen at their next start (workers/pulse.py).
 """
 
 import logging
@@ -23,7 +23,7 @@ KILLS_ALLOWED = 3
 
 
 class CountingRequest(Request):  # type: ignore[misc]
-    """A request that counts how often its process was killed."""
+    """A request that asks how often its part has died."""
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """End a task that was killed too often; leave everything else to Celery."""
@@ -51,7 +51,7 @@ class CountingRequest(Request):  # type: ignore[misc]
 
     def _give_up(self, context: Context, kills: int) -> None:
         error = Killed(
-            f"the process of {self.task.name} was killed {kills} times",
+            f"the process of {self.task.name} was killed, and no try of {kills} came to its end",
             {"hint": "Most often memory ran out: give the worker more, or lower its concurrency."},
         )
         log.error("%s[%s] gave up: %s", self.name, self.id, error)

@@ -119,6 +119,10 @@ local function write(task, encoded)
   redis.call('PUBLISH', key, encoded)
 end
 local function part(name, state) redis.call('HSET', parts, name, state); keep(parts) end
+-- A part is counted when it begins, and no more once its run lives to tell how it ended: what is left are deaths.
+local function take_back(name)
+  if tonumber(redis.call('HGET', rec..':starts', name) or 0) > 0 then redis.call('HINCRBY', rec..':starts', name, -1) end
+end
 local function missing()
   if redis.call('EXISTS', P..'gone:'..id) == 1 then return 'EXPIRED' end
   local due = redis.call('ZSCORE', P..'expiry', id)
@@ -147,7 +151,7 @@ local function forget_all()
   if string.sub(digest ~= '' and redis.call('GET', P..'idem:'..digest) or '', 1, #id + 1) == id..' ' then
     redis.call('DEL', P..'idem:'..digest)
   end
-  for _, key in ipairs({rec, parts, rec..':kills', rec..':starts', rec..':pulses', P..'celery-task-meta-'..id,
+  for _, key in ipairs({rec, parts, rec..':starts', rec..':pulses', P..'celery-task-meta-'..id,
     rec..':callback', rec..':callback-tries'}) do
     redis.call('DEL', key)
   end
@@ -198,6 +202,7 @@ return v
     # how far it is
     "pulse": """
 local v = verdict(ARGV[3], ARGV[4], ARGV[5])
+if v == 'LOST' or v == 'OLD' then take_back(ARGV[8]) end
 if v ~= 'OK' then return v end
 redis.call('HSET', rec..':pulses', ARGV[8], now())
 if (ARGV[9] or '') ~= '' then redis.call('HSET', rec, 'download', ARGV[9]); announce() end
@@ -236,11 +241,10 @@ return v
     # epoch, tag, lease, part, state, revoked -> verdict: a part ends, or goes back to its queue
     "finish": """
 local v = verdict(ARGV[3], ARGV[4], ARGV[5])
+if v == 'LOST' or v == 'OLD' then take_back(ARGV[6]) end
 if v == 'GONE' or v == 'OLD' or v == 'LOST' then return v end
 part(ARGV[6], ARGV[7])
--- something of the job was done, so that nothing counts against it; a part that is queued again began for nothing
-if ARGV[7] == 'done' then redis.call('DEL', rec..':kills', rec..':starts')
-else redis.call('HDEL', rec..':starts', ARGV[6]) end
+if ARGV[7] == 'done' then redis.call('HDEL', rec..':starts', ARGV[6]) else take_back(ARGV[6]) end
 settle(ARGV[8]); let_in()
 return v
 """,
@@ -265,12 +269,15 @@ end
 let_in()
 return waits
 """,
-    # epoch, tag, lease, part -> times that the part's process was killed
+    # epoch, tag, lease, part -> times that the part was begun and died, its process being killed just now; 0: not to be counted
     "killed": """
 if verdict(ARGV[3], ARGV[4], ARGV[5]) ~= 'OK' then return 0 end
-local n = redis.call('HINCRBY', rec..':kills', ARGV[6], 1); keep(rec..':kills')
 part(ARGV[6], 'published')
-return n
+return tonumber(redis.call('HGET', rec..':starts', ARGV[6]) or 0)
+""",
+    # part -> nothing: a worker that leaves has handed the part back
+    "hand_back": """
+take_back(ARGV[3])
 """,
     # epoch, tag, lease -> verdict
     "current": "return verdict(ARGV[3], ARGV[4], ARGV[5])",

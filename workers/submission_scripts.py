@@ -95,7 +95,7 @@ if v ~= 'OK' then return v end
 local was = cjson.decode(redis.call('GET', P..'celery-task-meta-'..id) or '{}')
 if state == 'PARTIAL' then redis.call('HSET', rec, 'made', was.result.manifest) end
 drop_results()
-redis.call('DEL', parts, rec..':kills', rec..':starts', rec..':pulses')
+redis.call('DEL', parts, rec..':starts', rec..':pulses')
 redis.call('HINCRBY', rec, 'epoch', 1); redis.call('HINCRBY', rec, 'attempts', 1)
 redis.call('HSET', rec, 'cancel', 0)
 move('QUEUED'); write(id, ARGV[4]); part(ARGV[5], 'published')

@@ -14,6 +14,7 @@ from topclip.config import Settings
 from topclip.model.job import JobState, JobStatus
 from topclip.storage.base import ArtifactStore
 from workers import names
+from workers.pulse import STARTS_ALLOWED
 from workers.scripts import Scripts
 
 pytestmark = pytest.mark.faults
@@ -47,6 +48,22 @@ def test_a_task_whose_process_is_killed_runs_again_in_seconds(
     status = finished(job_id)
     assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1)
     assert has_clips(store, job_id)
+
+
+def test_a_part_whose_worker_dies_each_time_ends_with_that_reason(
+    celery_setup: CeleryTestSetup, source: Path, submit: Submit, finished: Finished, redis_node: RedisContainer
+) -> None:
+    job_id, worker = submit(source, **CLIP), container(celery_setup)
+    for _ in range(STARTS_ALLOWED):
+        frozen_ffmpeg(celery_setup)
+        worker.kill()
+        worker.restart()
+    status = finished(job_id)
+    assert status.state is JobState.FAILED
+    assert status.error
+    assert status.error.code == "KILLED"
+    assert status.attempts == 1
+    until(lambda: nothing_unacknowledged(redis_node), 15)
 
 
 class TestTheLineBreaks:

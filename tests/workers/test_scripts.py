@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from tests.workers.conftest import JOB, P
-from topclip.errors import Killed
 from topclip.model.job import Stage
 from workers.backend import result_meta, revoked_meta
-from workers.pulse import STARTS_ALLOWED, Pulse, Run
+from workers.pulse import STARTS_ALLOWED
 from workers.scripts import Scripts
 
 Call = Callable[..., Any]
@@ -130,20 +129,6 @@ def test_told_success_is_not_made_progress_again(scripts: Scripts, job: str, red
     scripts("store", job, 1, "", "", task, result_meta(task, 1, "SUCCESS", {}), "")
     scripts("pulse", job, 1, "", "", task, result_meta(task, 1, "PROGRESS", {}), "analyse/0")
     assert json.loads(redis.get(f"{P}celery-task-meta-{task}"))["status"] == "SUCCESS"
-
-
-def test_a_part_whose_workers_die_is_given_up_but_not_one_that_is_merely_unlucky(scripts: Scripts, job: str) -> None:
-    run = Run(job, 1, "analyse/0", f"{job}.1.analyse/0", "", "")
-    for _ in range(STARTS_ALLOWED):
-        Pulse(scripts, run).start(None)
-    with pytest.raises(Killed) as caught:
-        Pulse(scripts, run).start(None)
-    assert caught.value.hint
-    finish(scripts, "analyse/1")  # something of the job was done meanwhile
-    Pulse(scripts, run).start(None)
-    for _ in range(STARTS_ALLOWED * 2):  # handed back each time: a drain, or Redis away
-        Pulse(scripts, run).start(None)
-        finish(scripts, "analyse/0", "published")
 
 
 def test_a_withdrawn_submission_leaves_nothing(scripts: Scripts, job: str, redis: Any) -> None:
