@@ -98,6 +98,7 @@ def test_the_tasks_of_a_killed_worker_go_to_another_and_its_ffmpeg_goes_with_it(
     victim = next(node for node in containers(celery_setup) if ffmpeg in node.children())
     family = victim.children()
     victim.kill()
+    until(lambda: received(celery_setup, names.RENDER) == 2, 2 * (LEASE_S + 2))  # promised: the lease and 2 s
     until(lambda: not any(alive(p) for p in family), 15, lambda: str([p for p in family if alive(p)]))
     status = finished(job_id, 30)
     assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1)  # delivered again, not started again
@@ -172,7 +173,12 @@ def test_connections_that_are_cut_are_made_anew(
     for kind in ("normal", "pubsub"):
         redis_node.client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
     assert finished(job_id).state is JobState.SUCCEEDED
-    status = finished(submit(one_chunk, count=1, min_length=3, max_length=6))
+    begun = received(celery_setup, names.PROBE)
+    for kind in ("normal", "pubsub"):
+        redis_node.client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+    again = submit(one_chunk, count=1, min_length=3, max_length=6)
+    until(lambda: received(celery_setup, names.PROBE) > begun, 2 * 2)  # promised: 2 s
+    status = finished(again)
     assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1)
     assert all(node.status == "running" for node in containers(celery_setup))
     until(lambda: nothing_unacknowledged(redis_node), 15)

@@ -69,6 +69,7 @@ class TestLongLease:
         ffmpeg = frozen_ffmpeg(celery_setup)
         leaving = next(node for node in containers(celery_setup) if ffmpeg in node.children())
         leaving.kill(number)
+        until(lambda: received(celery_setup, names.RENDER) == 2, WINDOW_S + 2 * 3)  # promised: 3 s after the window
         status = finished(job_id, WINDOW_S + 60)
         assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1)
         assert received(celery_setup, names.RENDER) == 2
