@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
@@ -68,6 +69,25 @@ def staged(staging: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
+def read_text(body: IO[bytes]) -> bytes:
+    """A whole small body. Raises: RequestError if it is too long or breaks off."""
+    with _unbroken():
+        text = body.read(MAX_TEXT_BYTES + 1)
+    if len(text) > MAX_TEXT_BYTES:
+        raise RequestError("the body is too long")
+    return text
+
+
+@contextlib.contextmanager
+def _unbroken() -> Iterator[None]:
+    """What goes wrong on the way from the client is its own, unlike what the disk says: a cut line, malformed chunks."""
+    try:
+        yield
+    except (ParseException, OSError) as err:
+        reason = str(err) or type(err).__name__
+        raise RequestError(f"the body breaks off: {reason}", {"hint": "send it again, whole"}) from err
+
+
 def read_form(body: IO[bytes], boundary: str, path: Path, terms: Terms, check: Check) -> Form:
     """Read a multipart body, the part `file` into `path` and the part `options` as JSON text, in either order.
 
@@ -108,7 +128,7 @@ class _Reader:
     def read(self, body: IO[bytes], boundary: str) -> None:
         decoder = MultipartDecoder(boundary.encode("latin-1", "replace"), MAX_HEAD_BYTES, max_parts=MAX_PARTS)
         try:
-            while block := body.read(BLOCK_BYTES):
+            while block := self._next(body):
                 decoder.receive_data(block)
                 self._take_all(decoder)
             decoder.receive_data(None)
@@ -118,6 +138,11 @@ class _Reader:
         except RequestEntityTooLarge as err:
             raise RequestError("a part's head is too long, or there are too many parts") from err
         self._form.sha256 = self._hash.hexdigest() if self._hash else ""
+
+    @staticmethod
+    def _next(body: IO[bytes]) -> bytes:
+        with _unbroken():
+            return body.read(BLOCK_BYTES)
 
     def _take_all(self, decoder: MultipartDecoder) -> None:
         while not isinstance(event := decoder.next_event(), NeedData | Epilogue):

@@ -20,11 +20,11 @@ from topclip.outbound.url import is_url
 from topclip.storage.base import job_folder, no_room, upload_key
 from web import doors
 from web.intake import (
-    MAX_TEXT_BYTES,
     Terms,
     check_callback,
     find_in_library,
     read_form,
+    read_text,
     staged,
     suffix_of,
     too_large,
@@ -97,10 +97,7 @@ def refuse_low_disk(n_bytes: int, field: str | None = None) -> None:
 
 
 def _take_path(digest: str) -> JobStatus:
-    text = request.stream.read(MAX_TEXT_BYTES + 1)
-    if len(text) > MAX_TEXT_BYTES:
-        raise RequestError("the body is too long")
-    submission = read_submission(text)
+    submission = read_submission(read_text(request.stream))
     _check_options(submission.options)
     if is_url(submission.source):
         return _take_url(submission, digest)

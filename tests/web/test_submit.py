@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from io import BytesIO
+from io import BytesIO, RawIOBase
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from gunicorn.http.errors import ChunkMissingTerminator, InvalidChunkSize, NoMoreData
 
 from tests.fakes import FakeClient
 from tests.waiting import until
@@ -331,3 +332,39 @@ def test_a_callback_is_refused_by_a_server_that_cannot_sign_it(
         assert "TOPCLIP_WEBHOOK_SECRET" in answer.json["hint"]
     answer = signing.post("/api/jobs", data=form(video.read_bytes(), callback_url=url))
     assert client.requests[answer.json["id"]].options.callback_url == url
+
+
+class Broken(RawIOBase):
+    """A body as gunicorn hands it on, whose second piece is `error`."""
+
+    def __init__(self, head: bytes, error: OSError) -> None:
+        self._head, self._error = head, error
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        if not self._head:
+            raise self._error
+        head, self._head = self._head, b""
+        return head
+
+
+@pytest.mark.parametrize(
+    "error",
+    [InvalidChunkSize(b"zz"), ChunkMissingTerminator(b"x"), NoMoreData(b""), ConnectionResetError(104, "reset")],
+)
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=b", "application/json"])
+def test_a_body_that_breaks_off_is_the_clients_fault(
+    http: FlaskClient, files: Files, error: OSError, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\nxxx' if "form" in kind else b""
+    answer = http.post(
+        "/api/jobs",
+        content_type=kind,
+        environ_overrides={"wsgi.input": Broken(head, error), "wsgi.input_terminated": True},
+    )
+    assert (answer.status_code, answer.json["code"]) == (400, "BAD_REQUEST")
+    assert "breaks off" in answer.json["detail"]
+    assert files() == []
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
