@@ -84,7 +84,8 @@ def check(settings: Settings) -> None:
     try:
         ring = KeyRing(settings, store_for(settings))
     except StorageError as err:
-        raise ConfigError(f"the store cannot be opened: {err.message}", {"field": "store"}) from err
+        text = f"the store cannot be opened: {err.message}"
+        raise ConfigError(text, {"field": "store", "hint": err.hint}) from err
     check_exposure(ring, [settings.host])
 
 

@@ -83,7 +83,7 @@ def test_a_taken_port_is_refused_with_the_way_out(tmp_path: Path) -> None:
     [
         ("TOPCLIP_FFMPEG", "/nope", "TOPCLIP_FFMPEG: no program /nope"),
         ("TOPCLIP_HOST", "0.0.0.0", "TOPCLIP_API_KEYS"),
-        ("TOPCLIP_STORE", "s3://bucket/folder", "s3:// stores are not supported yet"),
+        ("TOPCLIP_STORE", "ftp://server/folder", "TOPCLIP_STORE"),
         ("TOPCLIP_STORE", "/dev/null/store", "the store cannot be opened"),
         ("TOPCLIP_DATA_DIR", "/dev/null/data", "the data folder /dev/null/data cannot be made"),
         ("TOPCLIP_LEASE_S", "soon", "TOPCLIP_LEASE_S"),

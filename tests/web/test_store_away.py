@@ -70,7 +70,7 @@ def done(web: WebContainer, redis: RedisContainer, settings: Settings, video: Pa
     made = put_job(store, job_id)
     result = {"state": "SUCCEEDED", "clips": [{"n": n, "start_s": 1.0, "end_s": 2.0} for n in (1, 2)], **made}
     meta = result_meta(job_id, 1, "SUCCESS", result)
-    assert Scripts(redis.client, settings.key_prefix)("store", job_id, 1, job_id, meta, "SUCCEEDED") == "OK"
+    assert Scripts(redis.client, settings.key_prefix)("store", job_id, 1, "", "", job_id, meta, "SUCCEEDED") == "OK"
     return job_id
 
 

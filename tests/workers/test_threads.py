@@ -30,7 +30,6 @@ class Over(BaseException):
 
 def keep(monkeypatch: pytest.MonkeyPatch, look: Callable[..., NoReturn]) -> None:
     monkeypatch.setattr(keeper.Keeper, "tick", look)
-    monkeypatch.setattr(keeper.Keeper, "_wait_for_owners", lambda _: None)
     keeper.Keeper(SimpleNamespace())._keep()
 
 
