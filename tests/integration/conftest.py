@@ -34,16 +34,6 @@ LEASE_S = 4.0
 
 
 @pytest.fixture
-def redis_node(tmp_path: Path) -> Iterator[RedisContainer]:
-    """A Redis server of this test alone."""
-    (tmp_path / "redis").mkdir()
-    node = RedisContainer(tmp_path / "redis")
-    assert node.ready()
-    yield node
-    node.teardown()
-
-
-@pytest.fixture
 def celery_broker_cluster(redis_node: RedisContainer) -> CeleryBrokerCluster:
     return CeleryBrokerCluster(CeleryTestBroker(redis_node))
 

@@ -1,6 +1,6 @@
 """Workers that share no disk: all that goes from one to another lies in an S3 bucket."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -30,14 +30,6 @@ from workers.client import JobClient
 Submit = Callable[..., str]
 Finished = Callable[..., JobStatus]
 LEASE_S = 4.0
-
-
-@pytest.fixture
-def s3(tmp_path: Path) -> Iterator[S3Container]:
-    node = S3Container(tmp_path)
-    assert node.ready()
-    yield node
-    node.teardown()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,6 @@ from topclip.config import variable
 
 pytestmark = pytest.mark.faults
 OPTIONS = ("--count", "2", "--min-length", "2", "--max-length", "4", "--quality", "draft")
-
-
-@pytest.fixture
-def s3(tmp_path: Path) -> Iterator[S3Container]:
-    node = S3Container(tmp_path)
-    assert node.ready()
-    yield node
-    node.teardown()
 
 
 @pytest.fixture

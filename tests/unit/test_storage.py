@@ -2,12 +2,10 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.s3 import S3Container
 from topclip.config import Settings
 from topclip.errors import ArtifactMissing, ConfigError, StorageError
 from topclip.storage.base import ArtifactStore
@@ -17,19 +15,11 @@ LARGE = 40 << 20
 """More than goes to S3 in one request."""
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Container]:
-    node = S3Container(tmp_path_factory.mktemp("s3"))
-    assert node.ready()
-    yield node
-    node.teardown()
-
-
 @pytest.fixture(params=["folder", "bucket"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
     if request.param == "folder":
         return store_for(Settings(data_dir=tmp_path))
-    place = request.getfixturevalue("s3").settings
+    place = request.getfixturevalue("shared_s3").settings
     return store_for(Settings(**place | {"store": f"{place['store']}/{tmp_path.name}", "data_dir": tmp_path}))
 
 

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,6 @@ LARGE = b"0123456789abcdef" * (3 << 20)
 """48 MiB: three parts."""
 SMALL = LARGE[: 1 << 20]
 MakeStore = Callable[..., S3Store]
-
-
-@pytest.fixture
-def s3(tmp_path: Path) -> Iterator[S3Container]:
-    node = S3Container(tmp_path)
-    assert node.ready()
-    yield node
-    node.teardown()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.fakes import FakeClient, clip_status, make_status
+from tests.nodes import RedisContainer
 from tests.waiting import until
 from topclip.config import Settings
 from topclip.errors import UnsupportedMedia
@@ -42,6 +43,12 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def client() -> FakeClient:
     return FakeClient()
+
+
+@pytest.fixture
+def redis(redis_node: RedisContainer) -> RedisContainer:
+    """The server that a test of real web processes has."""
+    return redis_node
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Clips that lie in a bucket: handed out by us, or fetched from there by the client."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -13,22 +12,14 @@ from topclip.storage.base import ArtifactStore
 from topclip.storage.factory import store_for
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Container]:
-    node = S3Container(tmp_path_factory.mktemp("s3"))
-    assert node.ready()
-    yield node
-    node.teardown()
-
-
 @pytest.fixture
 def public_endpoint() -> str:
     return ""
 
 
 @pytest.fixture
-def settings(s3: S3Container, tmp_path: Path, public_endpoint: str) -> Settings:
-    place = s3.settings | {"store": f"{s3.settings['store']}/{tmp_path.name}"}
+def settings(shared_s3: S3Container, tmp_path: Path, public_endpoint: str) -> Settings:
+    place = shared_s3.settings | {"store": f"{shared_s3.settings['store']}/{tmp_path.name}"}
     return Settings(data_dir=tmp_path, media_root=tmp_path / "media", s3_public_endpoint=public_endpoint, **place)
 
 
@@ -47,8 +38,8 @@ def test_a_clip_is_handed_out_whole_and_in_part(http: FlaskClient, done: str) ->
 
 class TestClientsReachTheBucket:
     @pytest.fixture
-    def public_endpoint(self, s3: S3Container) -> str:
-        return s3.endpoint
+    def public_endpoint(self, shared_s3: S3Container) -> str:
+        return shared_s3.endpoint
 
     def test_a_client_is_sent_there(self, http: FlaskClient, done: str) -> None:
         answer = http.get(f"/api/jobs/{done}/clips/1?download=true")
@@ -70,7 +61,7 @@ class TestClientsReachTheBucket:
             store.delete(key)
         assert http.get(f"/api/jobs/{done}/clips/1").status_code == 404
 
-    def test_the_page_may_show_what_comes_from_there(self, http: FlaskClient, s3: S3Container) -> None:
+    def test_the_page_may_show_what_comes_from_there(self, http: FlaskClient, shared_s3: S3Container) -> None:
         policy = http.get("/").headers["Content-Security-Policy"]
-        assert f"media-src 'self' {s3.endpoint}" in policy
-        assert f"img-src 'self' {s3.endpoint} data:" in policy
+        assert f"media-src 'self' {shared_s3.endpoint}" in policy
+        assert f"img-src 'self' {shared_s3.endpoint} data:" in policy

@@ -40,15 +40,6 @@ AWAY = [unmounted, in_a_loop, no_folder, gone]
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisContainer]:
-    (tmp_path / "redis").mkdir()
-    node = RedisContainer(tmp_path / "redis")
-    assert node.ready()
-    yield node
-    node.teardown()
-
-
-@pytest.fixture
 def settings(tmp_path: Path, redis: RedisContainer) -> Settings:
     return Settings(redis_url=redis.url, data_dir=tmp_path / "data", web_threads=8, max_streams=4)
 

@@ -27,15 +27,6 @@ N_STREAMS = 300
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisContainer]:
-    (tmp_path / "redis").mkdir()
-    node = RedisContainer(tmp_path / "redis")
-    assert node.ready()
-    yield node
-    node.teardown()
-
-
-@pytest.fixture
 def proxy(redis: RedisContainer) -> Iterator[Proxy]:
     proxy = Proxy(redis.port)
     yield proxy
