@@ -64,19 +64,25 @@ def _header_duration_s(container: InputContainer, stream_duration: int | None, v
 
 
 def _count(container: InputContainer, video: VideoStream, tick: Callable[[], None]) -> End:
-    """How long the packets of a bare stream last: a frame each, or half of one where fields come in packets of their own."""
-    ticks = n_packets = 0
-    frame = frame_ticks(video)
+    """How long the packets of a bare stream last."""
+    n_halves = n_packets = 0
     try:
         for packet in read_packets(container, container.streams[video.index], on_fault=lambda _: tick()):
             tick()
             if packet.size:
                 n_packets += 1
-                is_field = frame // 2 <= (packet.duration or frame) < frame
-                ticks += frame // 2 if is_field else frame
+                n_halves += half_frames(packet.duration, video)
     except (FFmpegError, OSError):
         pass  # what could be read until here is what the source has
-    return End(float(ticks * video.tick), n_packets)
+    return End(float(n_halves * frame_ticks(video) * video.tick / 2), n_packets)
+
+
+def half_frames(duration: int | None, video: VideoStream) -> int:
+    """What a packet of a bare stream holds: 2 halves of a frame, or 1 where fields come in packets of their own.
+
+    duration: by FFmpeg, in pts units, cut down to whole ones; so what counts is which of the two it is nearer to.
+    """
+    return 1 if duration and 1 < duration * video.tick * video.rate * 4 < 3 else 2
 
 
 def _scan(container: InputContainer, video: VideoStream, tick: Callable[[], None], *, seek_to: int | None) -> End:

@@ -1,0 +1,33 @@
+"""How long the picture lasts by its packets, whatever single ones of them say."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from tests.media import X264, Media, run
+from topclip.media.ending import half_frames
+from topclip.media.probe import probe
+
+NTSC = [Fraction(n * 1000, 1001) for n in (15, 24, 30, 48, 60, 120)]
+HALVES = [Fraction(n, 2) for n in (5, 15, 25, 35, 45, 59)]
+HEVC = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error")
+
+
+@pytest.mark.parametrize("rate", [*map(Fraction, range(1, 121)), *NTSC, *HALVES], ids=str)
+def test_a_frame_counts_whole_and_a_field_half_at_any_rate(media: Media, rate: Fraction) -> None:
+    video = probe(media("raw.h264")).video.model_copy(update={"fps": f"{rate.numerator}/{rate.denominator}"})
+    for ticks, wanted in ((1 / (rate * video.tick), 2), (1 / (2 * rate * video.tick), 1)):
+        assert half_frames(int(ticks), video) == wanted  # FFmpeg cuts them down
+        assert half_frames(round(ticks), video) == wanted
+    assert half_frames(None, video) == half_frames(0, video) == 2
+
+
+@pytest.mark.parametrize("rate", ["7", "12", "25/2", "13", "19", "23", "26", "31", "24000/1001", "30000/1001"])
+@pytest.mark.parametrize("coded", ["h264", "interlaced.h264", "hevc"])
+def test_a_bare_stream_lasts_as_long_as_its_frames(tmp_path: Path, rate: str, coded: str) -> None:
+    path = tmp_path / f"bare.{coded}"
+    codec = HEVC if coded == "hevc" else X264
+    more = ("-flags", "+ildct+ilme", "-x264-params", "tff=1") if coded.startswith("interlaced") else ()
+    run("-f", "lavfi", "-i", f"testsrc2=s=128x96:r={rate}", "-frames:v", "12", *codec, *more, path)
+    assert probe(path).duration_s == pytest.approx(float(12 / Fraction(rate)), abs=1e-4)
