@@ -136,6 +136,20 @@ def _wrong_times(media: Media, path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
+def with_pts_moved(ts: bytes, n: int, move: Callable[[int], int]) -> bytes:
+    """An MPEG-TS whose n-th picture, from 1 in decoding order, has another presentation time, in ticks of 90 kHz."""
+    content, at = bytearray(ts), -1
+    for _ in range(n):
+        at = content.index(b"\0\0\1\xe0", at + 1)
+    at += 9
+    high, middle, low = content[at], content[at + 1 : at + 3], content[at + 3 : at + 5]
+    pts = (high >> 1 & 7) << 30 | int.from_bytes(middle) >> 1 << 15 | int.from_bytes(low) >> 1
+    pts = move(pts)
+    content[at] = (high & 0xF1) | (pts >> 30 & 7) << 1
+    content[at + 1 : at + 5] = ((pts >> 15 & 0x7FFF) << 17 | 1 << 16 | (pts & 0x7FFF) << 1 | 1).to_bytes(4)
+    return bytes(content)
+
+
 def _cover(media: Media, path: Path) -> None:
     picture = path.with_name("picture.png")
     run("-f", "lavfi", "-i", "testsrc2=s=640x640", "-frames:v", "1", picture)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.media import X264, Media, run
+from tests.media import X264, Media, run, with_pts_moved
 from topclip.media.ending import half_frames
 from topclip.media.probe import probe
 
@@ -31,3 +31,28 @@ def test_a_bare_stream_lasts_as_long_as_its_frames(tmp_path: Path, rate: str, co
     more = ("-flags", "+ildct+ilme", "-x264-params", "tff=1") if coded.startswith("interlaced") else ()
     run("-f", "lavfi", "-i", f"testsrc2=s=128x96:r={rate}", "-frames:v", "12", *codec, *more, path)
     assert probe(path).duration_s == pytest.approx(float(12 / Fraction(rate)), abs=1e-4)
+
+
+@pytest.mark.parametrize("bit", [18, 22, 26, 30, 32])
+@pytest.mark.parametrize("n", [2, 100, 199])
+def test_one_wrong_bit_of_a_picture_says_nothing_of_the_end(tmp_path: Path, media: Media, n: int, bit: int) -> None:
+    path = tmp_path / "one_bit.ts"
+    path.write_bytes(with_pts_moved(media("short.ts").read_bytes(), n, lambda pts: pts ^ 1 << bit))
+    assert probe(path).duration_s == 8
+
+
+@pytest.mark.parametrize("bit", [18, 22, 32])
+def test_a_wrong_bit_of_the_first_picture_says_nothing_of_the_start(tmp_path: Path, media: Media, bit: int) -> None:
+    path, whole = tmp_path / "one_bit.ts", media("short.ts")
+    path.write_bytes(with_pts_moved(whole.read_bytes(), 1, lambda pts: pts ^ 1 << bit))
+    found, right = probe(path), probe(whole)
+    assert found.duration_s == pytest.approx(8 - 1 / 25)  # that picture is lost
+    assert found.video.start_pts == right.video.start_pts + 3600
+
+
+@pytest.mark.parametrize("rate", ["1", "1/2", "25"])
+def test_pictures_may_wait_as_long_as_encoders_make_them(tmp_path: Path, rate: str) -> None:
+    path = tmp_path / "reordered.ts"
+    more = ("-bf", "16", "-x264-params", "b-adapt=0:b-pyramid=none:scenecut=0:rc-lookahead=0")
+    run("-f", "lavfi", "-i", f"testsrc2=s=64x48:r={rate}", "-frames:v", "60", *X264, *more, "-f", "mpegts", path)
+    assert probe(path).duration_s == pytest.approx(float(60 / Fraction(rate)), abs=float(1 / Fraction(rate)))

@@ -1,7 +1,6 @@
 """Where a source's picture really ends, by its packets; a header may lie."""
 
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ from av.packet import Packet
 
 from topclip.media.opening import open_media
 from topclip.media.packets import read_packets
-from topclip.media.timeline import frame_ticks
+from topclip.media.timeline import frame_ticks, is_far_ahead
 from topclip.model.source import VideoStream
 
 END_WINDOW_S = 10.0
@@ -89,7 +88,7 @@ def _scan(container: InputContainer, video: VideoStream, tick: Callable[[], None
     """The largest presentation end among the packets from a point on, up to where the clock starts anew."""
     stream = container.streams[video.index]
     latest, n_packets = _Latest(video), 0
-    clock = _Clock(video.tick) if container.format.name in RESTARTING_FORMATS else None
+    clock = _Clock(video) if container.format.name in RESTARTING_FORMATS else None
     try:
         if seek_to is not None:
             container.seek(seek_to, stream=stream)
@@ -102,7 +101,7 @@ def _scan(container: InputContainer, video: VideoStream, tick: Callable[[], None
                 if clock.starts_anew:
                     break
             else:
-                latest.take(packet)
+                latest.take(packet, is_pts_wrong=clock is not None and clock.is_wrong(packet.pts, packet.dts))
     except (FFmpegError, OSError):
         pass  # what could be read until here is what the source has
     duration_s = float((latest.end_pts - video.start_pts) * video.tick)
@@ -118,10 +117,10 @@ class _Latest:
         self._next_dts: int | None = None
         self._lag: int | None = None
 
-    def take(self, packet: "Packet[Any]") -> None:
+    def take(self, packet: "Packet[Any]", *, is_pts_wrong: bool) -> None:
         """Take the next packet."""
         ticks = packet.duration or self._frame_ticks
-        pts, dts = packet.pts if self._has_pts else None, packet.dts
+        pts, dts = packet.pts if self._has_pts and not is_pts_wrong else None, packet.dts
         if self._lag is None and pts is not None and dts is not None:
             self._lag = pts - dts
         if pts is None:
@@ -138,8 +137,9 @@ class _Latest:
 class _Clock:
     """Watches decoding times, and tells damaged ones, which stand alone, from another clock's, which go on."""
 
-    def __init__(self, tick: Fraction) -> None:
-        self._back_ticks, self._leap_ticks = round(RESTART_S / tick), round(LEAP_S / tick)
+    def __init__(self, video: VideoStream) -> None:
+        self._rate, self._tick = video.rate, video.tick
+        self._back_ticks, self._leap_ticks = round(RESTART_S / video.tick), round(LEAP_S / video.tick)
         self._latest: int | None = None
         self._n_behind = self._n_ahead = 0
 
@@ -159,3 +159,8 @@ class _Clock:
         self._latest = max(latest, dts)
         self._n_ahead = 0
         return True
+
+    def is_wrong(self, pts: int | None, dts: int | None) -> bool:
+        """Whether a presentation time lies too far ahead of its decoding time, or where that is missing of the latest one."""
+        base = self._latest if dts is None else dts
+        return pts is not None and base is not None and is_far_ahead(pts, base, self._rate, self._tick)

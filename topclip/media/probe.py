@@ -7,7 +7,7 @@ load.
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -28,11 +28,12 @@ from topclip.errors import (
     TopClipError,
     UnsupportedMedia,
 )
-from topclip.media.ending import end_of_picture
+from topclip.media.ending import RESTARTING_FORMATS, end_of_picture
 from topclip.media.guard import AUDIO_FORMATS, STILL_FORMATS, decoder_pixels
 from topclip.media.limits import FLOOR_S, READ_BYTES_PER_S, no_memory, timed, within_memory
 from topclip.media.opening import MJPEG_FORMAT, open_media, reason_of
 from topclip.media.packets import read_packets
+from topclip.media.timeline import is_far_ahead
 from topclip.model.source import AudioStream, SourceInfo, VideoStream
 
 MAX_UNDECODABLE = 400
@@ -145,9 +146,21 @@ class _First(NamedTuple):
 def _first_frame(
     container: InputContainer, stream: AvVideo, max_pixels: int | None, tick: Callable[[], None]
 ) -> _First:
-    """The first frame that decodes; packets that do not are passed over up to a bound."""
+    """The first frame that decodes and whose time can be right, else the first that decodes."""
     stream.codec_context.thread_count = 1
     stream.codec_context.options = {} if max_pixels is None else {"max_pixels": str(decoder_pixels(max_pixels))}
+    frames = _frames(container, stream, tick)
+    first = next(frames)
+    if not _is_time_wrong(container, stream, first.frame):
+        return first
+    try:
+        return next(other for other in frames if not _is_time_wrong(container, stream, other.frame))
+    except ProbeError:
+        return first
+
+
+def _frames(container: InputContainer, stream: AvVideo, tick: Callable[[], None]) -> Iterator[_First]:
+    """The frames from the start; packets that do not decode are passed over up to a bound. Ends with an error."""
     failed, key_dts = 0, None
     reason: BaseException | None = None
     try:
@@ -159,7 +172,7 @@ def _first_frame(
                 key_dts = packet.dts
             try:
                 for frame in packet.decode():
-                    return _First(frame, key_dts)
+                    yield _First(frame, key_dts)
             except (FFmpegError, ValueError) as err:
                 failed, reason = failed + 1, err
                 if failed > MAX_UNDECODABLE:
@@ -169,6 +182,13 @@ def _first_frame(
     if isinstance(reason, MemoryError):
         raise no_memory("decoding the source")
     raise ProbeError("no picture of the source can be decoded", {"field": "source", "hint": "the file is damaged"})
+
+
+def _is_time_wrong(container: InputContainer, stream: AvVideo, frame: VideoFrame) -> bool:
+    """Whether damage has put the frame far ahead. The source's time would begin there."""
+    if container.format.name not in RESTARTING_FORMATS or frame.pts is None or frame.dts is None:
+        return False
+    return is_far_ahead(frame.pts, frame.dts, _rate(stream, is_bare=False), stream.time_base or 1 / DEFAULT_RATE)
 
 
 def _describe_video(container_format: ContainerFormat, stream: AvVideo, first: _First) -> VideoStream:

@@ -6,6 +6,8 @@ shown half a frame after the last one, so that none is lost, and frames overtake
 do the same, to the tick: a clip's frames are counted.
 """
 
+from fractions import Fraction
+
 from topclip.model.source import VideoStream
 
 MAX_BEHIND_FRAMES = 16
@@ -13,10 +15,19 @@ MAX_BEHIND_FRAMES = 16
 LEAST_TICKS = 4
 """Of a frame, so that times between frames exist."""
 
+AHEAD_S, AHEAD_FRAMES = 2, 32
+"""A picture is shown no later than this after its packet is decoded, whichever is longer: 16 B-frames in a row, which is
+what encoders make at most, and as many frames held back to be put in order. ISO 13818-1 lets no picture wait for long."""
+
 
 def frame_ticks(video: VideoStream) -> int:
     """Time of one frame in pts units, by the rate; at least 1."""
     return max(1, round(1 / (video.rate * video.tick)))
+
+
+def is_far_ahead(pts: int, dts: int, rate: Fraction, tick: Fraction) -> bool:
+    """Whether a packet would be shown so long after it is decoded that its pts can only be damaged."""
+    return (pts - dts) * tick > max(Fraction(AHEAD_S), AHEAD_FRAMES / rate)
 
 
 class Timeline:
