@@ -19,14 +19,13 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from topclip.media.ending import LEAP_S, RESTART_PACKETS, RESTARTING_FORMATS
 from topclip.media.guard import decoder_pixels
 from topclip.media.limits import within_memory
 from topclip.media.opening import open_media
 from topclip.media.packets import read_packets
 from topclip.media.seek import can_seek
 from topclip.media.sound import BLOCK_S, Meter, SoundBlock
-from topclip.media.timeline import Timeline, frame_ticks
+from topclip.media.timeline import LEAP_FRAMES, Timeline, frame_ticks, leap_ticks
 from topclip.model.source import SourceInfo
 
 THUMB_WIDTH_PX, THUMB_HEIGHT_PX = 64, 36
@@ -106,9 +105,10 @@ class _Pass:
         self._scaler = VideoReformatter()
         self._meter = Meter(_sound_origin(info, span), _sound_end(info, span))
         self._timeline = Timeline(info.video)
-        self._leap_ticks = round(LEAP_S / info.video.tick) if info.container in RESTARTING_FORMATS else None
+        self._leap_ticks = leap_ticks(info)
         self._leapt: list[tuple[int, Thumb]] = []
         self._frame_ticks = frame_ticks(info.video)
+        self._first_pts: int | None = None
         self._next_pts: int | None = None
         self._lead: deque[Picture] = deque(maxlen=LEAD_FRAMES)
         self._held: list[SoundBlock] = []
@@ -129,7 +129,7 @@ class _Pass:
         context.options = {"skip_loop_filter": "all", "max_pixels": str(decoder_pixels(self._max_pixels))}
         at_start = self._seek(lead_s)
         if at_start:
-            self._next_pts = self._info.video.start_pts
+            self._first_pts = self._next_pts = self._info.video.start_pts
         self._stream = self._decoded()
         for item in self._stream:
             if isinstance(item, SoundBlock):
@@ -179,7 +179,8 @@ class _Pass:
             self._faults.tick()
             yield from self._from_packet(packet)
         if len(self._leapt) > 1:
-            yield from self._believed()
+            for pts, thumb in self._leapt:
+                yield from self._in_order(pts, thumb)
         if not self._audio_done:
             yield from self._meter.finish()
 
@@ -203,19 +204,26 @@ class _Pass:
             return
         self._next_pts = pts + (self._frame_ticks if self._info.video.is_bare else frame.duration or self._frame_ticks)
         small = self._scaler.reformat(frame, THUMB_WIDTH_PX, THUMB_HEIGHT_PX, "gray", interpolation=Interpolation.AREA)
-        thumb, last = np.asarray(small.to_ndarray(), np.uint8), self._timeline.last
+        yield from self._judged(pts, np.asarray(small.to_ndarray(), np.uint8))
+
+    def _judged(self, pts: int, thumb: Thumb) -> Iterator[Picture]:
+        """The picture, unless it leaps ahead; then those that leapt, if there are enough of them."""
+        last = self._first_pts if self._timeline.last is None else self._timeline.last
         if last is None or self._leap_ticks is None or pts <= last + self._leap_ticks:
             self._leapt.clear()
             yield from self._in_order(pts, thumb)
             return
         self._leapt.append((pts, thumb))
-        if len(self._leapt) >= RESTART_PACKETS:
+        if len(self._leapt) >= LEAP_FRAMES:
             yield from self._believed()
 
     def _believed(self) -> Iterator[Picture]:
-        leapt, self._leapt = self._leapt, []
-        for pts, thumb in leapt:
-            yield from self._in_order(pts, thumb)
+        """The first of those that leapt, by which the others are judged."""
+        (pts, thumb), *others = self._leapt
+        self._leapt = []
+        yield from self._in_order(pts, thumb)
+        for other in others:
+            yield from self._judged(*other)
 
     def _in_order(self, pts: int, thumb: Thumb) -> Iterator[Picture]:
         """The picture at its place; nothing if it has none, or the span is over."""

@@ -7,12 +7,11 @@ only gets near; what the demuxer hands over before the range is decoded and drop
 from dataclasses import dataclass
 from pathlib import Path
 
-from topclip.media.ending import LEAP_S, RESTARTING_FORMATS
 from topclip.media.geometry import Geometry, plan_geometry
 from topclip.media.guard import file_url, input_args
 from topclip.media.limits import Allowance, work_s
 from topclip.media.opening import MJPEG_FORMAT
-from topclip.media.timeline import number_filter, timeline_filter
+from topclip.media.timeline import leap_test, number_filter, timeline_filter
 from topclip.model.clip import ClipSpec
 from topclip.model.request import Fit, Quality
 from topclip.model.source import SourceInfo
@@ -71,7 +70,7 @@ def clip_args(
     """Arguments of ffmpeg that make the clip as an mp4. max_pixels: largest picture that is allowed."""
     args = [*_seek(info, spec, attempt), *input_args(max_pixels), "-copyts"]
     args += [*(("-f", MJPEG_FORMAT) if info.container == MJPEG_FORMAT else ()), "-i", file_url(source)]
-    args += ["-map", f"0:{info.video.index}", "-vf", video_filter(info, spec), *_video_codec(info, spec)]
+    args += ["-map", f"0:{info.video.index}", "-vf", video_filter(info, spec, attempt), *_video_codec(info, spec)]
     if info.audio is not None:
         args += ["-map", f"0:{info.audio.index}", "-af", audio_filter(info, spec, attempt.gain_db)]
         args += ["-c:a", "aac", "-b:a", AUDIO_BITRATE, "-ar", str(AUDIO_RATE_HZ), "-ac", "2"]
@@ -94,16 +93,14 @@ def _seek(info: SourceInfo, spec: ClipSpec, attempt: Attempt) -> list[str]:
     return ["-seek_timestamp", "1", "-noaccurate_seek", "-ss", f"{at_s:.6f}"]
 
 
-def video_filter(info: SourceInfo, spec: ClipSpec) -> str:
+def video_filter(info: SourceInfo, spec: ClipSpec, attempt: Attempt) -> str:
     """Choose the frames, start them at 0, make them upright (ffmpeg has turned them), square-pixelled and sized."""
     video, geometry = info.video, plan_geometry(info.video, spec.aspect, spec.fit)
     chain = [f"settb={video.time_base}"]
     if video.is_bare or video.dts_lag is not None:
         chain.append(number_filter(video))
-    if info.container in RESTARTING_FORMATS:  # trim would end at a frame that damage makes come hours later
-        chain.append(f"select='lt(pts,{spec.end_pts + round(LEAP_S / video.tick)})'")
     chain += [
-        timeline_filter(video),
+        timeline_filter(video, leap_test(info, spec, is_from_start=attempt.seek_lead_s is None)),
         f"trim=start_pts={spec.start_pts}:end_pts={spec.end_pts}",
         f"setpts=PTS-{spec.start_pts}",
     ]

@@ -10,19 +10,15 @@ from av.packet import Packet
 
 from topclip.media.opening import open_media
 from topclip.media.packets import read_packets
-from topclip.media.timeline import frame_ticks, is_far_ahead
+from topclip.media.timeline import LEAP_FRAMES, LEAP_S, RESTARTING_FORMATS, frame_ticks, is_far_ahead
 from topclip.model.source import VideoStream
 
 END_WINDOW_S = 10.0
 """Packets are read over this much before the header's end to see where the picture really ends."""
-RESTARTING_FORMATS = frozenset({"mpegts", "mpeg"})
-"""Recordings joined end to end are valid in these, each with a clock of its own."""
 RESTART_S = 1.0
 """A decoding time that lies so far behind the latest one comes from another clock,"""
 RESTART_PACKETS = 12
 """if so many do: a single one is damage."""
-LEAP_S = 10.0
-"""One so far ahead is believed when as many follow it."""
 
 
 class End(NamedTuple):
@@ -154,7 +150,7 @@ class _Clock:
         is_behind, is_ahead = dts <= latest - self._back_ticks, dts > latest + self._leap_ticks
         self._n_behind = self._n_behind + 1 if is_behind else 0
         self._n_ahead = self._n_ahead + 1 if is_ahead else 0
-        if is_behind or 0 < self._n_ahead < RESTART_PACKETS:
+        if is_behind or 0 < self._n_ahead < LEAP_FRAMES:
             return False
         self._latest = max(latest, dts)
         self._n_ahead = 0

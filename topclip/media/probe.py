@@ -28,12 +28,12 @@ from topclip.errors import (
     TopClipError,
     UnsupportedMedia,
 )
-from topclip.media.ending import RESTARTING_FORMATS, end_of_picture
+from topclip.media.ending import end_of_picture
 from topclip.media.guard import AUDIO_FORMATS, STILL_FORMATS, decoder_pixels
 from topclip.media.limits import FLOOR_S, READ_BYTES_PER_S, no_memory, timed, within_memory
 from topclip.media.opening import MJPEG_FORMAT, open_media, reason_of
 from topclip.media.packets import read_packets
-from topclip.media.timeline import is_far_ahead
+from topclip.media.timeline import RESTARTING_FORMATS, is_far_ahead
 from topclip.model.source import AudioStream, SourceInfo, VideoStream
 
 MAX_UNDECODABLE = 400

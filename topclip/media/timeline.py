@@ -4,11 +4,17 @@ Where several frames share a packet (MPEG-PS with small frames) only the first o
 others', and at times a frame then comes before the one that is shown before it, or together with it. Such a frame is
 shown half a frame after the last one, so that none is lost, and frames overtaken by that follow at once. Both sides must
 do the same, to the tick: a clip's frames are counted.
+
+In recordings off the air a frame whose time leaps ahead may be damage, or the first behind a gap. Analysis waits for those
+that follow and tells a render, whose filter cannot look ahead, which leaps are true.
 """
 
+from collections.abc import Iterable
 from fractions import Fraction
+from itertools import pairwise
 
-from topclip.model.source import VideoStream
+from topclip.model.clip import ClipSpec
+from topclip.model.source import SourceInfo, VideoStream
 
 MAX_BEHIND_FRAMES = 16
 """A time that lies further back is not a wrong guess: another clock, or damage before it. H.264 reorders no more frames."""
@@ -18,6 +24,13 @@ LEAST_TICKS = 4
 AHEAD_S, AHEAD_FRAMES = 2, 32
 """A picture is shown no later than this after its packet is decoded, whichever is longer: 16 B-frames in a row, which is
 what encoders make at most, and as many frames held back to be put in order. ISO 13818-1 lets no picture wait for long."""
+
+RESTARTING_FORMATS = frozenset({"mpegts", "mpeg"})
+"""Recordings joined end to end are valid in these, each with a clock of its own; their times may be damaged one by one."""
+LEAP_S = 10.0
+"""A time that lies so far ahead of the last one is believed"""
+LEAP_FRAMES = 12
+"""if so many in a row do."""
 
 
 def frame_ticks(video: VideoStream) -> int:
@@ -56,13 +69,40 @@ class Timeline:
         return self._last
 
 
-def timeline_filter(video: VideoStream) -> str:
-    """The same as ffmpeg's filters. It remembers in 0 the last place, in 1 the largest pts."""
+def leap_ticks(info: SourceInfo) -> int | None:
+    """How far ahead of the last one, in pts units, a time needs others to be believed; None: all are."""
+    return round(LEAP_S / info.video.tick) if info.container in RESTARTING_FORMATS else None
+
+
+def true_leaps(info: SourceInfo, pts: Iterable[int]) -> tuple[int, ...]:
+    """Of the times of frames in a row those that leap ahead of the one before."""
+    ticks = leap_ticks(info)
+    return () if ticks is None else tuple(int(b) for a, b in pairwise(pts) if b - a > ticks)
+
+
+def timeline_filter(video: VideoStream, is_leap: str = "0") -> str:
+    """The same as ffmpeg's filters. It remembers in 0 the last place, in 1 the largest pts, in 4 whether there are any.
+
+    is_leap: whether damage made the frame leap ahead, so that it has no place; by `leap_test`.
+    """
     behind = f"if(gt(PTS,ld(0)-{_max_behind(video)}),st(0,ld(0)+if(gt(PTS,ld(1)),1,{_step(video)})),PTS)"
-    placed = f"if(not(N)+gt(PTS,ld(0)),st(0,PTS),{behind})"
-    remember = "if(not(N)+gt(PTS,ld(1)),st(1,PTS))"
-    is_next = "isnan(prev_selected_pts)+gt(pts,prev_selected_pts)"
-    return f"setpts='st(2,{placed});{remember};ld(2)',select='{is_next}'"
+    placed = f"if(not(ld(4))+gt(PTS,ld(0)),st(0,PTS),{behind})"
+    remember = "if(not(ld(4))+gt(PTS,ld(1)),st(1,PTS))"
+    is_next = "not(isnan(pts))*(isnan(prev_selected_pts)+gt(pts,prev_selected_pts))"
+    return f"setpts='if({is_leap},NAN,st(2,{placed});{remember};st(4,1);ld(2))',select='{is_next}'"
+
+
+def leap_test(info: SourceInfo, spec: ClipSpec, *, is_from_start: bool) -> str:
+    """Whether a frame leaps ahead and is not to be believed. It counts in 3 those in a row.
+
+    is_from_start: whether the first frame is that of the source; behind a seek any may come first.
+    """
+    ticks = leap_ticks(info)
+    if ticks is None:
+        return "0"
+    last = f"if(ld(4),ld(0),{info.video.start_pts if is_from_start else 'PTS'})"
+    is_true = "+".join(f"eq(PTS,{pts})" for pts in (spec.start_pts, *spec.true_leaps))
+    return f"st(3,gt(PTS,{last}+{ticks})*(ld(3)+1));between(ld(3),1,{LEAP_FRAMES - 1})*not({is_true})"
 
 
 def number_filter(video: VideoStream) -> str:

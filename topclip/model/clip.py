@@ -63,6 +63,10 @@ class ClipSpec(Model):
     start_pts: int
     end_pts: int
     frames: int
+    true_leaps: tuple[int, ...] = Field(
+        (),
+        description="pts of frames that come long after the one before and are no damage; only where damage is likely.",
+    )
     aspect: Aspect
     fit: Fit
     quality: Quality

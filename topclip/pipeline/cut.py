@@ -7,6 +7,7 @@ from pathlib import Path
 from topclip.errors import InvalidRequest
 from topclip.media.decode import Faults, Picture, Span, decode_span
 from topclip.media.probe import check_limits, probe
+from topclip.media.timeline import true_leaps
 from topclip.model.clip import ClipSpec
 from topclip.model.request import Aspect, Fit, Quality
 from topclip.model.source import SourceInfo
@@ -68,6 +69,7 @@ def _spec(source: Path, info: SourceInfo, start_s: float, end_s: float, max_pixe
         start_pts=found[0],
         end_pts=after,
         frames=len(found),
+        true_leaps=true_leaps(info, found),
         aspect=Aspect.SOURCE,
         fit=Fit.CROP,
         quality=Quality.HIGH,

@@ -4,7 +4,10 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+import numpy as np
+
 from topclip.analysers.tracks import ANALYSIS_VERSION, Tracks
+from topclip.media.timeline import true_leaps
 from topclip.model.analysis import Analysis
 from topclip.model.clip import ClipSpec, Plan
 from topclip.model.request import ClipRequest, Mode
@@ -35,7 +38,12 @@ def make_plan(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> Plan
     key = plan_key(ctx.job_id, plan_digest(request, info))
     ctx.store.put_bytes(key, plan_document(plan))
     specs = () if options.mode is Mode.PLAN else clip_specs(plan, analysis, options)
-    return PlanResult(key, specs)
+    return PlanResult(key, tuple(_with_leaps(info, analysis, spec) for spec in specs))
+
+
+def _with_leaps(info: SourceInfo, analysis: Analysis, spec: ClipSpec) -> ClipSpec:
+    first, end = np.searchsorted(analysis.frame_pts, [spec.start_pts, spec.end_pts])
+    return spec.model_copy(update={"true_leaps": true_leaps(info, analysis.frame_pts[first:end].tolist())})
 
 
 def load_analysis(info: SourceInfo, ctx: StageContext) -> Analysis:

@@ -32,7 +32,7 @@ from topclip.pipeline.context import StageContext
 from topclip.pipeline.source import source_path
 from topclip.storage.base import clip_key
 
-RENDER_VERSION = "3"
+RENDER_VERSION = "4"
 SAFE_LEAD_S = 300.0
 
 
