@@ -11,6 +11,7 @@ from topclip.media.geometry import Geometry, plan_geometry
 from topclip.media.guard import file_url, input_args
 from topclip.media.limits import Allowance, work_s
 from topclip.media.opening import MJPEG_FORMAT
+from topclip.media.sound import CLAMP
 from topclip.media.timeline import leap_test, number_filter, timeline_filter
 from topclip.model.clip import ClipSpec
 from topclip.model.request import Fit, Quality
@@ -153,6 +154,7 @@ def audio_filter(info: SourceInfo, spec: ClipSpec, gain_db: float) -> str:
         f"asetpts=PTS-{start_s:.9f}/TB",
         f"aresample={AUDIO_RATE_HZ}:async=1:first_pts=0",
         f"aformat=sample_fmts=fltp:channel_layouts=stereo:sample_rates={AUDIO_RATE_HZ}",
+        *(f"{name}={options}" for name, options in CLAMP),
     ]
     if gain_db:
         limit = 10 ** (PEAK_LIMIT_DB / 20)

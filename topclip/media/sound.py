@@ -26,6 +26,11 @@ FLOOR_DB = -120.0
 LEVELS_PER_BLOCK = 2
 WINDOW_BLOCKS = 4
 BEHIND_FRAMES = 12
+CLAMP = (("volume", "0.25"), ("asoftclip", "type=hard:output=4"))
+"""FFmpeg's filters that keep samples within 4 times full scale, 12 dB above it. A damaged frame can decode to 100 000 times
+full scale, which would outweigh hours, and its rounding errors stay in the meter's sums as a hum above the gate. No sound
+comes so far: the downmix of 7.1 with all channels at full scale reaches 3.1, float recordings are mixed with less to spare.
+Powers of two, so that what lies within stays the same to the bit; behind them nothing is infinite or no number."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class SoundBlock:
 
     momentary_lufs: EBU R128 loudness of the 400 ms that end with the block; not a number while less was heard.
     levels_db: RMS of its two halves, dBFS.
-    peak: largest sample, full scale 1.
+    peak: largest sample, full scale 1; 4 at most.
     """
 
     start_s: float
@@ -114,6 +119,8 @@ class Meter:
             # first_pts counts samples of the *input's* rate, although the documentation says only "samples".
             graph.add("aresample", f"{RATE_HZ}:async=1:first_pts={round(origin_s * frame.sample_rate)}"),
             graph.add("aformat", f"sample_fmts=flt:channel_layouts=stereo:sample_rates={RATE_HZ}"),
+            *(graph.add(name, options) for name, options in CLAMP),
+            graph.add("aformat", "sample_fmts=flt"),
             graph.add("ebur128", "metadata=1"),
             graph.add("aformat", "sample_fmts=flt"),
             graph.add("abuffersink"),
