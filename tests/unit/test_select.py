@@ -183,6 +183,15 @@ def test_specs_carry_the_ranges_loudness() -> None:
     assert loud.aspect == "9:16"
 
 
+def test_a_ranges_loudness_hears_nothing_before_it() -> None:
+    analysis = make_analysis(60, ((10, 20),))
+    analysis.loudness_lufs[200:203] = analysis.loudness_lufs[199]  # these 400 ms begin before 20 s
+    analysis.loudness_lufs[203:] = -120
+    options = ClipOptions.model_validate({"mode": "ranges", "ranges": [[20, 25], [19, 25], [12, 12.3]]})
+    specs = clip_specs(select_clips(make_info(60), analysis, options), analysis, options)
+    assert [spec.source_loudness is None for spec in specs] == [True, False, True]
+
+
 def test_percentiles_are_midranks() -> None:
     assert percentiles(np.array([3.0, 1.0, 3.0, 7.0])).tolist() == [0.5, 0.125, 0.5, 0.875]
     assert percentiles(np.full(5, -70.0)).tolist() == [0.5] * 5

@@ -31,6 +31,8 @@ SPACING_S = 5.0
 MAX_NEAR_MISSES = 5
 OVERLAP_SHARE = 0.5
 """A near-miss that shares more than this with a chosen range would tell nothing new."""
+WINDOW_HOPS = 4
+"""A value of the momentary loudness hears 400 ms, the last of them its own hop."""
 
 
 @dataclass
@@ -101,7 +103,9 @@ def clip_specs(plan: Plan, analysis: Analysis, options: ClipOptions) -> tuple[Cl
 
 
 def _range_loudness(analysis: Analysis, highlight: Highlight) -> float | None:
-    first, last = int(highlight.start_s / SOUND_HOP_S), int(np.ceil(highlight.end_s / SOUND_HOP_S))
+    """By the values whose 400 ms lie within the range: those at its beginning also hear what comes before it."""
+    first = int(np.ceil(round(highlight.start_s / SOUND_HOP_S, 6))) + WINDOW_HOPS - 1
+    last = int(round(highlight.end_s / SOUND_HOP_S, 6))
     measured = integrated_lufs(analysis.loudness_lufs[first:last])
     return None if measured is None else round(measured, 2)
 
