@@ -141,7 +141,7 @@ class EncodeError(MediaError):
 
 
 class CheckFailed(MediaError):
-    """A rendered clip did not pass its checks, also after one repair."""
+    """A rendered clip did not pass its checks, also after one repair where there is one."""
 
     code = "CHECK_FAILED"
 

@@ -294,6 +294,32 @@ def test_a_clip_that_cannot_be_made_is_a_value(media: Media, ctx: StageContext) 
     assert list(ctx.store.staging().iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"frames": 99}, "it has 50 frames, wanted 99"),
+        ({"start_pts": 1, "end_pts": 2}, "no picture came out of this range"),
+        ({"source_loudness": -30.0}, "it is silent, although the source can be heard here"),
+    ],
+)
+def test_what_cannot_be_mended_is_tried_once_and_said_in_words(
+    media: Media, tmp_path: Path, change: dict[str, object], words: str
+) -> None:
+    log, counting = tmp_path / "runs", tmp_path / "ffmpeg"
+    counting.write_text(f'#!/bin/sh\necho run >>"{log}"\nexec "{ffmpeg()}" "$@"\n')
+    counting.chmod(0o755)
+    request = request_for(media("silent.mp4"), mode="ranges", ranges=[[0, 2]])
+    ctx = make_context(tmp_path / "store", ffmpeg=str(counting))
+    info, (spec,) = prepared(request, ctx)
+    failed = render_clip(request, info, spec.model_copy(update=change), ctx)
+    assert isinstance(failed, FailedClip)
+    assert words in failed.message
+    assert "None" not in failed.message
+    assert failed.hint is not None
+    assert "choose another range" in failed.hint
+    assert log.read_text() == "run\n"
+
+
 # --- the whole flow -------------------------------------------------------------------------------------------
 
 

@@ -26,6 +26,9 @@ START_TOLERANCE_S = 0.03
 AUDIO_END_TOLERANCE_S = 0.1
 BLACK_LEVEL = 4.0
 """Mean grey of a frame, 0-255, below which it counts as black."""
+DAMAGED_HINT = (
+    "the source may be damaged here: choose another range, or convert it: ffmpeg -i IN -c:v libx264 -c:a aac OUT.mkv"
+)
 
 
 @dataclass
@@ -58,7 +61,7 @@ def look(path: Path, tick: Callable[[], None]) -> Found:
     """
     with _opened(path) as container, within_memory("checking the clip"):
         if not container.streams.video:
-            raise CheckFailed("the clip has no picture")
+            raise CheckFailed("no picture came out of this range of the source", {"hint": DAMAGED_HINT})
         context = container.streams.video[0].codec_context
         audio = next(iter(container.streams.audio), None)
         audio_s = None
@@ -80,7 +83,7 @@ def _opened(path: Path) -> InputContainer:
     try:
         return open_media(path)
     except TopClipError as err:
-        raise CheckFailed(f"the clip cannot be read: {err.message}") from err
+        raise CheckFailed(f"the clip cannot be read: {err.message}", {"hint": DAMAGED_HINT}) from err
 
 
 def _watch(container: InputContainer, tick: Callable[[], None]) -> Pictures:
@@ -150,6 +153,23 @@ def _sound_checks(
     is_ok = abs(difference) <= LOUDNESS_TOLERANCE_LU or (at_limit and loudness is not None and difference < 0)
     heard = None if loudness is None else round(loudness, 2)
     yield Check(name="loudness", ok=bool(is_ok), found=heard, wanted=spec.loudness)
+
+
+def in_words(check: Check) -> str:
+    """What a failed check says of the clip."""
+    match check.name:
+        case "decodes":
+            return f"it breaks off: {check.found}"
+        case "not_black":
+            return "it is black, although the source is not"
+        case "loudness" if check.found is None:
+            return "it is silent, although the source can be heard here"
+        case "loudness":
+            return f"its loudness is {check.found} LUFS, wanted {check.wanted}"
+        case "frames":
+            return f"it has {check.found} frames, wanted {check.wanted}"
+        case _:
+            return f"{check.name} is {check.found}, wanted {check.wanted}"
 
 
 def _equal(name: str, found: object, wanted: object) -> Check:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from topclip.analysers.loudness import integrated_lufs
 from topclip.errors import CheckFailed, MediaError, MediaLimit
-from topclip.media.check import BLACK_LEVEL, Found, check_clip, look
+from topclip.media.check import BLACK_LEVEL, DAMAGED_HINT, Found, check_clip, in_words, look
 from topclip.media.decode import Faults, Picture, Span, decode_span
 from topclip.media.encode import (
     MAX_GAIN_DB,
@@ -130,23 +130,24 @@ def _scratch(job: _Job, suffix: str) -> Iterator[Path]:
 
 
 def _make(job: _Job, path: Path) -> _Made:
-    """Render, check, and once more with what the checks taught. Raises: EncodeError, CheckFailed."""
+    """Render, check, and once more with what the checks taught, if that is another try. Raises: EncodeError, CheckFailed."""
     attempt = Attempt(first_gain_db(job.spec), _seek_lead_s(job))
     try:
         made = _try(job, path, attempt)
     except MediaLimit:
         raise  # it would take as much again
-    except MediaError:
-        made = _try(job, path, replace(attempt, seek_lead_s=_safe_lead_s(job)))
+    except MediaError as err:
+        again = replace(attempt, seek_lead_s=_safe_lead_s(job))
+        if again == attempt and isinstance(err, CheckFailed):
+            raise  # what fails in ffmpeg may be the machine's doing
+        made = _try(job, path, again)
     else:
-        if not all(c.ok for c in made.checks):
-            made = _try(job, path, _repaired(job, attempt, made))
+        if (again := _repaired(job, attempt, made)) != attempt:
+            made = _try(job, path, again)
     failed = [c for c in made.checks if not c.ok]
     if failed:
-        what = "; ".join(f"{c.name} is {c.found}, wanted {c.wanted}" for c in failed)
-        raise CheckFailed(
-            f"the rendered clip is not as it should be: {what}", {"hint": "the source may be damaged here"}
-        )
+        what = "; ".join(in_words(c) for c in failed)
+        raise CheckFailed(f"the rendered clip is not as it should be: {what}", {"hint": DAMAGED_HINT})
     return made
 
 
@@ -165,7 +166,10 @@ def _seek_lead_s(job: _Job) -> float | None:
 
 
 def _repaired(job: _Job, attempt: Attempt, made: _Made) -> Attempt:
-    """The next attempt: more or less gain where the loudness was off, a longer run-up where the picture was."""
+    """The next attempt: more or less gain where the loudness was off, a longer run-up where the picture was.
+
+    The same one if nothing failed, or nothing else can be tried.
+    """
     failed = {c.name for c in made.checks if not c.ok}
     gain_db, lead_s = attempt.gain_db, attempt.seek_lead_s
     loudness = integrated_lufs(made.found.momentary_lufs)
