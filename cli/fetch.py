@@ -6,24 +6,31 @@ import os
 from pathlib import Path, PurePosixPath
 
 from cli.server import Server
+from cli.targets import refuse_source
 from topclip.errors import StorageError
 from topclip.model.base import JsonDict
 
+MANIFEST = "manifest.json"
 
-def fetch(server: Server, job_id: str, out: Path) -> JsonDict:
+
+def fetch(server: Server, job_id: str, out: Path, source: Path | None = None) -> JsonDict:
     """Download clips, thumbnails, plan and manifest into the folder; files that are there and right are kept.
 
+    source: the file that was submitted, if it is here; it is not written to.
     Returns: the manifest, whose files are relative to the folder.
-    Raises: StorageError if a file does not arrive as the manifest says it is, or cannot be written.
+    Raises: InvalidRequest if the source lies where a file belongs; StorageError if a file does not arrive as the manifest
+    says it is, or cannot be written.
     """
     manifest = server.manifest(job_id)
     base = f"/api/jobs/{job_id}"
+    names = [manifest["plan"], *(clip.get(part) for clip in manifest["clips"] for part in ("file", "thumbnail"))]
+    refuse_source(source, out / MANIFEST, *(_inside(out, name) for name in names if name))
     try:
         out.mkdir(parents=True, exist_ok=True)
         server.download(f"{base}/plan", _inside(out, manifest["plan"]))
         for clip in manifest["clips"]:
             _fetch_clip(server, f"{base}/clips/{clip['n']}", clip, out)
-        _write(out / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+        _write(out / MANIFEST, json.dumps(manifest, indent=2) + "\n")
     except OSError as err:
         raise StorageError(f"cannot write into {out}: {err.strerror or err}", {"field": "out"}) from err
     return manifest

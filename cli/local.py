@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli.options import clip_options, seconds
+from cli.targets import refuse_source
 from topclip import run_local
 from topclip.config import Settings
 from topclip.errors import StorageError
@@ -31,6 +32,7 @@ from topclip.storage.base import job_folder
 from topclip.storage.local import LocalStore
 
 PARTIAL = 3
+PLAN, MANIFEST = "plan.json", "manifest.json"
 SOURCE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print the document as JSON.")
@@ -91,6 +93,7 @@ def cut(file: Path, start: float, end: float, out: Path, *, as_json: bool) -> in
     """Cut the frames of FILE from --start to before --end into an mp4, exact to the frame."""
     if not out.absolute().parent.is_dir():
         raise click.BadParameter(f"no folder {out.absolute().parent}", param_hint="--out")
+    refuse_source(file, out)
     with _workplace() as ctx, _progress() as on_progress:
         report = _report_as(Stage.RENDER, on_progress)
         frames = cut_range(file, start, end, out, StageContext(**{**vars(ctx), "report": report}))
@@ -107,28 +110,30 @@ def cut(file: Path, start: float, end: float, out: Path, *, as_json: bool) -> in
 @json_flag
 def clip(file: Path, options: ClipOptions, out: Path, *, as_json: bool) -> int:
     """Make the clips of FILE into a folder: clips, plan.json and, written last, manifest.json."""
+    refuse_source(file, out / PLAN, out / MANIFEST)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise StorageError(f"cannot write into {out}: {err.strerror or err}", {"field": "out"}) from err
     with _workplace(out) as ctx, _progress() as on_progress:
         result = run_local.run(_request(file, options), ctx, on_progress)
-        manifest = _deliver(ctx, result, out)
+        manifest = _deliver(ctx, result, file, out)
     _print(manifest.to_dict(), lambda d: _describe_manifest(d, out), as_json=as_json)
     return PARTIAL if manifest.failed else 0
 
 
-def _deliver(ctx: StageContext, result: run_local.LocalResult, out: Path) -> Manifest:
+def _deliver(ctx: StageContext, result: run_local.LocalResult, source: Path, out: Path) -> Manifest:
     """Move what a run made from the store into the user's folder, which is on the same disk; the manifest comes last."""
-    manifest = result.manifest.model_copy(update={"plan": "plan.json"})
-    for made in manifest.clips:
-        for name in (made.file, made.thumbnail):
-            target = out / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with ctx.store.local_path(f"{job_folder(ctx.job_id)}/{name}") as path:
-                path.replace(target)
-    _write(out / "plan.json", ctx.store.get_bytes(result.plan_key))
-    _write(out / "manifest.json", manifest.model_dump_json(indent=1).encode() + b"\n")
+    manifest = result.manifest.model_copy(update={"plan": PLAN})
+    names = [name for made in manifest.clips for name in (made.file, made.thumbnail)]
+    refuse_source(source, *(out / name for name in names))
+    for name in names:
+        target = out / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with ctx.store.local_path(f"{job_folder(ctx.job_id)}/{name}") as path:
+            path.replace(target)
+    _write(out / PLAN, ctx.store.get_bytes(result.plan_key))
+    _write(out / MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")
     return manifest
 
 
@@ -208,7 +213,7 @@ def _parts(highlight: JsonDict) -> str:
 def _describe_manifest(document: JsonDict, out: Path) -> str:
     lines = [f"{out / c['file']}  {_span(c)}  {c['width']}x{c['height']}" for c in document["clips"]]
     lines += [f"clip {f['n']} failed: {f['message']}" for f in document["failed"]]
-    return "\n".join([*lines, str(out / "manifest.json")])
+    return "\n".join([*lines, str(out / MANIFEST)])
 
 
 def _span(item: JsonDict) -> str:

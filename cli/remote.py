@@ -12,9 +12,10 @@ from uuid import uuid4
 import click
 import httpx
 
-from cli.fetch import fetch
+from cli.fetch import MANIFEST, fetch
 from cli.options import clip_options
 from cli.server import Server
+from cli.targets import refuse_source
 from cli.watch import follow, upload_bar, view_for
 from topclip.config import Settings
 from topclip.errors import InvalidRequest, QueueUnavailable, ServerUnreachable, SourceNotFound
@@ -89,20 +90,22 @@ def submit(
     """
     if callback_url:
         options = options.model_copy(update={"callback_url": callback_url})
+    if out:
+        refuse_source(Path(source), out / MANIFEST)
     key = idempotency_key or str(uuid4())
     job_id = str(_patiently(lambda: _send(server, source, options, key, is_quiet=as_json))["id"])
     if not (watch or out):
         click.echo(json.dumps(server.status(job_id)) if as_json else job_id)
         return 0
-    return _to_the_end(server, job_id, out, as_json=as_json)
+    return _to_the_end(server, job_id, out, as_json=as_json, source=Path(source))
 
 
-def _to_the_end(server: Server, job_id: str, out: Path | None, *, as_json: bool) -> int:
+def _to_the_end(server: Server, job_id: str, out: Path | None, *, as_json: bool, source: Path | None = None) -> int:
     """Follow a job and download what it made; its exit code."""
     click.echo(f"job {job_id}", err=True)
     status = _follow(server, job_id, as_json=as_json)
     if out and status["state"] in WITH_CLIPS:
-        _fetch(server, job_id, out)
+        _fetch(server, job_id, out, source)
     return _exit_code(status)
 
 
@@ -250,8 +253,8 @@ def _follow(server: Server, job_id: str, *, as_json: bool) -> JsonDict:
     return document
 
 
-def _fetch(server: Server, job_id: str, out: Path) -> JsonDict:
-    manifest = fetch(server, job_id, out)
+def _fetch(server: Server, job_id: str, out: Path, source: Path | None = None) -> JsonDict:
+    manifest = fetch(server, job_id, out, source)
     click.echo(f"{len(manifest['clips'])} clips in {out.absolute()}", err=True)
     return manifest
 

@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -6,11 +8,14 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from cli.fetch import fetch
 from cli.local import clip, cut, plan, shots
+from cli.main import run as run_command
 from cli.options import build_options
 from tests.media import CUTS_S, RATE, Media
-from topclip.errors import StorageError
+from topclip.errors import InvalidRequest, StorageError
 from topclip.media.probe import probe
+from topclip.model.base import JsonDict
 from topclip.model.clip import Plan
 from topclip.model.manifest import Manifest
 
@@ -94,3 +99,86 @@ def test_a_bad_flag_is_named(media: Media, flags: list[str], words: str) -> None
 )
 def test_flags_become_options(given: dict[str, Any], field: str, value: object) -> None:
     assert getattr(build_options(given), field) == value
+
+
+def link(to: Path, path: Path, kind: str) -> Path:
+    match kind:
+        case "itself":
+            return to
+        case "another spelling":
+            return to.parent / ".." / to.parent.name / to.name
+        case "relative":
+            return Path(os.path.relpath(to))
+        case "symbolic link":
+            path.symlink_to(to)
+        case "hard link":
+            path.hardlink_to(to)
+    return path
+
+
+KINDS = ["itself", "another spelling", "relative", "symbolic link", "hard link"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cut_does_not_replace_its_source(
+    media: Media, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    source = Path(shutil.copy(media("short.mp4"), tmp_path / "talk.mp4"))
+    out = link(source, tmp_path / "out.mp4", kind)
+    before = sorted(tmp_path.iterdir())
+    assert run_command(["cut", str(source), "--start", "1", "--end", "2", "--out", str(out)]) == 2
+    assert "--out" in capsys.readouterr().err
+    assert source.read_bytes() == media("short.mp4").read_bytes()
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "plan.json"])
+def test_clips_do_not_replace_their_source(
+    media: Media, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    source = Path(shutil.copy(media("short.mp4"), tmp_path / name))
+    flags = ["--mode", "ranges", "--range", "1-2", "--out", str(tmp_path)]
+    assert run_command(["clip", str(source), *flags]) == 2
+    assert "--out" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [source]
+    assert source.read_bytes() == media("short.mp4").read_bytes()
+
+
+def test_a_clip_does_not_replace_the_source_that_has_its_name(media: Media, tmp_path: Path) -> None:
+    source, out = Path(shutil.copy(media("short.mp4"), tmp_path / "talk.mp4")), tmp_path / "out"
+    flags = ("--range", "1-2", "--quality", "draft", "--out", out)
+    run(clip, source, *flags)
+    made = next(out.glob("clips/*.mp4"))
+    made.unlink()
+    made.hardlink_to(source)
+    with pytest.raises(InvalidRequest, match="--out"):
+        run(clip, source, *flags)
+    assert made.samefile(source)
+
+
+class FakeServer:
+    """A server whose one job made a plan."""
+
+    def manifest(self, job_id: str) -> JsonDict:
+        return {"plan": "plan.json", "clips": [{"n": 1, "file": "clips/1.mp4", "sha256": "0", "thumbnail": None}]}
+
+    def download(self, path: str, target: Path) -> None:
+        raise AssertionError(f"{path} to {target}")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "plan.json", "clips/1.mp4"])
+def test_a_download_does_not_replace_what_was_submitted(tmp_path: Path, name: str) -> None:
+    source = tmp_path / name
+    source.parent.mkdir(exist_ok=True)
+    source.write_bytes(b"video")
+    with pytest.raises(InvalidRequest, match="--out"):
+        fetch(FakeServer(), "job", tmp_path, source)  # type: ignore[arg-type]  # as much of it as is asked
+    assert source.read_bytes() == b"video"
+
+
+def test_a_submission_that_could_not_be_fetched_is_not_sent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "manifest.json"
+    source.write_bytes(b"video")
+    nowhere = "http://127.0.0.1:9"
+    assert run_command(["submit", str(source), "--url", nowhere, "--out", str(tmp_path)]) == 2
+    assert "--out" in capsys.readouterr().err
