@@ -255,9 +255,8 @@ class JobClient:
         if repeated := self._repeated(verdict):
             self._store.delete(record_key(record.id))
             return repeated
-        if verdict == "EXISTS":
-            raise JobConflict(f"job {record.id} exists already")
-        self._publish(record)
+        if verdict != "EXISTS":  # the reconciler took it for a lost job meanwhile, and has published it
+            self._publish(record)
         return None
 
     def _publish(self, record: JobRecord) -> None:

@@ -76,13 +76,14 @@ def _write(scripts: Scripts, record: JobRecord, epoch: int) -> bool:
     return False
 
 
-def _died_in_submission(scripts: Scripts, store: ArtifactStore, job_id: str) -> bool:
+def _is_no_job(scripts: Scripts, store: ArtifactStore, job_id: str, record: JobRecord | None) -> bool:
     """Whether the files are those of a submission that has not, or not yet, become a job; of one that died they are removed.
 
     So are files that a late writer put back after its job was deleted.
     """
-    has_record = store.exists(record_key(job_id))
-    verdict = scripts("drop", job_id, DEAD_AFTER_S, int(has_record), keys.INTENT_S)
+    digest = record.key.digest if record and record.key else ""
+    has_record = record is not None or store.exists(record_key(job_id))
+    verdict = scripts("drop", job_id, DEAD_AFTER_S, int(has_record), digest, keys.INTENT_S)
     if verdict == "DROPPED":
         log.info("files of job %s are cleared away: its submission died", job_id)
         store.delete(job_folder(job_id))
@@ -94,7 +95,8 @@ def _is_lost(redis: Redis, prefix: str, job_id: str) -> bool:
 
 
 def _bring_back(app: Celery, scripts: Scripts, store: ArtifactStore, job_id: str, now: float) -> bool:
-    if _died_in_submission(scripts, store, job_id) or not (record := record_of(store, job_id)):
+    record = record_of(store, job_id)
+    if _is_no_job(scripts, store, job_id, record) or record is None:
         return False
     if record.expires_at.timestamp() <= now:
         log.info("files of job %s are cleared away: it has expired", job_id)

@@ -43,16 +43,20 @@ local v = same(ARGV[4], ARGV[5]) or room(ARGV[3], ARGV[6], ARGV[7])
 if v == 'OK' then redis.call('SET', P..'intent:'..id, now(), 'EX', ARGV[8]) end
 return {v, now()}
 """,
-    # age in s, 1 if its record is in the store, seconds to remember it -> NONE | YOUNG | DROPPED: whether files are of a
-    # submission that died; dropped, it cannot go on. Those that nobody intended are young when first seen
-    "drop": """
-local intent = P..'intent:'..id
+    # age in s, 1 if its record is in the store, digest of its key or '', seconds to remember it -> NONE | YOUNG | DROPPED:
+    # whether files are of a submission that died; dropped, it cannot go on. One that has its record may have been accepted by a
+    # Redis that lost it again, so it is a job all the same, unless its client has another under its key by now. Files that
+    # nobody intended are young when first seen.
+    "drop": SHARED
+    + """
+local intent, has_record = P..'intent:'..id, ARGV[4] == '1'
 local since = redis.call('GET', intent)
-if not since and ARGV[4] == '1' then return 'NONE' end
-if not since then redis.call('SET', intent, now(), 'EX', ARGV[5]); return 'YOUNG' end
+if not since and has_record then return 'NONE' end
+if not since then redis.call('SET', intent, now(), 'EX', ARGV[6]); return 'YOUNG' end
 if tonumber(now()) - tonumber(since) < tonumber(ARGV[3]) then return 'YOUNG' end
+if has_record and not known(ARGV[5]) then return 'NONE' end
 redis.call('DEL', intent)
-redis.call('SET', P..'dropped:'..id, 1, 'EX', ARGV[5])
+redis.call('SET', P..'dropped:'..id, 1, 'EX', ARGV[6])
 return 'DROPPED'
 """,
     # request, created_at, expires_at, name, meta, part, bound, epoch, owner[, owner's bound, digest or '', body, 1 if it was

@@ -190,6 +190,28 @@ def test_a_key_outlives_a_web_process_that_died_in_the_submission(
     assert submit(key=KEY).id == again.id
 
 
+def test_what_redis_may_have_accepted_before_it_lost_its_tail_is_a_job(
+    died: str,
+    submit: Submit,
+    app: Celery,
+    client: JobClient,
+    redis: Any,
+    settings: Settings,
+    store: LocalStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The intent is there, the job is not: so it looks, too, when the job was accepted a moment after the last thing kept."""
+    assert rescue(app, redis, settings, store) == []
+    monkeypatch.setattr(restore, "DEAD_AFTER_S", 0)
+    record = restore.record_of(store, died)
+    assert record
+    assert rescue(app, redis, settings, store) == [died]
+    assert submit(key=KEY).id == died
+    assert client._write_and_publish(record) is None  # its web process was only frozen
+    assert store.exists(record_key(died))
+    assert messages(redis) == 1
+
+
 def test_files_without_a_record_are_cleared_away_when_nobody_comes_for_them(
     submit: Submit, app: Celery, redis: Any, settings: Settings, store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,7 +230,7 @@ def test_a_submission_whose_file_was_cleared_away_does_not_go_on(
 ) -> None:
     job = str(uuid4())
     for _ in range(2):
-        Scripts(redis, "topclip:")("drop", job, 0, 0, 60)
+        Scripts(redis, "topclip:")("drop", job, 0, 0, "", 60)
     with pytest.raises(QueueUnavailable):
         client.submit(job, ClipRequest(source=MediaPath(path="/x.mp4", name="x.mp4")))
     assert store.list("jobs") == []
@@ -218,7 +240,7 @@ def test_a_submission_whose_file_was_cleared_away_does_not_go_on(
 def test_a_submission_that_was_given_up_meanwhile_does_not_go_on(
     died: str, client: JobClient, redis: Any, store: LocalStore
 ) -> None:
-    Scripts(redis, "topclip:")("drop", died, 0, 1, 60)
+    Scripts(redis, "topclip:")("drop", died, 0, 0, "", 60)
     record = restore.record_of(store, died)
     assert record
     with pytest.raises(QueueUnavailable):
