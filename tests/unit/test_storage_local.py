@@ -49,6 +49,23 @@ def test_a_fault_is_not_taken_for_a_no(store: LocalStore) -> None:
     assert not store.exists("none")
 
 
+def test_not_only_content_but_names_too_are_pushed_to_disk(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    pushed: list[str] = []
+
+    def fsync(number: int) -> None:
+        pushed.append(os.readlink(f"/proc/self/fd/{number}").removeprefix(str(store.root)))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    store.put_bytes("jobs/a/1", b"x")
+    assert pushed[-1] == "/jobs/a"
+    assert {"", "/jobs", "/jobs/a"} < set(pushed)
+    pushed.clear()
+    path = store.staging() / "x"
+    path.write_bytes(b"x")
+    store.put_file("jobs/a/2", path)
+    assert pushed == ["/.staging/x", "/jobs/a"]
+
+
 @pytest.fixture
 def named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system that makes no files without a name."""

@@ -60,7 +60,7 @@ class LocalStore(Staging):
             if file is not None:
                 file.write(content)
                 _sync(file)
-                target.parent.mkdir(parents=True, exist_ok=True)
+                _make_folder(target.parent)
                 return _link(f"/proc/self/fd/{file.fileno()}", target)
         scratch = self._scratch()
         with self._translated(key):
@@ -79,7 +79,7 @@ class LocalStore(Staging):
             try:
                 with source.open("rb") as file:
                     _sync(file)
-                target.parent.mkdir(parents=True, exist_ok=True)
+                _make_folder(target.parent)
                 return _link(str(source), target)
             finally:
                 source.unlink(missing_ok=True)
@@ -206,11 +206,34 @@ def _sync(file: IO[bytes]) -> None:
     os.fsync(file.fileno())
 
 
+def _sync_folder(number: int) -> None:
+    """A name, too, must be there after a power cut; some network shares see to that by themselves, and know no such call."""
+    try:
+        os.fsync(number)
+    except OSError as err:
+        if err.errno != errno.EINVAL:
+            raise
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, so that they are there after a power cut."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    above = os.open(folder.parent, os.O_RDONLY)
+    try:
+        _sync_folder(above)
+    finally:
+        os.close(above)
+
+
 def _link(source: str, target: Path) -> bool:
     folder = os.open(target.parent, os.O_RDONLY)
     try:
         # With a folder named, though not needed for a whole path: only then does Python ask for what /proc's link leads to.
         os.link(source, target.name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=True)
+        _sync_folder(folder)
     except FileExistsError:
         return False
     finally:
