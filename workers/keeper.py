@@ -16,6 +16,7 @@ from celery import bootsteps
 from celery.worker import state as worker_state
 
 from topclip.config import Settings
+from workers import keys
 from workers.backend import fence, header_of
 from workers.lease import BEAT, LEASES, RENEW, run_script, tag_and_value
 from workers.links import FAULTS, KEEPER, redis_client, redis_now
@@ -103,8 +104,8 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
         return held
 
     def _deliver_late(self) -> None:
-        for delivery_tag, script in list(LEASES.late.items()):
-            self._lease_script(script, *tag_and_value(delivery_tag))
+        for delivery_tag, (script, job) in list(LEASES.late.items()):
+            self._lease_script(script, *tag_and_value(delivery_tag), keys.starts(self._prefix, job))
             LEASES.late.pop(delivery_tag, None)
 
     def _end_the_deaf(self, now: float) -> None:
@@ -161,4 +162,5 @@ def _hand_back(request: Any) -> None:
     if not request.acknowledged:
         log.error("the process of %s is gone; it goes back to its queue", request)
         worker_state.task_ready(request)
+        LEASES.died(request.message.delivery_tag)
         request.reject(requeue=True)

@@ -2,7 +2,7 @@
 
 job:<id>          hash: the job's record (request, created_at, expires_at, epoch, revision, state, stage, cancel, ...)
 job:<id>:parts    hash: what is outstanding, part -> published | leased | done
-job:<id>:starts   hash: how often a part was begun by a run that has not told of its end: it runs, or has died
+job:<id>:starts   hash: lease value -> the part that was begun under it by a run that goes on, or has died
 job:<id>:pulses   hash: when a part's task last said anything
 job:<id>:callback hash: who is to be told of its end: epoch, tries, outcome, host, due,
                       and busy_until, busy_epoch while it is told
@@ -45,6 +45,11 @@ LOST = "lost"
 LEADER = "reconciler-leader"
 INTENT_S = 24 * 3600
 """Files of a submission that died are told from those of a job that Redis lost for so long."""
+
+
+def starts(prefix: str, job_id: str) -> str:
+    """Whole key of the starts of a job."""
+    return f"{prefix}job:{job_id}:starts"
 
 
 def meta(task_id: str) -> str:

@@ -4,6 +4,9 @@ kombu puts an unacknowledged message back under the same delivery tag, so that a
 by the tag that somebody else has it now, and its late acknowledgement would delete the new owner's entry. Here every delivery
 gets a value of its own in `unacked_lease`; renewing, acknowledging and handing back compare it, in one script each.
 Times are Redis' own, so that a worker with a wrong clock reaps nobody.
+
+The same scripts take back the start that was counted under a lease (workers/scripts.py): a worker that says what became of a
+delivery has not died of it, however late Redis hears that, and whoever has the delivery by then.
 """
 
 import logging
@@ -27,14 +30,17 @@ TAKE = NOW + (
     "redis.call('ZADD', KEYS[2], now, ARGV[1]); redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]);"
     "redis.call('HSET', KEYS[3], ARGV[1], ARGV[3])"
 )
+# ARGV of those that end a delivery: tag, value, key of the job's starts.
 ACK = """
+redis.call('HDEL', ARGV[3], ARGV[2])
 if redis.call('HGET', KEYS[3], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('ZREM', KEYS[2], ARGV[1]); redis.call('HDEL', KEYS[1], ARGV[1]); redis.call('HDEL', KEYS[3], ARGV[1])
 return 1"""
 # The lease passes to whoever restores the message, so that its old owner cannot renew it in the meantime.
 HAND_BACK = """
+redis.call('HDEL', ARGV[3], ARGV[2])
 if redis.call('HGET', KEYS[3], ARGV[1]) ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[3], ARGV[1], ARGV[3])
+redis.call('HSET', KEYS[3], ARGV[1], ARGV[4])
 return 1"""
 # Lease in seconds -> 1 if no worker was heard of for too long: Redis was frozen, away or set to another time, or all workers
 # were. Owners come first then. Redis itself keeps count, since a sweep that was asked for before may lie in a socket and run
@@ -71,6 +77,7 @@ return lost"""
 )
 # A hand-back that could not be made at once: the next sweep takes it for due.
 LATE_HAND_BACK = """
+redis.call('HDEL', ARGV[3], ARGV[2])
 if redis.call('HGET', KEYS[3], ARGV[1]) == ARGV[2] then redis.call('ZADD', KEYS[2], 1, ARGV[1]) end"""
 
 REAPED_AT_ONCE = 50
@@ -82,8 +89,18 @@ CONNECTION_ERRORS = (AttributeError, OSError, RedisError)
 class Leases:
     """What the worker's main process has to say about its leases later, shared by the transport and the keeper's thread."""
 
-    late: dict[str, str] = field(default_factory=dict)
-    """Acknowledgements and hand-backs that Redis was away for: delivery -> script."""
+    late: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Acknowledgements and hand-backs that Redis was away for: delivery -> script, job."""
+    jobs: dict[str, str] = field(default_factory=dict)
+    """Whose start ends with the delivery: delivery -> job."""
+
+    def job_of(self, delivery_tag: str) -> str:
+        """Whose start is to be taken back as the delivery ends, '' for nobody's. Asked once."""
+        return self.jobs.pop(delivery_tag, "")
+
+    def died(self, delivery_tag: str) -> None:
+        """The process that ran it is dead: its start stays counted, whatever becomes of the delivery."""
+        self.jobs.pop(delivery_tag, None)
 
 
 LEASES = Leases()
@@ -111,16 +128,18 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
         self._run(TAKE, delivery_tag, payload, value)
         if header := message.headers.get(names.HEADER):
             message.headers[names.HEADER] = {**header, "lease": [delivery_tag, value]}
+            LEASES.jobs[delivery(delivery_tag, value)] = header["job"]
         message.delivery_tag = delivery(delivery_tag, value)
         virtual.QoS.append(self, message, message.delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
         """Acknowledge, if the lease is still ours; later, if Redis is away."""
+        job = LEASES.job_of(delivery_tag)
         try:
-            if not self._run(ACK, *tag_and_value(delivery_tag)):
+            if not self._run(ACK, *tag_and_value(delivery_tag), self._starts(job)):
                 log.warning("delivery %s belongs to another run by now; not acknowledged", delivery_tag)
         except CONNECTION_ERRORS:
-            LEASES.late[delivery_tag] = ACK
+            LEASES.late[delivery_tag] = ACK, job
         virtual.QoS.ack(self, delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
@@ -128,17 +147,17 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
         if not requeue:
             self.ack(delivery_tag)
             return
+        job = LEASES.job_of(delivery_tag)
         try:
-            self._hand_back(delivery_tag)
+            self._hand_back(delivery_tag, job)
         except CONNECTION_ERRORS:
-            LEASES.late[delivery_tag] = LATE_HAND_BACK
+            LEASES.late[delivery_tag] = LATE_HAND_BACK, job
         virtual.QoS.ack(self, delivery_tag)
 
     def restore_unacked(self, client: Any = None) -> None:
-        """Hand back whatever is unacknowledged, at shutdown: a start that counts against nobody."""
-        for delivery_tag, message in list(self._delivered.items()):
-            if self._hand_back(delivery_tag) and (header := message.headers.get(names.HEADER)):
-                self.channel.scripts("hand_back", header["job"], header["part"])
+        """Hand back whatever is unacknowledged, at shutdown."""
+        for delivery_tag in list(self._delivered):
+            self._hand_back(delivery_tag, LEASES.job_of(delivery_tag))
         self._delivered.clear()
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
@@ -160,13 +179,14 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
             self.restore_by_tag(text, leftmost=True)
             self._forget_value(text, reaper)
 
-    def _hand_back(self, delivery_tag: str) -> bool:
+    def _hand_back(self, delivery_tag: str, job: str) -> None:
         (tag, value), mine = tag_and_value(delivery_tag), f"return-{uuid4().hex}"
-        if not self._run(HAND_BACK, tag, value, mine):
-            return False
-        self.restore_by_tag(tag, leftmost=True)
-        self._forget_value(tag, mine)
-        return True
+        if self._run(HAND_BACK, tag, value, self._starts(job), mine):
+            self.restore_by_tag(tag, leftmost=True)
+            self._forget_value(tag, mine)
+
+    def _starts(self, job: str) -> str:
+        return keys.starts(self.channel.global_keyprefix, job)
 
     def _forget_value(self, tag: str, value: str) -> None:
         """Drop the value of a message that is back in its queue, unless somebody has it again by now."""

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from topclip.errors import Killed
 from workers.backend import fence, header_of, revoked_meta
+from workers.lease import LEASES
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class CountingRequest(Request):  # type: ignore[misc]
         if not (lost and header) or worker_state.should_terminate or self._already_cancelled:
             return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
         worker_state.task_ready(self)  # before all that could fail: whatever escapes here, billiard logs and drops
+        LEASES.died(self.message.delivery_tag)
         kills = int(self._ask("killed", header, header["part"]) or 0)
         if kills < KILLS_ALLOWED:
             return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
@@ -42,7 +44,7 @@ class CountingRequest(Request):  # type: ignore[misc]
         return None
 
     def _ask(self, script: str, header: dict[str, Any], *args: Any) -> Any:
-        """What a script says; None while Redis is away: nothing is counted then, and the delivery goes back later."""
+        """What a script says; None while Redis is away: the death ends nothing then, and the delivery goes back later."""
         try:
             return self.task.backend._scripts(script, header["job"], *fence(header), *args)
         except RedisError as err:

@@ -119,9 +119,12 @@ local function write(task, encoded)
   redis.call('PUBLISH', key, encoded)
 end
 local function part(name, state) redis.call('HSET', parts, name, state); keep(parts) end
--- A part is counted when it begins, and no more once its run lives to tell how it ended: what is left are deaths.
-local function take_back(name)
-  if tonumber(redis.call('HGET', rec..':starts', name) or 0) > 0 then redis.call('HINCRBY', rec..':starts', name, -1) end
+-- A part is counted under its lease when it begins, until its worker says what became of the delivery (lease.py), unless the
+-- process that ran it has died; what is left when nobody runs it are deaths.
+local function starts_of(name)
+  local found, of_part = redis.call('HGETALL', rec..':starts'), {}
+  for i = 1, #found, 2 do if found[i + 1] == name then of_part[#of_part + 1] = found[i] end end
+  return of_part
 end
 local function missing()
   if redis.call('EXISTS', P..'gone:'..id) == 1 then return 'EXPIRED' end
@@ -194,15 +197,14 @@ if get('state') == 'QUEUED' then move('RUNNING'); redis.call('HSET', rec, 'start
 if ARGV[7] ~= '' then redis.call('HSET', rec, 'stage', ARGV[7]) end
 redis.call('HSET', rec..':pulses', ARGV[6], now()); keep(rec..':pulses')
 announce()
-local starts = redis.call('HINCRBY', rec..':starts', ARGV[6], 1); keep(rec..':starts')
-if starts > tonumber(ARGV[9]) then return 'POISON' end
+redis.call('HSET', rec..':starts', ARGV[5], ARGV[6]); keep(rec..':starts')
+if #starts_of(ARGV[6]) > tonumber(ARGV[9]) then return 'POISON' end
 return v
 """,
     # epoch, tag, lease, task id, meta or '', part, download or '' -> verdict: a running task asks whether to go on, and says
     # how far it is
     "pulse": """
 local v = verdict(ARGV[3], ARGV[4], ARGV[5])
-if v == 'LOST' or v == 'OLD' then take_back(ARGV[8]) end
 if v ~= 'OK' then return v end
 redis.call('HSET', rec..':pulses', ARGV[8], now())
 if (ARGV[9] or '') ~= '' then redis.call('HSET', rec, 'download', ARGV[9]); announce() end
@@ -241,10 +243,9 @@ return v
     # epoch, tag, lease, part, state, revoked -> verdict: a part ends, or goes back to its queue
     "finish": """
 local v = verdict(ARGV[3], ARGV[4], ARGV[5])
-if v == 'LOST' or v == 'OLD' then take_back(ARGV[6]) end
 if v == 'GONE' or v == 'OLD' or v == 'LOST' then return v end
 part(ARGV[6], ARGV[7])
-if ARGV[7] == 'done' then redis.call('HDEL', rec..':starts', ARGV[6]) else take_back(ARGV[6]) end
+if ARGV[7] == 'done' then for _, lease in ipairs(starts_of(ARGV[6])) do redis.call('HDEL', rec..':starts', lease) end end
 settle(ARGV[8]); let_in()
 return v
 """,
@@ -273,11 +274,7 @@ return waits
     "killed": """
 if verdict(ARGV[3], ARGV[4], ARGV[5]) ~= 'OK' then return 0 end
 part(ARGV[6], 'published')
-return tonumber(redis.call('HGET', rec..':starts', ARGV[6]) or 0)
-""",
-    # part -> nothing: a worker that leaves has handed the part back
-    "hand_back": """
-take_back(ARGV[3])
+return #starts_of(ARGV[6])
 """,
     # epoch, tag, lease -> verdict
     "current": "return verdict(ARGV[3], ARGV[4], ARGV[5])",

@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 from pytest_celery import CeleryTestSetup
 
-from tests.integration.faults import CLIP, container, frozen_ffmpeg, has_clips, nothing_unacknowledged, received
+from tests.integration.faults import CLIP, P, container, frozen_ffmpeg, has_clips, nothing_unacknowledged, received
 from tests.nodes import RedisContainer, WorkerContainer
 from tests.proxy import Fate, Proxy
 from tests.waiting import until
 from topclip.config import Settings
 from topclip.model.job import JobState, JobStatus
 from topclip.storage.base import ArtifactStore
-from workers import names
+from workers import keys, names
+from workers.lease import HAND_BACK
 from workers.pulse import STARTS_ALLOWED
 from workers.scripts import Scripts
 
@@ -104,6 +105,34 @@ class TestTheLineBreaks:
         assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1)
         until(lambda: nothing_unacknowledged(redis_node), 15)
         holds_nothing(container(celery_setup))
+
+    def test_outages_alone_are_no_deaths(
+        self,
+        celery_setup: CeleryTestSetup,
+        source: Path,
+        submit: Submit,
+        finished: Finished,
+        redis_node: RedisContainer,
+        scripts: Scripts,
+        proxy: Proxy,
+    ) -> None:
+        """Neither the run nor its worker can say at once how it ended, as often as it would take for deaths to end it."""
+        on, end = (scripts._scripts[name].sha.encode() for name in ("advance", "finish"))
+        lost = []
+
+        def lose(request: bytes) -> Fate:
+            said = [word for word in (on, end, HAND_BACK.encode()) if word in request]
+            if not said or lost.count(HAND_BACK.encode()) > STARTS_ALLOWED:
+                return Fate.PASS
+            lost.extend(said)
+            return Fate.LOST
+
+        proxy.fate_of = lose
+        status = finished(submit(source, **CLIP))
+        assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1), status.error
+        assert lost.count(on) > STARTS_ALLOWED
+        until(lambda: nothing_unacknowledged(redis_node), 15)
+        assert not redis_node.client.exists(keys.starts(P, status.id))
 
 
 class TestTheWorkerStumbles:
