@@ -14,7 +14,7 @@ end
 """
 
 CALLBACKS: Final = {
-    # seconds that a message may take, seconds that a try may take, receivers at once -> {job, epoch, tries} of each that is due
+    # seconds that a message may take, seconds that a try may take -> {job, epoch, tries} of each that is due
     "claim_callbacks": FREE
     + """
 local due, lines, out = P..'callbacks', P..'callback-lines', P..'callbacks-out'
@@ -38,9 +38,9 @@ local function next_of(host)  -- a job, its epoch and tries; nothing where all t
     if epoch then return job, epoch, tries end
   end
 end
-local found = {}
+local found, most = {}, math.max(1, math.floor(slots('callback') / 2))
 for _, host in ipairs(redis.call('ZRANGE', lines, '-inf', t, 'BYSCORE', 'LIMIT', 0, 1000)) do
-  if redis.call('ZCARD', out) >= tonumber(ARGV[5]) then break end
+  if redis.call('ZCARD', out) >= most then break end
   local quiet = tonumber(redis.call('HGET', P..'callback-host:'..host, 'quiet_until') or 0)
   if quiet > t then redis.call('ZADD', lines, quiet, host)
   else

@@ -2,8 +2,8 @@
 
 The script that ends a job writes in the same step that a callback is owed, so that no death of a process can come between. What
 is due waits in Redis, not in a worker: each try is a message of its own, published when its time has come, and bounded in time.
-One try at a time for each receiver, a rest that doubles for those that do not answer, and half of a worker's slots at most: a
-dead receiver holds nothing up. A newer end of the job takes the place of an older one that was not told yet.
+One try at a time for each receiver, a rest that doubles for those that do not answer, and half of all workers' slots at most:
+a dead receiver holds nothing up. A newer end of the job takes the place of an older one that was not told yet.
 """
 
 import json
@@ -69,23 +69,23 @@ class Callbacks(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def start(self, worker: Any) -> None:
         """Begin to look. The thread ends with the process."""
-        threading.Thread(target=_look, args=(worker.app, worker.concurrency), name="callbacks", daemon=True).start()
+        threading.Thread(target=_look, args=(worker.app,), name="callbacks", daemon=True).start()
 
 
-def _look(app: Celery, concurrency: int) -> None:
+def _look(app: Celery) -> None:
     settings = Settings.from_env()
     scripts = Scripts(redis_client(settings, KEEPER), settings.key_prefix)
     while True:
         time.sleep(TICK_S)
         try:
-            publish_due(app, scripts, concurrency)
+            publish_due(app, scripts)
         except FAULTS as err:
             log.warning("callbacks: this look failed: %r", err)
 
 
-def publish_due(app: Celery, scripts: Scripts, concurrency: int) -> None:
+def publish_due(app: Celery, scripts: Scripts) -> None:
     """Publish the tries whose time has come. Raises: RedisError, OperationalError."""
-    for job_id, epoch, n in scripts("claim_callbacks", "", CLAIM_S, WAIT_S, max(1, concurrency // 2)):
+    for job_id, epoch, n in scripts("claim_callbacks", "", CLAIM_S, WAIT_S):
         app.send_task(
             names.CALLBACK,
             kwargs={"job_id": job_id, "epoch": int(epoch), "n": int(n)},

@@ -84,7 +84,8 @@ local function owe_callback()  -- who is to be told of the end is told: written 
   local url = type(options) == 'table' and options.callback_url
   if type(url) ~= 'string' then return end
   local hook, due = rec..':callback', now()
-  local host = string.lower(string.match(url, '^%a+://([^/?#]+)') or '')
+  local where = string.lower(string.match(url, '^%a+://([^/?#]+)') or '')
+  local host = string.match(where, '^%[.-%]') or string.match(where, '^[^:]*')  -- one receiver, whatever ports it is asked at
   redis.call('HSET', hook, 'epoch', get('epoch'), 'tries', 0, 'outcome', 'PENDING', 'host', host, 'due', due)
   keep(hook)
   redis.call('ZADD', P..'callbacks', due, id)

@@ -1,5 +1,6 @@
 """A Redis server for a module's tests, the scripts on it, and a job that was submitted."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,3 +40,15 @@ def job(scripts: Scripts) -> str:
     meta = result_meta(JOB, 1, "QUEUED", {})
     assert scripts("submit", JOB, '{"options": {}}', "1000.5", 4_000_000_000, "a.mp4", meta, "probe", 10, 1, "") == "OK"
     return JOB
+
+
+def works(redis: Any, name: str, concurrency: int, queues: str = "control,callback") -> None:
+    """As a worker says that it lives."""
+    redis.hset(f"{P}worker:{name}", mapping={"concurrency": concurrency, "queues": queues})
+    redis.zadd(f"{P}workers", {name: time.time()})
+
+
+@pytest.fixture
+def worker(redis: Any) -> None:
+    """A worker with room for ten tries."""
+    works(redis, "w", 20)

@@ -3,9 +3,13 @@
 import time
 from typing import Any
 
-from tests.workers.conftest import P
+import pytest
+
+from tests.workers.conftest import P, works
 from tests.workers.test_callbacks import claim, job_ids
 from workers.scripts import Scripts
+
+pytestmark = pytest.mark.usefixtures("worker")
 
 
 def owe(redis: Any, host: str, jobs: list[str]) -> None:
@@ -34,7 +38,8 @@ def test_receivers_that_answer_take_turns_however_many_they_are_owed(scripts: Sc
     owe(redis, "a.test", ["a1", "a2", "a3"])
     owe(redis, "b.test", ["b1", "b2"])
     told = []
-    while found := claim(scripts, at_once=1):
+    works(redis, "w", 2)
+    while found := claim(scripts):
         told.append(found[0][0])
         scripts("end_callback", told[-1], 1, 0, "{}", "DELIVERED", 0, 0, 1, 1)
     assert told == ["a1", "b1", "a2", "b2", "a3"]

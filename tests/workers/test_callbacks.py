@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.servers import Request, Server, in_turn, make_certificate, reply, serving
-from tests.workers.conftest import JOB, P
+from tests.workers.conftest import JOB, P, works
 from topclip.config import Settings
 from topclip.errors import ConfigError
 from topclip.model.callback import CallbackLog
@@ -24,6 +24,8 @@ from topclip.outbound.http import Outbound
 from workers.backend import result_meta, revoked_meta
 from workers.callbacks import DELAYS_S, Courier, read_log
 from workers.scripts import Scripts
+
+pytestmark = pytest.mark.usefixtures("worker")
 
 OTHER = "8f14e45f-ceea-467f-9575-222222222222"
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -54,8 +56,8 @@ def succeed(scripts: Scripts, job: str = JOB, epoch: int = 1) -> None:
     assert scripts("store", job, epoch, "", "", job, result_meta(job, epoch, "SUCCESS", result), "SUCCEEDED") == "OK"
 
 
-def claim(scripts: Scripts, at_once: int = 10) -> list[tuple[str, int, int]]:
-    return [(job, int(epoch), int(n)) for job, epoch, n in scripts("claim_callbacks", "", 600, 60, at_once)]
+def claim(scripts: Scripts) -> list[tuple[str, int, int]]:
+    return [(job, int(epoch), int(n)) for job, epoch, n in scripts("claim_callbacks", "", 600, 60)]
 
 
 def log_of(scripts: Scripts, job: str = JOB) -> CallbackLog:
@@ -299,25 +301,44 @@ def test_one_receiver_gets_one_try_at_a_time_and_all_of_them_no_more_than_there_
     assert claim(scripts) == []
 
 
-def test_no_more_receivers_than_there_is_room_for_are_told_at_once(scripts: Scripts) -> None:
-    for i, job in enumerate(job_ids(3)):
+def test_half_of_all_slots_that_take_callbacks_are_for_them(scripts: Scripts, redis: Any) -> None:
+    for i, job in enumerate(job_ids(5)):
         submit(scripts, f"https://example{i}.com/", job)
         succeed(scripts, job)
-    assert len(claim(scripts, at_once=1)) == 1
-    assert claim(scripts, at_once=1) == []
-    assert len(claim(scripts, at_once=2)) == 1
+    redis.delete(f"{P}workers")  # none was heard of just now
+    assert len(claim(scripts)) == 1
+    works(redis, "w", 3)
+    works(redis, "other", 10, "analyse,render")
+    assert claim(scripts) == []
+    works(redis, "w2", 3)
+    assert len(claim(scripts)) == 2
+    assert claim(scripts) == []
+
+
+@pytest.mark.parametrize("host", ["10.1.2.3", "Example.com", "[2001:db8::1]"])
+def test_a_host_is_one_receiver_whatever_its_ports(scripts: Scripts, host: str) -> None:
+    """So that one dead address is tried once, and rests, however many ports it was given with."""
+    for job, url in zip(
+        job_ids(3), (f"http://{host}/", f"http://{host}:2000/", f"HTTP://{host.lower()}:2001"), strict=True
+    ):
+        submit(scripts, url, job)
+        succeed(scripts, job)
+    submit(scripts, "https://other.test/", OTHER)
+    succeed(scripts, OTHER)
+    assert [job for job, _, _ in claim(scripts)] == [job_ids(1)[0], OTHER]
 
 
 def test_a_receiver_that_does_not_answer_rests_longer_each_time_and_keeps_nobody_waiting(
-    scripts: Scripts, redis: Any, receiver: Server, courier: Courier
+    scripts: Scripts, redis: Any, receiver: Server
 ) -> None:
+    courier = Courier(scripts, Outbound(["127.0.0.1/32"], resolver=lambda host, port: ["127.0.0.1"]), [SECRET])
     with socket.create_server(("127.0.0.1", 0)) as listener:
         dead = f"http://127.0.0.1:{listener.getsockname()[1]}/"
     jobs = job_ids(4)
-    for job, url in zip(jobs, (dead, dead, dead, receiver.url()), strict=True):
+    for job, url in zip(jobs, (dead, dead, dead, receiver.url(host="clips.test")), strict=True):
         submit(scripts, url, job)
         succeed(scripts, job)
-    host = f"{P}callback-host:{dead.split('/')[2]}"
+    host = f"{P}callback-host:127.0.0.1"
     rests = []
     for job in jobs[:2]:
         redis.hdel(host, "quiet_until")
@@ -332,6 +353,7 @@ def test_a_receiver_that_does_not_answer_rests_longer_each_time_and_keeps_nobody
 
 
 def test_callbacks_go_with_their_job(scripts: Scripts, redis: Any, receiver: Server, courier: Courier) -> None:
+    redis.flushall()
     receiver.answer = reply(status=500)
     submit(scripts, receiver.url())
     succeed(scripts)

@@ -35,7 +35,7 @@ def keep(monkeypatch: pytest.MonkeyPatch, look: Callable[..., NoReturn]) -> None
 
 def look_for_callbacks(monkeypatch: pytest.MonkeyPatch, look: Callable[..., NoReturn]) -> None:
     monkeypatch.setattr(callbacks, "publish_due", look)
-    callbacks._look(SimpleNamespace(), 2)
+    callbacks._look(SimpleNamespace())
 
 
 def reconcile(monkeypatch: pytest.MonkeyPatch, look: Callable[..., NoReturn]) -> None:

@@ -11,4 +11,4 @@ from workers.callbacks import publish_due
 def callback(self: Task, *, job_id: str, epoch: int, n: int) -> None:
     """Make try `n` (from 0), then have the next ones published that are due."""
     runtime.courier().tell(job_id, epoch, n)
-    publish_due(self.app, runtime.scripts(), runtime.concurrency())
+    publish_due(self.app, runtime.scripts())
