@@ -63,6 +63,10 @@ return found
     + """
 local hook, t = rec..':callback', tonumber(now())
 local epoch, tries, outcome, host = unpack(redis.call('HMGET', hook, 'epoch', 'tries', 'outcome', 'host'))
+local busy, older = unpack(redis.call('HMGET', hook, 'busy_until', 'busy_epoch'))
+local is_busy = busy and tonumber(busy) > t
+-- a newer end came before this try began, and is the next in its receiver's line
+if epoch and epoch ~= ARGV[3] and not is_busy then free(host) end
 if epoch ~= ARGV[3] or tries ~= ARGV[4] or outcome ~= 'PENDING' then return 'OLD' end
 if get('epoch') ~= epoch or not TERMINAL[get('state')] then
   redis.call('HSET', hook, 'outcome', 'SUPERSEDED'); redis.call('ZREM', P..'callbacks', id)
@@ -74,8 +78,7 @@ if quiet > t then
   redis.call('ZADD', P..'callbacks', quiet, id); free(host)
   return 'LATER'
 end
-local busy, older = unpack(redis.call('HMGET', hook, 'busy_until', 'busy_epoch'))
-if busy and tonumber(busy) > t and older ~= epoch then  -- a try for an older attempt is on its way: it comes first
+if is_busy and older ~= epoch then  -- a try for an older attempt is on its way: it comes first
   redis.call('ZADD', P..'callbacks', busy, id)
   return 'LATER'
 end

@@ -288,6 +288,20 @@ def test_a_newer_end_waits_for_the_try_of_an_older_one_that_is_on_its_way(
     assert [t.id for t in log_of(scripts).tries] == [f"end_{JOB}_1", f"end_{JOB}_2"]
 
 
+def test_a_try_that_a_newer_end_came_before_does_not_hold_its_receiver(
+    scripts: Scripts, redis: Any, receiver: Server, courier: Courier
+) -> None:
+    submit(scripts, receiver.url())
+    scripts("fail", JOB, result_meta(JOB, 1, "FAILURE", {"exc_type": "Killed", "exc_message": ["killed"]}))
+    assert claim(scripts) == [(JOB, 1, 0)]
+    restart(redis, scripts)
+    succeed(scripts, epoch=2)
+    assert claim(scripts) == []
+    courier.tell(JOB, 1, 0)
+    assert claim(scripts) == [(JOB, 2, 0)]
+    assert receiver.requests == []
+
+
 def job_ids(n: int) -> list[str]:
     return [f"8f14e45f-ceea-467f-9575-{i:012d}" for i in range(n)]
 
