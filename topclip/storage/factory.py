@@ -10,7 +10,8 @@ from topclip.storage.local import LocalStore
 def store_for(settings: Settings) -> ArtifactStore:
     """Open the store; a folder is made if it is missing. Raises: StorageError."""
     if found := re.fullmatch(S3_URL, settings.store):
-        from topclip.storage.s3 import Place, S3Store  # noqa: PLC0415  costs memory that a folder does not need
+        from topclip.storage.bucket import Place  # noqa: PLC0415  costs memory that a folder does not need
+        from topclip.storage.s3 import S3Store  # noqa: PLC0415
 
         place = Place(
             bucket=found["bucket"],

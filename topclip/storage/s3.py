@@ -3,8 +3,6 @@
 An object is created by a conditional write (`If-None-Match: *`), which fails if its name is taken, as a hard link does in a
 folder: one request for a small one, the completion of a multipart upload for a large one. Each part travels with its SHA-256,
 and a whole file is checked against its own when it is read again. Must know nothing of jobs or media.
-
-boto3 on purpose, and a client for each process: it starts no thread that a forked process would miss.
 """
 
 import contextlib
@@ -15,17 +13,15 @@ import shutil
 import time
 from base64 import b64encode
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from topclip.errors import ArtifactMissing, ConfigError, StorageError, StorageFull, StorageUnavailable
+from topclip.errors import ArtifactMissing, ConfigError, StorageUnavailable
 from topclip.storage.base import Tick, no_tick, translated
+from topclip.storage.bucket import CONFLICT, TAKEN, Bucket, Place, code_of
 from topclip.storage.cache import FileCache
 from topclip.storage.staging import Staging
 
@@ -40,30 +36,6 @@ URL_KEPT_S = 3600
 UPLOADS_SWEPT_EVERY_S = 3600.0
 CONFLICTS = 5
 """How often a write that met another one of the same name is tried again."""
-TAKEN, CONFLICT = "PreconditionFailed", "ConditionalRequestConflict"
-MISSING = ("404", "NoSuchKey", "NotFound")
-NO_ROOM = ("507", "InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded")
-REFUSED = ("401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a store lies, and how one gets there. Empty strings leave it to the AWS SDK's own ways."""
-
-    bucket: str
-    prefix: str = ""
-    """Of all keys, without slashes at its ends."""
-    endpoint: str = ""
-    public_endpoint: str = ""
-    """Where clients reach the same server; empty: they cannot."""
-    region: str = ""
-    access_key: str = ""
-    secret_key: str = ""
-
-    @property
-    def url(self) -> str:
-        """As the settings name it."""
-        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
 
 class S3Store(Staging):
@@ -72,9 +44,8 @@ class S3Store(Staging):
     def __init__(self, place: Place, scratch: Path, cache_bytes: int) -> None:
         """scratch: a local folder for files in the making, and for copies of objects, of cache_bytes at most."""
         super().__init__(scratch / "staging")
-        self._place = place
+        self._place, self._bucket = place, Bucket(place)
         self._cache = FileCache(scratch / "cache", cache_bytes)
-        self._clients: dict[tuple[int, str], Any] = {}
         self._uploads_swept_at = -UPLOADS_SWEPT_EVERY_S
 
     def check(self) -> None:
@@ -118,7 +89,7 @@ class S3Store(Staging):
         try:
             self._head(key)
         except ArtifactMissing:
-            with self._said(self._place.url):
+            with self._bucket.said(self._place.url):
                 self._s3.head_bucket(Bucket=self._place.bucket)
             return False
         return True
@@ -132,11 +103,11 @@ class S3Store(Staging):
         if end is not None and end <= start:
             return
         asked = {"Range": f"bytes={start}-{'' if end is None else end - 1}"} if start or end is not None else {}
-        with self._said(key):
+        with self._bucket.said(key):
             try:
-                body = self._s3.get_object(**self._at(key), **asked)["Body"]
+                body = self._s3.get_object(**self._bucket.at(key), **asked)["Body"]
             except ClientError as err:
-                if _code(err) == "InvalidRange":
+                if code_of(err) == "InvalidRange":
                     return
                 raise
             with contextlib.closing(body):
@@ -159,13 +130,15 @@ class S3Store(Staging):
         if not self._place.public_endpoint:
             return None
         shown = {"ResponseContentDisposition": disposition, "ResponseContentType": media_type}
-        client = self._client(self._place.public_endpoint)
-        url: str = client.generate_presigned_url("get_object", Params={**self._at(key), **shown}, ExpiresIn=URL_KEPT_S)
+        client = self._bucket.public_client
+        url: str = client.generate_presigned_url(
+            "get_object", Params={**self._bucket.at(key), **shown}, ExpiresIn=URL_KEPT_S
+        )
         return url
 
     def folders(self, prefix: str) -> list[str]:
         """See ArtifactStore."""
-        below = self._name(prefix) + "/"
+        below = self._bucket.name(prefix) + "/"
         pages = self._pages(prefix, "list_objects_v2", Prefix=below, Delimiter="/")
         found = [common["Prefix"] for page in pages for common in page.get("CommonPrefixes", [])]
         return sorted(name.removeprefix(below).rstrip("/") for name in found)
@@ -173,18 +146,18 @@ class S3Store(Staging):
     def list(self, prefix: str) -> list[str]:
         """See ArtifactStore."""
         root = f"{self._place.prefix}/".lstrip("/")
-        pages = self._pages(prefix, "list_objects_v2", Prefix=f"{self._name(prefix)}/" if prefix else root)
+        pages = self._pages(prefix, "list_objects_v2", Prefix=f"{self._bucket.name(prefix)}/" if prefix else root)
         return sorted(found["Key"].removeprefix(root) for page in pages for found in page.get("Contents", []))
 
     def delete(self, prefix: str) -> None:
         """See ArtifactStore."""
-        name = self._name(prefix)
+        name = self._bucket.name(prefix)
         pages = self._pages(prefix, "list_objects_v2", Prefix=name)
         found = [one["Key"] for page in pages for one in page.get("Contents", [])]
         doomed = [one for one in found if one == name or one.startswith(name + "/")]
         for i in range(0, len(doomed), AT_ONCE):
             batch = {"Objects": [{"Key": one} for one in doomed[i : i + AT_ONCE]], "Quiet": True}
-            with self._said(prefix):
+            with self._bucket.said(prefix):
                 answer = self._s3.delete_objects(Bucket=self._place.bucket, Delete=batch)
             if errors := answer.get("Errors"):
                 text = f"the store keeps {errors[0].get('Key')}: {errors[0].get('Message')}"
@@ -196,7 +169,7 @@ class S3Store(Staging):
         if time.monotonic() - self._uploads_swept_at < UPLOADS_SWEPT_EVERY_S:
             return n_swept
         self._uploads_swept_at = time.monotonic()
-        with self._said(self._place.url):
+        with self._bucket.said(self._place.url):
             return n_swept + self._abort_uploads(datetime.now(UTC) - timedelta(seconds=older_than_s))
 
     def free_bytes(self) -> int | None:
@@ -215,14 +188,14 @@ class S3Store(Staging):
         terms = {"IfNoneMatch": "*", "ChecksumSHA256": _checksum(content)}
         metadata = {"sha256": hashlib.sha256(content).hexdigest(), "mark": mark}
         for attempt in range(CONFLICTS):
-            with self._said(key):
+            with self._bucket.said(key):
                 try:
-                    self._s3.put_object(**self._at(key), Body=content, Metadata=metadata, **terms)
+                    self._s3.put_object(**self._bucket.at(key), Body=content, Metadata=metadata, **terms)
                 except ClientError as err:
-                    if _code(err) == CONFLICT and attempt < CONFLICTS - 1:
+                    if code_of(err) == CONFLICT and attempt < CONFLICTS - 1:
                         time.sleep(0.1 * 2**attempt)
                         continue
-                    if _code(err) != TAKEN:
+                    if code_of(err) != TAKEN:
                         raise
                     return self._is_marked(key, mark)
             return True
@@ -231,16 +204,18 @@ class S3Store(Staging):
     def _create_large(self, key: str, blocks: Iterator[bytes], sha256: str) -> bool:
         mark = os.urandom(8).hex()
         metadata = {"sha256": sha256, "mark": mark}
-        with self._said(key):
-            started = self._s3.create_multipart_upload(**self._at(key), ChecksumAlgorithm="SHA256", Metadata=metadata)
-            upload = {**self._at(key), "UploadId": started["UploadId"]}
+        with self._bucket.said(key):
+            started = self._s3.create_multipart_upload(
+                **self._bucket.at(key), ChecksumAlgorithm="SHA256", Metadata=metadata
+            )
+            upload = {**self._bucket.at(key), "UploadId": started["UploadId"]}
             is_whole = False
             try:
                 parts = [self._part(upload, n, block) for n, block in enumerate(blocks, 1)]
                 self._s3.complete_multipart_upload(**upload, IfNoneMatch="*", MultipartUpload={"Parts": parts})
                 is_whole = True
             except ClientError as err:
-                if _code(err) not in (TAKEN, CONFLICT):
+                if code_of(err) not in (TAKEN, CONFLICT):
                     raise
                 return self._is_marked(key, mark)
             finally:
@@ -269,12 +244,12 @@ class S3Store(Staging):
             raise StorageUnavailable(f"{key} did not come from the store as it was put there", {"key": key})
 
     def _head(self, key: str) -> dict[str, Any]:
-        with self._said(key):
-            found: dict[str, Any] = self._s3.head_object(**self._at(key))
+        with self._bucket.said(key):
+            found: dict[str, Any] = self._s3.head_object(**self._bucket.at(key))
         return found
 
     def _pages(self, what: str, operation: str, **asked: str) -> Iterator[dict[str, Any]]:
-        with self._said(what or self._place.url):
+        with self._bucket.said(what or self._place.url):
             yield from self._s3.get_paginator(operation).paginate(Bucket=self._place.bucket, **asked)
 
     def _abort_uploads(self, before: datetime) -> int:
@@ -290,91 +265,13 @@ class S3Store(Staging):
                     Bucket=self._place.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                 )
         except ClientError as err:
-            if _code(err) not in ("NotImplemented", "NoSuchUpload"):
+            if code_of(err) not in ("NotImplemented", "NoSuchUpload"):
                 raise
         return len(left)
 
-    def _at(self, key: str) -> dict[str, str]:
-        return {"Bucket": self._place.bucket, "Key": self._name(key)}
-
-    def _name(self, key: str) -> str:
-        if not key or any(part in ("", ".", "..") for part in key.split("/")):
-            raise StorageError(f"{key!r} is no artifact key", {"key": key})
-        return f"{self._place.prefix}/{key}".lstrip("/")
-
     @property
     def _s3(self) -> Any:
-        return self._client(self._place.endpoint)
-
-    def _client(self, endpoint: str) -> Any:
-        """A client of this process: one that was forked has no use for its parent's connections."""
-        mine = (os.getpid(), endpoint)
-        if mine not in self._clients:
-            self._clients = {k: v for k, v in self._clients.items() if k[0] == mine[0]} | {
-                mine: self._connect(endpoint)
-            }
-        return self._clients[mine]
-
-    def _connect(self, endpoint: str) -> Any:
-        """Raises: ConfigError."""
-        retries = {"mode": "standard", "total_max_attempts": 4}
-        style = (
-            {"addressing_style": "path"} if endpoint else {}
-        )  # a server of one's own seldom has a name for each bucket
-        config = Config(
-            signature_version="s3v4",
-            connect_timeout=3,
-            read_timeout=20,
-            retries=retries,
-            s3=style,
-            max_pool_connections=64,
-        )
-        place = self._place
-        try:
-            return boto3.session.Session().client(
-                "s3",
-                endpoint_url=endpoint or None,
-                region_name=place.region or ("us-east-1" if endpoint else None),
-                aws_access_key_id=place.access_key or None,
-                aws_secret_access_key=place.secret_key or None,
-                config=config,
-            )
-        except (BotoCoreError, ValueError) as err:
-            raise ConfigError(f"the S3 settings are wrong: {err}", {"field": "s3_endpoint"}) from err
-
-    @contextlib.contextmanager
-    def _said(self, what: str) -> Iterator[None]:
-        """Errors of the server become ours."""
-        try:
-            yield
-        except ClientError as err:
-            raise self._error(what, err) from err
-        except BotoCoreError as err:
-            hint = "is the server up, and are TOPCLIP_S3_ENDPOINT and the keys right?"
-            raise StorageUnavailable(f"the store failed at {what}: {err}", {"key": what, "hint": hint}) from err
-
-    def _error(self, what: str, err: ClientError) -> StorageError:
-        code = _code(err)
-        if code in MISSING and what != self._place.url:
-            return ArtifactMissing(f"no artifact {what}", {"key": what})
-        if code in NO_ROOM:
-            return StorageFull(
-                f"no room left in the store for {what}", {"key": what, "hint": "free some room in the bucket"}
-            )
-        hint = None
-        if code in (*MISSING, "NoSuchBucket"):
-            hint = f"make the bucket {self._place.bucket}, or mend TOPCLIP_STORE"
-        elif code in REFUSED:
-            hint = (
-                "mend TOPCLIP_S3_ACCESS_KEY and TOPCLIP_S3_SECRET_KEY, or what they may do (read, write, list, delete)"
-            )
-        text = err.response.get("Error", {}).get("Message") or code
-        return StorageUnavailable(f"the store failed at {what}: {text}", {"key": what, "hint": hint})
-
-
-def _code(err: ClientError) -> str:
-    code = str(err.response.get("Error", {}).get("Code", ""))
-    return TAKEN if code == "412" else code
+        return self._bucket.client
 
 
 def _checksum(content: bytes) -> str:

@@ -1,0 +1,140 @@
+"""A bucket as one process reaches it: clients, names, and the server's errors as ours.
+
+boto3 on purpose, and a client for each process: it starts no thread that a forked process would miss.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from topclip.errors import ArtifactMissing, ConfigError, StorageError, StorageFull, StorageUnavailable
+
+TAKEN, CONFLICT = "PreconditionFailed", "ConditionalRequestConflict"
+MISSING = ("404", "NoSuchKey", "NotFound")
+NO_ROOM = ("507", "InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded")
+REFUSED = ("401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a store lies, and how one gets there. Empty strings leave it to the AWS SDK's own ways."""
+
+    bucket: str
+    prefix: str = ""
+    """Of all keys, without slashes at its ends."""
+    endpoint: str = ""
+    public_endpoint: str = ""
+    """Where clients reach the same server; empty: they cannot."""
+    region: str = ""
+    access_key: str = ""
+    secret_key: str = ""
+
+    @property
+    def url(self) -> str:
+        """As the settings name it."""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+class Bucket:
+    """Raises: ArtifactMissing, StorageFull, StorageUnavailable, ConfigError."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._clients: dict[tuple[int, str], Any] = {}
+
+    @property
+    def client(self) -> Any:
+        """What speaks to the server."""
+        return self._client(self.place.endpoint)
+
+    @property
+    def public_client(self) -> Any:
+        """What signs URLs for those who reach the server by its public endpoint."""
+        return self._client(self.place.public_endpoint)
+
+    def at(self, key: str) -> dict[str, str]:
+        """An object, as requests name it."""
+        return {"Bucket": self.place.bucket, "Key": self.name(key)}
+
+    def name(self, key: str) -> str:
+        """The name that a key has in the bucket. Raises: StorageError if it is none."""
+        if not key or any(part in ("", ".", "..") for part in key.split("/")):
+            raise StorageError(f"{key!r} is no artifact key", {"key": key})
+        return f"{self.place.prefix}/{key}".lstrip("/")
+
+    def _client(self, endpoint: str) -> Any:
+        """A client of this process: one that was forked has no use for its parent's connections."""
+        mine = (os.getpid(), endpoint)
+        if mine not in self._clients:
+            self._clients = {k: v for k, v in self._clients.items() if k[0] == mine[0]} | {
+                mine: self._connect(endpoint)
+            }
+        return self._clients[mine]
+
+    def _connect(self, endpoint: str) -> Any:
+        """Raises: ConfigError."""
+        retries = {"mode": "standard", "total_max_attempts": 4}
+        style = (
+            {"addressing_style": "path"} if endpoint else {}
+        )  # a server of one's own seldom has a name for each bucket
+        config = Config(
+            signature_version="s3v4",
+            connect_timeout=3,
+            read_timeout=20,
+            retries=retries,
+            s3=style,
+            max_pool_connections=64,
+        )
+        place = self.place
+        try:
+            return boto3.session.Session().client(
+                "s3",
+                endpoint_url=endpoint or None,
+                region_name=place.region or ("us-east-1" if endpoint else None),
+                aws_access_key_id=place.access_key or None,
+                aws_secret_access_key=place.secret_key or None,
+                config=config,
+            )
+        except (BotoCoreError, ValueError) as err:
+            raise ConfigError(f"the S3 settings are wrong: {err}", {"field": "s3_endpoint"}) from err
+
+    @contextlib.contextmanager
+    def said(self, what: str) -> Iterator[None]:
+        """Errors of the server become ours."""
+        try:
+            yield
+        except ClientError as err:
+            raise self._error(what, err) from err
+        except BotoCoreError as err:
+            hint = "is the server up, and are TOPCLIP_S3_ENDPOINT and the keys right?"
+            raise StorageUnavailable(f"the store failed at {what}: {err}", {"key": what, "hint": hint}) from err
+
+    def _error(self, what: str, err: ClientError) -> StorageError:
+        code = code_of(err)
+        if code in MISSING and what != self.place.url:
+            return ArtifactMissing(f"no artifact {what}", {"key": what})
+        if code in NO_ROOM:
+            return StorageFull(
+                f"no room left in the store for {what}", {"key": what, "hint": "free some room in the bucket"}
+            )
+        hint = None
+        if code in (*MISSING, "NoSuchBucket"):
+            hint = f"make the bucket {self.place.bucket}, or mend TOPCLIP_STORE"
+        elif code in REFUSED:
+            hint = (
+                "mend TOPCLIP_S3_ACCESS_KEY and TOPCLIP_S3_SECRET_KEY, or what they may do (read, write, list, delete)"
+            )
+        text = err.response.get("Error", {}).get("Message") or code
+        return StorageUnavailable(f"the store failed at {what}: {text}", {"key": what, "hint": hint})
+
+
+def code_of(err: ClientError) -> str:
+    """The server's word for what is wrong."""
+    code = str(err.response.get("Error", {}).get("Code", ""))
+    return TAKEN if code == "412" else code
