@@ -1,6 +1,8 @@
 """Clips as an independent decoder sees them: which frames, what shape, how loud, and what is left behind."""
 
 import subprocess
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -28,7 +30,8 @@ from topclip.pipeline.finalise import finalise
 from topclip.pipeline.plan import make_plan
 from topclip.pipeline.probe import probe_source
 from topclip.pipeline.render import render_clip
-from topclip.storage.base import job_folder
+from topclip.storage.base import Tick, job_folder, no_tick
+from topclip.storage.local import LocalStore
 
 WIDTH, HEIGHT = 48, 28
 
@@ -274,6 +277,39 @@ def test_a_cancelled_clip_leaves_nothing(media: Media, tmp_path: Path) -> None:
         render_clip(request, info, spec, stopping)
     assert list(ctx.store.staging().iterdir()) == []
     assert not any("clips" in key for key in ctx.store.list(job_folder(ctx.job_id)))
+
+
+class _SlowStore(LocalStore):
+    """Notes whether those who wait for it can be told that the job has ended."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.ticks: list[Tick] = []
+
+    def put_file(self, key: str, path: Path, tick: Tick = no_tick) -> bool:
+        self.ticks.append(tick)
+        return super().put_file(key, path, tick)
+
+    def local_path(self, key: str, tick: Tick = no_tick) -> AbstractContextManager[Path]:
+        self.ticks.append(tick)
+        return super().local_path(key, tick)
+
+
+def test_a_clip_on_its_way_to_or_from_the_store_is_no_silence(media: Media, tmp_path: Path) -> None:
+    store, seen = _SlowStore(tmp_path / "store"), []
+    ctx = replace(make_context(tmp_path / "store"), store=store, report=lambda *_: seen.append(1))
+    request = request_for(media("short.mp4"), mode="ranges", ranges=[[1, 3]])
+    info, (spec,) = prepared(request, ctx)
+    store.ticks.clear()
+    made = render_clip(request, info, spec, ctx)
+    assert isinstance(made, RenderedClip)
+    store.delete(made.key.replace(".mp4", ".json"))
+    assert render_clip(request, info, spec, ctx) == made
+    assert len(store.ticks) == 4  # the thumbnail, the clip; the clip looked at, its thumbnail
+    for tick in store.ticks:
+        seen.clear()
+        tick()
+        assert seen
 
 
 def test_a_clip_that_cannot_be_made_is_a_value(media: Media, ctx: StageContext) -> None:

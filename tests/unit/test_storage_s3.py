@@ -94,6 +94,33 @@ def test_an_upload_that_is_stopped_leaves_nothing(make_store: MakeStore, s3: S3C
     assert store.staged() == []
 
 
+@pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
+def test_a_part_that_is_on_its_way_can_be_stopped_and_is_not_sent_again(
+    make_store: MakeStore, s3: S3Container, content: bytes
+) -> None:
+    store = make_store()
+    is_sending = threading.Event()
+    ticks_after: list[int] = []
+    arrived: list[int] = []
+    store._s3.meta.events.register("before-send.s3", lambda request, **_: is_sending.set() if request.body else None)
+    store._s3.meta.events.register("after-call.s3.UploadPart", lambda **_: arrived.append(1))
+
+    def stop() -> None:
+        if is_sending.is_set():
+            ticks_after.append(1)
+            raise JobCancelled("stop")
+
+    path = store.staging() / "x"
+    path.write_bytes(content)
+    with pytest.raises(JobCancelled):
+        store.put_file("k", path, stop)
+    assert (ticks_after, arrived) == ([1], [])
+    assert half_sent(s3) == []
+    assert not store.exists("k")
+    assert put(store, "k", content)
+    assert store.get_bytes("k") == content
+
+
 def test_a_server_that_overwrites_is_refused(make_store: MakeStore) -> None:
     def forget(request: Any, **_: Any) -> None:
         del request.headers["If-None-Match"]

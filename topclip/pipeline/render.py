@@ -96,7 +96,7 @@ def _publish(job: _Job, keys: list[str]) -> RenderedClip:
     """
     store, clip = job.ctx.store, keys[0]
     if store.exists(clip):
-        with store.local_path(clip) as path:
+        with store.local_path(clip, job.tick) as path:
             left = _left_behind(job, path)
             if left is not None:
                 return _describe(job, left, keys)
@@ -104,7 +104,7 @@ def _publish(job: _Job, keys: list[str]) -> RenderedClip:
     with _scratch(job, ".mp4") as path:
         made = _make(job, path)
         rendered = _describe(job, made, keys)
-        if not store.put_file(clip, path):  # another run was quicker: what counts is what lies there
+        if not store.put_file(clip, path, job.tick):  # another run was quicker: what counts is what lies there
             return _publish(job, keys)
     return rendered
 
@@ -206,7 +206,7 @@ def _describe(job: _Job, made: _Made, keys: list[str]) -> RenderedClip:
         at_s = (job.spec.end_s - job.spec.start_s) / 3
         allowance = Allowance(job.ctx.memory_bytes, wall_s=FLOOR_S)
         run_ffmpeg(job.ctx.ffmpeg, thumbnail_args(made.path, at_s, picture), lambda _: job.tick(), allowance=allowance)
-        job.ctx.store.put_file(keys[1], picture)
+        job.ctx.store.put_file(keys[1], picture, job.tick)
     pictures = made.found.pictures
     return RenderedClip(
         n=job.spec.n,

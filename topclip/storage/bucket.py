@@ -4,6 +4,7 @@ boto3 on purpose, and a client for each process: it starts no thread that a fork
 """
 
 import contextlib
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from topclip.errors import ArtifactMissing, ConfigError, StorageError, StorageFull, StorageUnavailable
+from topclip.storage.base import Tick
 
 TAKEN, CONFLICT = "PreconditionFailed", "ConditionalRequestConflict"
 MISSING = ("404", "NoSuchKey", "NotFound")
@@ -39,6 +41,30 @@ class Place:
     def url(self) -> str:
         """As the settings name it."""
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+class _Stopped(BaseException):
+    """Carries what a tick raised through boto3, which takes every Exception for the network's and sends again."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Body(io.BytesIO):
+    """What is sent, with a tick for each of its pieces that goes out: a part may take minutes on a slow line."""
+
+    def __init__(self, content: bytes, tick: Tick) -> None:
+        super().__init__(content)
+        self._tick = tick
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As of any file."""
+        try:
+            self._tick()
+        except Exception as err:
+            raise _Stopped(err) from err  # said() raises it again
+        return super().read(size)
 
 
 class Bucket:
@@ -109,6 +135,8 @@ class Bucket:
         """Errors of the server become ours."""
         try:
             yield
+        except _Stopped as stopped:
+            raise stopped.reason from None
         except ClientError as err:
             raise self._error(what, err) from err
         except BotoCoreError as err:

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from topclip.errors import ArtifactMissing, ConfigError, StorageUnavailable
 from topclip.storage.base import Tick, no_tick, translated
-from topclip.storage.bucket import CONFLICT, TAKEN, Bucket, Place, code_of
+from topclip.storage.bucket import CONFLICT, TAKEN, Body, Bucket, Place, code_of
 from topclip.storage.cache import FileCache
 from topclip.storage.staging import Staging
 
@@ -72,11 +72,11 @@ class S3Store(Staging):
             with translated(key):
                 size = path.stat().st_size
                 if size <= PART_BYTES:
-                    return self._create(key, path.read_bytes())
+                    return self._create(key, path.read_bytes(), tick)
                 if self.exists(key):
                     return False
                 part_bytes = max(PART_BYTES, -(-size // MAX_PARTS))
-                return self._create_large(key, _blocks(path, part_bytes, tick), _sha256(path, tick))
+                return self._create_large(key, _blocks(path, part_bytes, tick), _sha256(path, tick), tick)
         finally:
             path.unlink(missing_ok=True)
 
@@ -183,14 +183,15 @@ class S3Store(Staging):
         self._create_large(large, iter([b""]), "")
         return not self._create(small, b"") and not self._create_large(large, iter([b""]), "")
 
-    def _create(self, key: str, content: bytes) -> bool:
+    def _create(self, key: str, content: bytes, tick: Tick = no_tick) -> bool:
         mark = os.urandom(8).hex()
         terms = {"IfNoneMatch": "*", "ChecksumSHA256": _checksum(content)}
         metadata = {"sha256": hashlib.sha256(content).hexdigest(), "mark": mark}
         for attempt in range(CONFLICTS):
+            body = content if tick is no_tick else Body(content, tick)
             with self._bucket.said(key):
                 try:
-                    self._s3.put_object(**self._bucket.at(key), Body=content, Metadata=metadata, **terms)
+                    self._s3.put_object(**self._bucket.at(key), Body=body, Metadata=metadata, **terms)
                 except ClientError as err:
                     if code_of(err) == CONFLICT and attempt < CONFLICTS - 1:
                         time.sleep(0.1 * 2**attempt)
@@ -201,7 +202,7 @@ class S3Store(Staging):
             return True
         return False
 
-    def _create_large(self, key: str, blocks: Iterator[bytes], sha256: str) -> bool:
+    def _create_large(self, key: str, blocks: Iterator[bytes], sha256: str, tick: Tick = no_tick) -> bool:
         mark = os.urandom(8).hex()
         metadata = {"sha256": sha256, "mark": mark}
         with self._bucket.said(key):
@@ -211,7 +212,7 @@ class S3Store(Staging):
             upload = {**self._bucket.at(key), "UploadId": started["UploadId"]}
             is_whole = False
             try:
-                parts = [self._part(upload, n, block) for n, block in enumerate(blocks, 1)]
+                parts = [self._part(upload, n, block, tick) for n, block in enumerate(blocks, 1)]
                 self._s3.complete_multipart_upload(**upload, IfNoneMatch="*", MultipartUpload={"Parts": parts})
                 is_whole = True
             except ClientError as err:
@@ -224,9 +225,9 @@ class S3Store(Staging):
                         self._s3.abort_multipart_upload(**upload)
         return True
 
-    def _part(self, upload: dict[str, str], n: int, block: bytes) -> dict[str, Any]:
+    def _part(self, upload: dict[str, str], n: int, block: bytes, tick: Tick) -> dict[str, Any]:
         checksum = _checksum(block)
-        answer = self._s3.upload_part(**upload, PartNumber=n, Body=block, ChecksumSHA256=checksum)
+        answer = self._s3.upload_part(**upload, PartNumber=n, Body=Body(block, tick), ChecksumSHA256=checksum)
         return {"PartNumber": n, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
 
     def _is_marked(self, key: str, mark: str) -> bool:
