@@ -1,5 +1,6 @@
 """What is particular about a store in a bucket; test_storage.py has what all do."""
 
+import contextlib
 import os
 import threading
 import time
@@ -11,6 +12,7 @@ import httpx
 import pytest
 from botocore.awsrequest import AWSResponse
 
+from tests.proxy import Fate, Proxy
 from tests.s3 import BUCKET, S3Container
 from topclip.config import Settings
 from topclip.errors import ArtifactMissing, ConfigError, JobCancelled, StorageUnavailable
@@ -144,6 +146,24 @@ def test_a_request_that_is_sent_again_does_not_take_its_own_object_for_anothers(
     assert store.put_bytes("k", b"mine")
     assert len(asked) == 2
     assert store.get_bytes("k") == b"mine"
+
+
+def test_a_large_file_whose_last_answer_was_lost_is_there(make_store: MakeStore, s3: S3Container) -> None:
+    asked: list[bytes] = []
+
+    def lose_the_first_answer(request: bytes) -> Fate:
+        if not (request.startswith(b"POST") and b"uploadId=" in request.split(b"\r\n")[0]):
+            return Fate.PASS
+        asked.append(request)
+        return Fate.UNANSWERED if len(asked) == 1 else Fate.PASS
+
+    with contextlib.closing(Proxy(s3.port)) as proxy:
+        proxy.fate_of = lose_the_first_answer
+        store = make_store(s3_endpoint=f"http://127.0.0.1:{proxy.port}")
+        assert put(store, "big", LARGE)
+        assert len(asked) == 2
+        assert store.get_bytes("big") == LARGE
+        assert not put(store, "big", LARGE)
 
 
 def test_a_bucket_that_is_not_there_is_no_empty_store(make_store: MakeStore) -> None:

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -213,16 +213,23 @@ class S3Store(Staging):
             is_whole = False
             try:
                 parts = [self._part(upload, n, block, tick) for n, block in enumerate(blocks, 1)]
-                self._s3.complete_multipart_upload(**upload, IfNoneMatch="*", MultipartUpload={"Parts": parts})
-                is_whole = True
-            except ClientError as err:
-                if code_of(err) not in (TAKEN, CONFLICT):
-                    raise
-                return self._is_marked(key, mark)
+                is_whole = self._complete(key, mark, upload, parts)
             finally:
                 if not is_whole:
                     with contextlib.suppress(ClientError, BotoCoreError):  # else the sweep does
                         self._s3.abort_multipart_upload(**upload)
+        return is_whole
+
+    def _complete(self, key: str, mark: str, upload: dict[str, str], parts: Sequence[dict[str, Any]]) -> bool:
+        """Whether the parts became the object. What the server says to a second request, once the first answer was lost, is
+        up to the server: only the object tells.
+        """
+        try:
+            self._s3.complete_multipart_upload(**upload, IfNoneMatch="*", MultipartUpload={"Parts": parts})
+        except (ClientError, BotoCoreError):
+            with contextlib.suppress(ArtifactMissing):
+                return self._is_marked(key, mark)
+            raise
         return True
 
     def _part(self, upload: dict[str, str], n: int, block: bytes, tick: Tick) -> dict[str, Any]:
