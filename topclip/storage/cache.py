@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from topclip.storage.base import Tick, translated
-from topclip.storage.staging import sweep_folder
 
 POLL_S = 0.2
 COPY, LOCK, PART, USE = "copy-", "lock-", "part-", "use-"
@@ -30,27 +29,44 @@ class FileCache:
         self._folder, self._max_bytes = folder.absolute(), max_bytes
 
     @contextlib.contextmanager
-    def use(self, name: str, suffix: str, fetch: Fetch, tick: Tick) -> Iterator[Path]:
-        """A file with the object's content. name: unique to this content. suffix: of the file, for those who go by it."""
+    def use(self, name: str, n_bytes: int, suffix: str, fetch: Fetch, tick: Tick) -> Iterator[Path]:
+        """A file with the object's content, of n_bytes. name: unique to this content. suffix: for those who go by it."""
         with translated(name):
             self._folder.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256(name.encode()).hexdigest()[:32]
         path = self._folder / f"{USE}{os.getpid()}-{os.urandom(6).hex()}{suffix}"
         try:
             with self._alone(digest, tick):
-                copy = self._folder / f"{COPY}{digest}"
-                if not self._take(copy, path):
-                    self._fetch(copy, fetch)
+                if not self._take(self._folder / f"{COPY}{digest}", path):
+                    self._fetch(digest, n_bytes, fetch)
                     with translated(name):
-                        os.link(copy, path)
+                        os.link(self._folder / f"{COPY}{digest}", path)
             yield path
         finally:
             path.unlink(missing_ok=True)
 
     def sweep(self, older_than_s: float) -> int:
-        """Remove what killed processes left, and copies that nobody used for so long; how many files."""
+        """Remove what killed processes left, and copies that nobody used for so long; how many files.
+
+        A part goes at once: who writes it holds its lock.
+        """
         with translated(self._folder.name):
-            return sweep_folder(self._folder, older_than_s) if self._folder.is_dir() else 0
+            found = list(self._folder.iterdir()) if self._folder.is_dir() else []
+            return sum(self._drop(path, older_than_s) for path in found)
+
+    def _drop(self, path: Path, older_than_s: float) -> bool:
+        kind, _, digest = path.name.partition("-")
+        with contextlib.suppress(FileNotFoundError):  # its owner was quicker
+            if kind != PART[:-1] and time.time() - path.stat().st_mtime <= older_than_s:
+                return False
+            if kind == USE[:-1]:
+                path.unlink()
+                return True
+            with self._locked(digest) as is_ours:
+                if is_ours:
+                    path.unlink()
+                return is_ours
+        return False
 
     @staticmethod
     def _take(copy: Path, path: Path) -> bool:
@@ -61,19 +77,22 @@ class FileCache:
             return False
         return True
 
-    def _fetch(self, copy: Path, fetch: Fetch) -> None:
-        part = self._folder / f"{PART}{os.getpid()}-{os.urandom(6).hex()}"
+    def _fetch(self, digest: str, n_bytes: int, fetch: Fetch) -> None:
+        part = self._folder / f"{PART}{digest}"
+        part.unlink(missing_ok=True)  # of one who was killed; we hold the lock
         try:
+            self._make_room(n_bytes)
             fetch(part)
-            self._make_room(part.stat().st_size)
-            part.rename(copy)
+            part.rename(self._folder / f"{COPY}{digest}")
         finally:
             part.unlink(missing_ok=True)
 
     def _make_room(self, n_bytes: int) -> None:
+        """Drop copies until as much has room beside what others fetch now."""
         with translated(self._folder.name):
+            parts = sum(_size(path) for path in self._folder.glob(f"{PART}*"))
             copies = [(path.stat(), path) for path in self._folder.glob(f"{COPY}*") if path.exists()]
-        total = n_bytes + sum(found.st_size for found, _ in copies)
+        total = n_bytes + parts + sum(found.st_size for found, _ in copies)
         for found, path in sorted(copies, key=lambda c: c[0].st_mtime):
             if total <= self._max_bytes:
                 return
@@ -83,11 +102,26 @@ class FileCache:
     @contextlib.contextmanager
     def _alone(self, digest: str, tick: Tick) -> Iterator[None]:
         """Among all processes. The lock ends with its owner, however that ends."""
-        with translated(digest), (self._folder / f"{LOCK}{digest}").open("w") as file:
-            while True:
-                with contextlib.suppress(BlockingIOError):
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                tick()
-                time.sleep(POLL_S)
-            yield
+        while True:
+            with translated(digest), self._locked(digest) as is_ours:
+                if is_ours:
+                    yield
+                    return
+            tick()
+            time.sleep(POLL_S)
+
+    @contextlib.contextmanager
+    def _locked(self, digest: str) -> Iterator[bool]:
+        """Whether the lock was free and is ours now. One that was swept between the two calls is nobody's."""
+        with (self._folder / f"{LOCK}{digest}").open("w") as file:
+            is_ours = False
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                is_ours = os.fstat(file.fileno()).st_nlink > 0
+            yield is_ours
+
+
+def _size(path: Path) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0

@@ -122,7 +122,7 @@ class S3Store(Staging):
         def fetch(path: Path) -> None:
             self._fetch(key, path, found.get("Metadata", {}).get("sha256", ""), tick)
 
-        with self._cache.use(name, PurePosixPath(key).suffix, fetch, tick) as path:
+        with self._cache.use(name, found["ContentLength"], PurePosixPath(key).suffix, fetch, tick) as path:
             yield path
 
     def download_url(self, key: str, disposition: str, media_type: str) -> str | None:

@@ -1,0 +1,135 @@
+"""Copies of objects on a machine's disk, and what a process that was killed leaves of them."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.waiting import until
+from topclip.errors import JobCancelled
+from topclip.storage.base import no_tick
+from topclip.storage.cache import FileCache
+
+MIB = 1 << 20
+FREEZES = """
+import signal, sys
+from pathlib import Path
+from topclip.storage.base import no_tick
+from topclip.storage.cache import FileCache
+
+def fetch(path):
+    path.write_bytes(b"x" * (1 << 20))
+    signal.pause()
+
+with FileCache(Path(sys.argv[1]), 10 << 20).use(sys.argv[2], 1 << 20, "", fetch, no_tick):
+    pass
+"""
+
+
+def fetch_mib(path: Path) -> None:
+    with path.open("xb") as file:
+        file.write(b"x" * MIB)
+
+
+def use(cache: FileCache, name: str) -> None:
+    with cache.use(name, MIB, ".mp4", fetch_mib, no_tick) as path:
+        assert path.stat().st_size == MIB
+
+
+def left(folder: Path) -> list[str]:
+    """Kinds of what lies there and takes room."""
+    return sorted(path.name.partition("-")[0] for path in folder.iterdir() if path.stat().st_size)
+
+
+def fetch_and_freeze(folder: Path, name: str) -> subprocess.Popen[bytes]:
+    """A process that has a part of one MiB and goes no further."""
+    process = subprocess.Popen([sys.executable, "-c", FREEZES, folder, name])
+    until(lambda: any(part.stat().st_size == MIB for part in folder.glob("part-*")), 20, "no part came")
+    return process
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
+def test_the_next_who_fetches_removes_what_killed_processes_left(tmp_path: Path) -> None:
+    cache = FileCache(tmp_path, 10 * MIB)
+    for _ in range(2):
+        kill(fetch_and_freeze(tmp_path, "k"))
+        assert left(tmp_path) == ["part"]
+    use(cache, "k")
+    assert left(tmp_path) == ["copy"]
+
+
+def test_the_sweep_takes_a_part_at_once_but_not_from_him_who_writes_it(tmp_path: Path) -> None:
+    cache = FileCache(tmp_path, 10 * MIB)
+    use(cache, "other")
+    process = fetch_and_freeze(tmp_path, "k")
+    try:
+        cache.sweep(3600)
+        assert left(tmp_path) == ["copy", "part"]
+    finally:
+        kill(process)
+    assert cache.sweep(3600) == 1
+    assert left(tmp_path) == ["copy"]
+
+
+def test_a_lock_that_is_held_is_not_swept_however_old(tmp_path: Path) -> None:
+    cache = FileCache(tmp_path, 10 * MIB)
+    process = fetch_and_freeze(tmp_path, "k")
+    try:
+        for path in tmp_path.iterdir():
+            os.utime(path, (0, 0))
+        assert cache.sweep(3600) == 0
+        assert len(list(tmp_path.glob("lock-*"))) == 1
+    finally:
+        kill(process)
+    for path in tmp_path.iterdir():
+        os.utime(path, (0, 0))
+    cache.sweep(3600)
+    cache.sweep(-1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_others_fetch_now_is_within_the_room_too(tmp_path: Path) -> None:
+    cache = FileCache(tmp_path, 2 * MIB)
+    use(cache, "old")
+    os.utime(next(tmp_path.glob("copy-*")), (time.time() - 100,) * 2)
+    process = fetch_and_freeze(tmp_path, "k")
+    try:
+        use(cache, "new")
+        assert left(tmp_path) == ["copy", "part"]
+    finally:
+        kill(process)
+
+
+def test_who_waits_for_anothers_fetch_can_be_stopped(tmp_path: Path) -> None:
+    cache = FileCache(tmp_path, 1 << 20)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(path: Path) -> None:
+        begun.set()
+        go_on.wait(20)
+        path.write_bytes(b"x")
+
+    def stop() -> None:
+        raise JobCancelled("stop")
+
+    def first() -> None:
+        with cache.use("k", 1, "", slow, lambda: None):
+            pass
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert begun.wait(20)
+    with pytest.raises(JobCancelled), cache.use("k", 1, "", slow, stop):
+        pass
+    go_on.set()
+    thread.join()
+    with cache.use("k", 1, "", pytest.fail, lambda: None) as path:
+        assert path.read_bytes() == b"x"
