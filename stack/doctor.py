@@ -104,7 +104,7 @@ def _bucket(settings: Settings) -> Iterator[Check]:
     if "://" not in settings.store:
         return
     try:
-        store = store_for(settings)
+        store = store_for(settings, for_requests=True)
         store.exists("probes/put")
         store.check()
     except (StorageError, ConfigError) as err:

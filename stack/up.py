@@ -82,7 +82,7 @@ def check(settings: Settings) -> None:
         detail = {"field": "data_dir", "hint": hint}
         raise ConfigError(f"the data folder {settings.data_dir} cannot be made: {err.strerror}", detail) from err
     try:
-        ring = KeyRing(settings, store_for(settings))
+        ring = KeyRing(settings, store_for(settings, for_requests=True))
     except StorageError as err:
         text = f"the store cannot be opened: {err.message}"
         raise ConfigError(text, {"field": "store", "hint": err.hint}) from err

@@ -36,7 +36,7 @@ def on_starting(server: Any) -> None:
     logging.basicConfig(level=_settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     hosts = [address[0] for address in server.cfg.address if isinstance(address, tuple)]
     try:
-        check_exposure(KeyRing(_settings, store_for(_settings)), hosts)
+        check_exposure(KeyRing(_settings, store_for(_settings, for_requests=True)), hosts)
     except ConfigError as err:
         raise RuntimeError(f"{err.message}: {err.hint}") from err  # which gunicorn prints, and ends
     if (allowed := open_files.allow(_settings)) < (wanted := open_files.needed(_settings)):

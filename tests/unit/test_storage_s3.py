@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from botocore.awsrequest import AWSResponse
 
 from tests.proxy import Fate, Proxy
 from tests.s3 import BUCKET, S3Container
+from tests.waiting import until
 from topclip.config import Settings
 from topclip.errors import ArtifactMissing, ConfigError, JobCancelled, StorageUnavailable
+from topclip.storage.base import ArtifactStore
 from topclip.storage.factory import store_for
 from topclip.storage.s3 import S3Store
 
@@ -37,7 +40,7 @@ def make_store(s3: S3Container, tmp_path: Path) -> MakeStore:
     return make
 
 
-def put(store: S3Store, key: str, content: bytes) -> bool:
+def put(store: ArtifactStore, key: str, content: bytes) -> bool:
     path = store.staging() / os.urandom(4).hex()
     path.write_bytes(content)
     return store.put_file(key, path)
@@ -116,7 +119,7 @@ def test_a_part_that_is_on_its_way_can_be_stopped_and_is_not_sent_again(
     with pytest.raises(JobCancelled):
         store.put_file("k", path, stop)
     assert (ticks_after, arrived) == ([1], [])
-    assert half_sent(s3) == []
+    until(lambda: not half_sent(s3))  # the server removes its own when it finds the line cut
     assert not store.exists("k")
     assert put(store, "k", content)
     assert store.get_bytes("k") == content
@@ -163,6 +166,28 @@ def test_a_large_file_whose_last_answer_was_lost_is_there(make_store: MakeStore,
         assert len(asked) == 2
         assert store.get_bytes("big") == LARGE
         assert not put(store, "big", LARGE)
+
+
+def test_who_waits_at_a_request_hears_soon_that_the_server_is_silent(s3: S3Container, tmp_path: Path) -> None:
+    with contextlib.closing(Proxy(s3.port)) as proxy:
+        place = s3.settings | {"s3_endpoint": f"http://127.0.0.1:{proxy.port}"}
+        store = store_for(Settings(data_dir=tmp_path, **place), for_requests=True)
+        assert put(store, "k", b"x")
+        proxy.is_silent = True
+        small = [
+            lambda: store.exists("k"),
+            lambda: store.size("k"),
+            lambda: store.get_bytes("k"),
+            lambda: store.put_bytes("k", b""),
+            lambda: store.list("jobs"),
+            lambda: store.delete("jobs"),
+            store.check,
+        ]
+        begun = time.monotonic()
+        with ThreadPoolExecutor(len(small)) as pool:
+            errors = [asked.exception(30) for asked in [pool.submit(ask) for ask in small]]
+        assert time.monotonic() - begun < 10
+        assert [type(err) for err in errors] == [StorageUnavailable] * 6 + [type(None)]
 
 
 def test_a_bucket_that_is_not_there_is_no_empty_store(make_store: MakeStore) -> None:

@@ -25,7 +25,7 @@ def settings(shared_s3: S3Container, tmp_path: Path, public_endpoint: str) -> Se
 
 @pytest.fixture
 def store(settings: Settings) -> ArtifactStore:
-    return store_for(settings)
+    return store_for(settings, for_requests=True)
 
 
 def test_a_clip_is_handed_out_whole_and_in_part(http: FlaskClient, done: str) -> None:

@@ -8,7 +8,7 @@ import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import boto3
 from botocore.config import Config
@@ -43,6 +43,19 @@ class Place:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
 
+class Patience(NamedTuple):
+    """How long one request to the server may take before it counts as failed."""
+
+    connect_s: float
+    read_s: float
+    tries: int
+
+
+LONG = Patience(3, 20, 4)
+SHORT = Patience(2, 3, 1)
+"""Of what somebody waits for at the other end of an HTTP request, who can ask again."""
+
+
 class _Stopped(BaseException):
     """Carries what a tick raised through boto3, which takes every Exception for the network's and sends again."""
 
@@ -70,19 +83,25 @@ class Body(io.BytesIO):
 class Bucket:
     """Raises: ArtifactMissing, StorageFull, StorageUnavailable, ConfigError."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self._clients: dict[tuple[int, str], Any] = {}
+    def __init__(self, place: Place, patience: Patience) -> None:
+        """patience: with questions and small objects."""
+        self.place, self._patience = place, patience
+        self._clients: dict[tuple[int, str, Patience], Any] = {}
 
     @property
     def client(self) -> Any:
-        """What speaks to the server."""
-        return self._client(self.place.endpoint)
+        """What asks the server, and gives it what is small."""
+        return self._client(self.place.endpoint, self._patience)
+
+    @property
+    def bulk_client(self) -> Any:
+        """What moves the bytes of large objects."""
+        return self._client(self.place.endpoint, LONG)
 
     @property
     def public_client(self) -> Any:
         """What signs URLs for those who reach the server by its public endpoint."""
-        return self._client(self.place.public_endpoint)
+        return self._client(self.place.public_endpoint, LONG)
 
     def at(self, key: str) -> dict[str, str]:
         """An object, as requests name it."""
@@ -94,27 +113,23 @@ class Bucket:
             raise StorageError(f"{key!r} is no artifact key", {"key": key})
         return f"{self.place.prefix}/{key}".lstrip("/")
 
-    def _client(self, endpoint: str) -> Any:
+    def _client(self, endpoint: str, patience: Patience) -> Any:
         """A client of this process: one that was forked has no use for its parent's connections."""
-        mine = (os.getpid(), endpoint)
+        mine = (os.getpid(), endpoint, patience)
         if mine not in self._clients:
-            self._clients = {k: v for k, v in self._clients.items() if k[0] == mine[0]} | {
-                mine: self._connect(endpoint)
-            }
+            kept = {key: client for key, client in self._clients.items() if key[0] == mine[0]}
+            self._clients = kept | {mine: self._connect(endpoint, patience)}
         return self._clients[mine]
 
-    def _connect(self, endpoint: str) -> Any:
+    def _connect(self, endpoint: str, patience: Patience) -> Any:
         """Raises: ConfigError."""
-        retries = {"mode": "standard", "total_max_attempts": 4}
-        style = (
-            {"addressing_style": "path"} if endpoint else {}
-        )  # a server of one's own seldom has a name for each bucket
         config = Config(
             signature_version="s3v4",
-            connect_timeout=3,
-            read_timeout=20,
-            retries=retries,
-            s3=style,
+            connect_timeout=patience.connect_s,
+            read_timeout=patience.read_s,
+            retries={"mode": "standard", "total_max_attempts": patience.tries},
+            # a server of one's own seldom has a name for each bucket
+            s3={"addressing_style": "path"} if endpoint else {},
             max_pool_connections=64,
         )
         place = self.place

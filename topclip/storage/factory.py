@@ -7,10 +7,13 @@ from topclip.storage.base import ArtifactStore
 from topclip.storage.local import LocalStore
 
 
-def store_for(settings: Settings) -> ArtifactStore:
-    """Open the store; a folder is made if it is missing. Raises: StorageError."""
+def store_for(settings: Settings, *, for_requests: bool = False) -> ArtifactStore:
+    """Open the store; a folder is made if it is missing. Raises: StorageError.
+
+    for_requests: somebody waits for the answer, who would rather hear soon that the store is away.
+    """
     if found := re.fullmatch(S3_URL, settings.store):
-        from topclip.storage.bucket import Place  # noqa: PLC0415  costs memory that a folder does not need
+        from topclip.storage.bucket import LONG, SHORT, Place  # noqa: PLC0415  costs memory that a folder does not need
         from topclip.storage.s3 import S3Store  # noqa: PLC0415
 
         place = Place(
@@ -22,5 +25,5 @@ def store_for(settings: Settings) -> ArtifactStore:
             access_key=settings.s3_access_key,
             secret_key=settings.s3_secret_key,
         )
-        return S3Store(place, settings.data_dir / "s3", settings.s3_cache_mb << 20)
+        return S3Store(place, settings.data_dir / "s3", settings.s3_cache_mb << 20, SHORT if for_requests else LONG)
     return LocalStore(settings.store_dir)

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from topclip.errors import ArtifactMissing, ConfigError, StorageUnavailable
 from topclip.storage.base import Tick, no_tick, translated
-from topclip.storage.bucket import CONFLICT, TAKEN, Body, Bucket, Place, code_of
+from topclip.storage.bucket import CONFLICT, LONG, TAKEN, Body, Bucket, Patience, Place, code_of
 from topclip.storage.cache import FileCache
 from topclip.storage.staging import Staging
 
@@ -41,16 +41,19 @@ CONFLICTS = 5
 class S3Store(Staging):
     """An ArtifactStore in a bucket, or below a prefix of one."""
 
-    def __init__(self, place: Place, scratch: Path, cache_bytes: int) -> None:
-        """scratch: a local folder for files in the making, and for copies of objects, of cache_bytes at most."""
+    def __init__(self, place: Place, scratch: Path, cache_bytes: int, patience: Patience = LONG) -> None:
+        """scratch: a local folder for files in the making, and for copies of objects, of cache_bytes at most.
+        patience: with all but the bytes of large objects.
+        """
         super().__init__(scratch / "staging")
-        self._place, self._bucket = place, Bucket(place)
+        self._place, self._bucket = place, Bucket(place, patience)
         self._cache = FileCache(scratch / "cache", cache_bytes)
         self._uploads_swept_at = -UPLOADS_SWEPT_EVERY_S
 
     def check(self) -> None:
         """See ArtifactStore: the server must heed conditional writes of both kinds. One that is away now is not refused."""
         try:
+            self.exists("probes/put")  # of which one hears sooner that the server is away
             is_heeded = self._heeds_conditions()
         except StorageUnavailable as err:
             log.warning("%s cannot be checked now: %s%s", self._place.url, err, f"; {err.hint}" if err.hint else "")
@@ -64,7 +67,7 @@ class S3Store(Staging):
 
     def put_bytes(self, key: str, content: bytes) -> bool:
         """See ArtifactStore."""
-        return self._create(key, content)
+        return self._create(key, content, self._s3)
 
     def put_file(self, key: str, path: Path, tick: Tick = no_tick) -> bool:
         """See ArtifactStore."""
@@ -72,7 +75,7 @@ class S3Store(Staging):
             with translated(key):
                 size = path.stat().st_size
                 if size <= PART_BYTES:
-                    return self._create(key, path.read_bytes(), tick)
+                    return self._create(key, path.read_bytes(), self._bucket.bulk_client, tick)
                 if self.exists(key):
                     return False
                 part_bytes = max(PART_BYTES, -(-size // MAX_PARTS))
@@ -82,7 +85,7 @@ class S3Store(Staging):
 
     def get_bytes(self, key: str) -> bytes:
         """See ArtifactStore."""
-        return b"".join(self.read(key))
+        return b"".join(self._blocks(key, self._s3))
 
     def exists(self, key: str) -> bool:
         """See ArtifactStore. A bucket that is not there is an error: nothing may be taken for lost then."""
@@ -103,15 +106,7 @@ class S3Store(Staging):
         if end is not None and end <= start:
             return
         asked = {"Range": f"bytes={start}-{'' if end is None else end - 1}"} if start or end is not None else {}
-        with self._bucket.said(key):
-            try:
-                body = self._s3.get_object(**self._bucket.at(key), **asked)["Body"]
-            except ClientError as err:
-                if code_of(err) == "InvalidRange":
-                    return
-                raise
-            with contextlib.closing(body):
-                yield from body.iter_chunks(BLOCK_BYTES)
+        yield from self._blocks(key, self._bucket.bulk_client, **asked)
 
     @contextlib.contextmanager
     def local_path(self, key: str, tick: Tick = no_tick) -> Iterator[Path]:
@@ -177,13 +172,24 @@ class S3Store(Staging):
         with translated(""):
             return shutil.disk_usage(self.staging()).free
 
+    def _blocks(self, key: str, client: Any, **asked: str) -> Iterator[bytes]:
+        with self._bucket.said(key):
+            try:
+                body = client.get_object(**self._bucket.at(key), **asked)["Body"]
+            except ClientError as err:
+                if code_of(err) == "InvalidRange":
+                    return
+                raise
+            with contextlib.closing(body):
+                yield from body.iter_chunks(BLOCK_BYTES)
+
     def _heeds_conditions(self) -> bool:
         small, large = "probes/put", "probes/multipart"
-        self._create(small, b"")
+        self._create(small, b"", self._s3)
         self._create_large(large, iter([b""]), "")
-        return not self._create(small, b"") and not self._create_large(large, iter([b""]), "")
+        return not self._create(small, b"", self._s3) and not self._create_large(large, iter([b""]), "")
 
-    def _create(self, key: str, content: bytes, tick: Tick = no_tick) -> bool:
+    def _create(self, key: str, content: bytes, client: Any, tick: Tick = no_tick) -> bool:
         mark = os.urandom(8).hex()
         terms = {"IfNoneMatch": "*", "ChecksumSHA256": _checksum(content)}
         metadata = {"sha256": hashlib.sha256(content).hexdigest(), "mark": mark}
@@ -191,7 +197,7 @@ class S3Store(Staging):
             body = content if tick is no_tick else Body(content, tick)
             with self._bucket.said(key):
                 try:
-                    self._s3.put_object(**self._bucket.at(key), Body=body, Metadata=metadata, **terms)
+                    client.put_object(**self._bucket.at(key), Body=body, Metadata=metadata, **terms)
                 except ClientError as err:
                     if code_of(err) == CONFLICT and attempt < CONFLICTS - 1:
                         time.sleep(0.1 * 2**attempt)
@@ -206,7 +212,7 @@ class S3Store(Staging):
         mark = os.urandom(8).hex()
         metadata = {"sha256": sha256, "mark": mark}
         with self._bucket.said(key):
-            started = self._s3.create_multipart_upload(
+            started = self._bucket.bulk_client.create_multipart_upload(
                 **self._bucket.at(key), ChecksumAlgorithm="SHA256", Metadata=metadata
             )
             upload = {**self._bucket.at(key), "UploadId": started["UploadId"]}
@@ -217,7 +223,7 @@ class S3Store(Staging):
             finally:
                 if not is_whole:
                     with contextlib.suppress(ClientError, BotoCoreError):  # else the sweep does
-                        self._s3.abort_multipart_upload(**upload)
+                        self._bucket.bulk_client.abort_multipart_upload(**upload)
         return is_whole
 
     def _complete(self, key: str, mark: str, upload: dict[str, str], parts: Sequence[dict[str, Any]]) -> bool:
@@ -225,7 +231,9 @@ class S3Store(Staging):
         up to the server: only the object tells.
         """
         try:
-            self._s3.complete_multipart_upload(**upload, IfNoneMatch="*", MultipartUpload={"Parts": parts})
+            self._bucket.bulk_client.complete_multipart_upload(
+                **upload, IfNoneMatch="*", MultipartUpload={"Parts": parts}
+            )
         except (ClientError, BotoCoreError):
             with contextlib.suppress(ArtifactMissing):
                 return self._is_marked(key, mark)
@@ -234,7 +242,9 @@ class S3Store(Staging):
 
     def _part(self, upload: dict[str, str], n: int, block: bytes, tick: Tick) -> dict[str, Any]:
         checksum = _checksum(block)
-        answer = self._s3.upload_part(**upload, PartNumber=n, Body=Body(block, tick), ChecksumSHA256=checksum)
+        answer = self._bucket.bulk_client.upload_part(
+            **upload, PartNumber=n, Body=Body(block, tick), ChecksumSHA256=checksum
+        )
         return {"PartNumber": n, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
 
     def _is_marked(self, key: str, mark: str) -> bool:
