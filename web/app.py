@@ -8,6 +8,7 @@ from flask import Flask, Response, g, request
 from flask_openapi3 import OpenAPI
 
 from topclip.config import Settings
+from topclip.errors import StorageError
 from topclip.model.job import JobEvent
 from topclip.outbound.http import Outbound
 from topclip.storage.base import ArtifactStore
@@ -40,7 +41,7 @@ METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH")
 def create_app(settings: Settings, client: JobClient, store: ArtifactStore) -> OpenAPI:
     """The web application. Its watch is not started: `start` does that in the process that serves.
 
-    Raises: ConfigError if it would stand open to others, StorageError.
+    Raises: ConfigError if it would stand open to others.
     """
     ring = KeyRing(settings, store)
     doors.check_exposure(ring, [settings.host])
@@ -64,7 +65,10 @@ def create_app(settings: Settings, client: JobClient, store: ArtifactStore) -> O
 def start(app: Flask) -> None:
     """Begin to hear of changes; to be called once, in the process that serves."""
     parts = services_of(app)
-    parts.store.sweep(ABANDONED_S)
+    try:
+        parts.store.sweep(ABANDONED_S)
+    except StorageError as err:
+        log.warning("staging is not swept: %s", err)
     parts.sniffer.start()
     parts.refresher.start()
     parts.keys.start()

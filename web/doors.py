@@ -50,9 +50,10 @@ def security_headers(settings: Settings) -> dict[str, str]:
 def check_exposure(ring: KeyRing, hosts: Iterable[str]) -> None:
     """Refuse to listen beyond this machine where no key opens. Raises: ConfigError that says what to do.
 
-    hosts: names or addresses that the server listens on.
+    hosts: names or addresses that the server listens on. While the store is away nobody can tell: the doors are shut then, and
+    open for this machine alone if there are no keys after all.
     """
-    if not ring.is_empty:
+    if not ring.is_known or not ring.is_empty:
         return
     for host in hosts:
         if not is_loopback(host):
@@ -107,13 +108,16 @@ class _Doors:
 
     def refuse_strangers(self) -> ResponseReturnValue | None:
         """Whoever has neither key nor cookie is asked for one; where there are no keys, only this machine is answered."""
-        if not self._ring.is_asked:
+        if self._ring.is_known and not self._ring.is_asked:
             self.refuse_other_machines()
             return None
         g.is_closed = True
+        if not self._ring.is_known and request.endpoint in OPEN_ENDPOINTS:
+            return None
         g.key = self._shown_key()
         if g.key or request.endpoint in OPEN_ENDPOINTS:
             return None
+        self._ring.check_known()
         if request.path == "/" and request.method == "GET":
             return sign_in.page(), 401
         raise Unauthorized(

@@ -19,7 +19,7 @@ from uuid import uuid4
 from pydantic import TypeAdapter, ValidationError
 
 from topclip.config import Settings
-from topclip.errors import FAULTS, ArtifactMissing, ConfigError, InvalidRequest, StorageError
+from topclip.errors import FAULTS, ArtifactMissing, ConfigError, InvalidRequest, StorageError, StorageUnavailable
 from topclip.model.key import ApiKey, KeyName
 from topclip.storage.base import ArtifactStore
 
@@ -108,19 +108,24 @@ class KeyStore:
 class KeyRing:
     """The keys that open now: those of the settings, and those of the store, looked at every two seconds.
 
-    While the store does not answer the last known keys go on to open.
+    While the store does not answer the last known keys go on to open. Before its first answer those of the settings do, and
+    nobody can say whether another is one, or whether a key is needed at all.
     """
 
     def __init__(self, settings: Settings, store: ArtifactStore) -> None:
-        """Raises: ConfigError if the settings' keys are malformed, StorageError."""
+        """Raises: ConfigError if the settings' keys are malformed."""
         self._settings, self._store = settings, KeyStore(store)
         self._given = tuple(_given(settings))
-        self._known: tuple[tuple[str, ApiKey], ...] = ()
+        self._known: tuple[tuple[str, ApiKey], ...] = self._given
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keys", daemon=True)
+        self.is_known = False
         self.is_asked = False
         self.cookie_secret: bytes | None = None
-        self.refresh()
+        try:
+            self.refresh()
+        except StorageError as err:
+            log.warning("API keys cannot be looked up yet, none of the store's opens before that: %s", err)
 
     def start(self) -> None:
         """Begin to look. Call it after a fork, never before."""
@@ -138,7 +143,12 @@ class KeyRing:
         if not self.is_asked and (known or self._store.is_asked):
             self.cookie_secret = self._secret()
             self.is_asked = True  # for as long as the process lives
-        self._known = known
+        self._known, self.is_known = known, True
+
+    def check_known(self) -> None:
+        """Whether the store was looked at. Raises: StorageUnavailable if it never was."""
+        if not self.is_known:
+            raise StorageUnavailable("the API keys cannot be looked up in the store yet")
 
     @property
     def is_empty(self) -> bool:
@@ -146,12 +156,14 @@ class KeyRing:
         return not self._known
 
     def find(self, text: str) -> ApiKey | None:
-        """The key that this is, in the same time whichever it is or is not."""
+        """The key that this is, in the same time whichever it is or is not. Raises: StorageUnavailable, as check_known."""
         sha256 = _sha256(text)
         found = None
         for known, key in self._known:
             if hmac.compare_digest(known, sha256):
                 found = key
+        if not found:
+            self.check_known()
         return found
 
     def named(self, fingerprint: str) -> ApiKey | None:

@@ -37,6 +37,7 @@ def register(app: Flask, ring: KeyRing, try_key: TryKey) -> None:
     def sign_in() -> ResponseReturnValue:
         if request.method != "POST":
             return page()
+        ring.check_known()  # what signs the cookie lies in the store
         request.max_content_length = FORM_BYTES  # anybody may ask, so little is read
         try:
             key = try_key(request.form.get("key", "").strip())

@@ -1,12 +1,18 @@
 """Clips that lie in a bucket: handed out by us, or fetched from there by the client."""
 
+import contextlib
+import time
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
 from flask.testing import FlaskClient
 
+from tests.nodes import RedisContainer, WebContainer
+from tests.proxy import Proxy
 from tests.s3 import S3Container
+from tests.waiting import until
 from topclip.config import Settings
 from topclip.storage.base import ArtifactStore
 from topclip.storage.factory import store_for
@@ -65,3 +71,29 @@ class TestClientsReachTheBucket:
         policy = http.get("/").headers["Content-Security-Policy"]
         assert f"media-src 'self' {shared_s3.endpoint}" in policy
         assert f"img-src 'self' {shared_s3.endpoint} data:" in policy
+
+
+@pytest.mark.faults
+def test_the_server_starts_while_the_bucket_is_silent_and_serves_once_it_answers(
+    shared_s3: S3Container, redis: RedisContainer, tmp_path: Path
+) -> None:
+    unknown = f"/api/job-status/{uuid4()}"
+    with contextlib.closing(Proxy(shared_s3.port)) as proxy:
+        proxy.is_silent = True
+        place = shared_s3.settings | {
+            "store": f"{shared_s3.settings['store']}/{tmp_path.name}",
+            "s3_endpoint": f"http://127.0.0.1:{proxy.port}",
+        }
+        web = WebContainer(tmp_path, Settings(redis_url=redis.url, data_dir=tmp_path / "data", **place))
+        try:
+            assert web.ready()
+            begun = time.monotonic()
+            assert web.get("/health/ready").status_code == 503
+            assert web.get(unknown).status_code == 503
+            assert time.monotonic() - begun < 20
+            assert "Traceback" not in web.logs()
+            proxy.is_silent = False
+            until(lambda: web.get("/health/ready").status_code == 200, 30, web.logs)
+            until(lambda: web.get(unknown).status_code == 404, 30, web.logs)
+        finally:
+            web.teardown()

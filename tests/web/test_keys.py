@@ -241,6 +241,47 @@ def test_while_the_store_is_away_the_last_known_keys_count(
     assert ring.find(alices)
 
 
+def test_before_the_store_has_answered_once_the_doors_are_shut(
+    alices: str, settings: Settings, store: LocalStore, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whatever address: nobody knows yet whether a key is needed."""
+
+    def away(prefix: str) -> list[str]:
+        raise StorageUnavailable("away")
+
+    (settings.data_dir / "media").mkdir(exist_ok=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "list", away)
+        app = create_app(settings.model_copy(update={"host": "0.0.0.0", "api_keys": ("bob:given",)}), client, store)
+        http = app.test_client()
+        assert http.get("/api/jobs").status_code == 503
+        assert http.get("/").status_code == 503
+        assert http.get("/api/jobs", headers=bearer(alices)).status_code == 503
+        assert http.get("/api/jobs", headers=bearer("given")).status_code == 200
+        assert http.post("/sign-in", data={"key": "given"}).status_code == 503
+        assert http.get("/health/live", headers=bearer(alices)).status_code == 200
+    services_of(app).keys.refresh()
+    assert http.get("/api/jobs").status_code == 401
+    assert http.get("/api/jobs", headers=bearer(alices)).status_code == 200
+
+
+def test_a_store_that_comes_back_without_keys_opens_for_this_machine_alone(
+    settings: Settings, store: LocalStore, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(prefix: str) -> list[str]:
+        raise StorageUnavailable("away")
+
+    (settings.data_dir / "media").mkdir(exist_ok=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "list", away)
+        app = create_app(settings.model_copy(update={"host": "0.0.0.0"}), client, store)
+        assert app.test_client().get("/api/jobs").status_code == 503
+    services_of(app).keys.refresh()
+    assert app.test_client().get("/api/jobs").status_code == 200
+    elsewhere = {"REMOTE_ADDR": "192.0.2.1"}
+    assert app.test_client().get("/api/jobs", environ_base=elsewhere).status_code == 403
+
+
 def test_the_look_at_the_keys_goes_on_whatever_it_died_of(
     alices: str, keys: KeyStore, settings: Settings, store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
