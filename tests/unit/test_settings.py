@@ -1,0 +1,50 @@
+"""What settings are refused, and that they reach child processes."""
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from topclip.config import Settings
+from topclip.errors import ConfigError
+
+SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+NEWER = "whsec_" + base64.b64encode(bytes(range(32, 64))).decode()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("store", "s3://"),
+        ("store", "s3://Bucket"),
+        ("store", "gs://bucket"),
+        ("store", "s3://bucket//x"),
+        ("s3_endpoint", "minio:9000"),
+        ("s3_endpoint", "http://a/b"),
+        ("s3_public_endpoint", "https://a b"),
+    ],
+)
+def test_settings_that_name_no_store_are_refused_by_name(field: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"TOPCLIP_{field.upper()}"):
+        Settings.from_env({f"TOPCLIP_{field.upper()}": value})
+
+
+def test_half_a_key_is_refused() -> None:
+    with pytest.raises(ConfigError, match="TOPCLIP_S3_ACCESS_KEY and TOPCLIP_S3_SECRET_KEY go together"):
+        Settings.from_env({"TOPCLIP_S3_SECRET_KEY": "s"})
+
+
+@pytest.mark.parametrize("secret", ["secret", "whsec_", "whsec_c2hvcnQ=", "whsec_!!!", SECRET.removeprefix("whsec_")])
+def test_a_weak_secret_is_a_fault_of_the_settings(secret: str) -> None:
+    with pytest.raises(ConfigError, match="TOPCLIP_WEBHOOK_SECRET"):
+        Settings.from_env({"TOPCLIP_WEBHOOK_SECRET": secret}, dotenv=Path("/dev/null"))
+    with pytest.raises(ConfigError, match="TOPCLIP_PRIVATE_NETWORKS"):
+        Settings.from_env({"TOPCLIP_PRIVATE_NETWORKS": "10.0.0.1/8"}, dotenv=Path("/dev/null"))
+
+
+def test_secrets_and_networks_may_be_many_and_reach_child_processes() -> None:
+    env = {"TOPCLIP_WEBHOOK_SECRET": f"{SECRET},{NEWER}", "TOPCLIP_PRIVATE_NETWORKS": "10.0.0.0/8, fd00::/8"}
+    settings = Settings.from_env(env, dotenv=Path("/dev/null"))
+    assert settings.webhook_secret == (SECRET, NEWER)
+    assert Settings.from_env(settings.to_env(), dotenv=Path("/dev/null")).private_networks == ("10.0.0.0/8", "fd00::/8")
+    assert SECRET not in repr(settings)
