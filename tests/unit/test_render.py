@@ -13,15 +13,12 @@ from numpy.typing import NDArray
 
 from tests.media import CUTS_S, RATE, Media, ffmpeg
 from tests.unit.conftest import make_context, request_for
-from topclip import run_local
-from topclip.errors import InvalidRequest, JobCancelled, MediaError, NoHighlights, StorageFull
+from topclip.errors import InvalidRequest, JobCancelled, MediaError, StorageFull
 from topclip.media.geometry import plan_geometry
 from topclip.media.probe import probe
 from topclip.model.clip import ClipSpec, FailedClip, RenderedClip
-from topclip.model.job import Stage
-from topclip.model.request import Aspect, ClipRequest, Fit, Upload
+from topclip.model.request import Aspect, ClipRequest, Fit
 from topclip.model.source import SourceInfo
-from topclip.pipeline import __doc__ as order_in_words
 from topclip.pipeline.analyse import analyse_chunk
 from topclip.pipeline.chunk import plan_chunks
 from topclip.pipeline.context import StageContext
@@ -357,46 +354,3 @@ def test_what_cannot_be_mended_is_tried_once_and_said_in_words(
 
 
 # --- the whole flow -------------------------------------------------------------------------------------------
-
-
-def test_the_order_of_the_stages_is_said_alike_everywhere() -> None:
-    assert tuple(Stage) == run_local.ORDER
-    words = str(order_in_words).split(":")[1]
-    places = [words.index(stage.value) for stage in Stage]
-    assert places == sorted(places)
-
-
-def test_the_whole_flow_makes_what_the_manifest_says(media: Media, tmp_path: Path) -> None:
-    stages: list[Stage] = []
-    ctx = make_context(tmp_path / "store")
-    content = media("base.mp4").read_bytes()
-    ctx.store.put_bytes(f"{job_folder(ctx.job_id)}/source.mp4", content)
-    source = Upload(key=f"{job_folder(ctx.job_id)}/source.mp4", name="talk.mp4")
-    options = request_for(tmp_path, count=2, min_length=3, max_length=6, aspect="9:16").options
-    request = ClipRequest(source=source, options=options)
-    result = run_local.run(request, ctx, lambda stage, done, total: stages.append(stage))
-    assert [s for i, s in enumerate(stages) if i == 0 or stages[i - 1] != s] == list(Stage)
-    assert len(result.manifest.clips) == 2
-    assert any(c.start_s < 12 < c.end_s for c in result.manifest.clips)  # the planted loud moment
-    folder = Path(f"{job_folder(ctx.job_id)}")
-    for clip in result.manifest.clips:
-        assert ctx.store.size(str(folder / clip.file)) == clip.size_bytes
-        assert ctx.store.exists(str(folder / clip.thumbnail))
-    assert ctx.store.exists(str(folder / result.manifest.plan))
-    assert run_local.run(request, ctx) == result
-
-
-def test_two_runs_make_the_same_plan(media: Media, tmp_path: Path) -> None:
-    plans = []
-    for n in range(2):
-        ctx = make_context(tmp_path / str(n), threads=1 + n)
-        request = request_for(media("vfr.mp4"), mode="plan", count=3, min_length=2, max_length=5)
-        result = run_local.run(request, ctx)
-        assert result.manifest.clips == ()
-        plans.append(ctx.store.get_bytes(result.plan_key))
-    assert plans[0] == plans[1]
-
-
-def test_too_short_a_source_has_no_highlights(media: Media, ctx: StageContext) -> None:
-    with pytest.raises(NoHighlights):
-        run_local.run(request_for(media("short.mp4"), min_length=9), ctx)

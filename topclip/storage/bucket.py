@@ -14,7 +14,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from topclip.errors import ArtifactMissing, ConfigError, StorageError, StorageFull, StorageUnavailable
+from topclip.errors import ArtifactMissing, ConfigError, StorageError, StorageFull, StorageUnavailable, TopClipError
 from topclip.storage.base import Tick
 
 TAKEN, CONFLICT = "PreconditionFailed", "ConditionalRequestConflict"
@@ -59,7 +59,7 @@ SHORT = Patience(2, 3, 1)
 class _Stopped(BaseException):
     """Carries what a tick raised through boto3, which takes every Exception for the network's and sends again."""
 
-    def __init__(self, reason: Exception) -> None:
+    def __init__(self, reason: TopClipError) -> None:
         super().__init__(reason)
         self.reason = reason
 
@@ -75,7 +75,7 @@ class Body(io.BytesIO):
         """As of any file."""
         try:
             self._tick()
-        except Exception as err:
+        except TopClipError as err:
             raise _Stopped(err) from err  # said() raises it again
         return super().read(size)
 
