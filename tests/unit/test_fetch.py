@@ -25,6 +25,7 @@ from topclip.model.request import UrlSource
 from topclip.outbound.http import Outbound, Patience
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.fetch import TRIES, FetchLimits, fetch_source
+from topclip.storage.base import Tick, no_tick
 from topclip.storage.local import LocalStore
 
 CONTENT = bytes(range(256)) * 2000
@@ -62,6 +63,21 @@ def test_a_source_is_fetched_once(server: Server, ctx: StageContext) -> None:
     assert fetch(server, ctx) == []
     assert len(server.requests) == 1
     assert ctx.store.staged() == []
+
+
+class _FarStore(LocalStore):
+    """One to which a file takes some time."""
+
+    def put_file(self, key: str, path: Path, tick: Tick = no_tick) -> bool:
+        tick()
+        return super().put_file(key, path, tick)
+
+
+def test_what_was_fetched_is_reported_whole_while_it_goes_on_to_the_store(
+    server: Server, ctx: StageContext, tmp_path: Path
+) -> None:
+    told = fetch(server, replace(ctx, store=_FarStore(tmp_path / "store")))
+    assert told[-2:] == [(len(CONTENT), len(CONTENT))] * 2
 
 
 def broken_after(n: int, **headers: str) -> Answer:

@@ -53,7 +53,8 @@ def fetch_source(
     try:
         with _room(), path.open("wb") as file:
             _Fetch(source.url, file, outbound, limits, report, ctx.store).run()
-        ctx.store.put_file(source.key, path, lambda: report(1, 1))
+        size = path.stat().st_size
+        ctx.store.put_file(source.key, path, lambda: report(size, size))
     finally:
         path.unlink(missing_ok=True)
 
