@@ -8,7 +8,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.http import HTTP_STATUS_CODES
 
-from topclip.errors import JobExpired, TopClipError
+from topclip.errors import JobExpired, StorageUnavailable, TopClipError
 from topclip.model.job import JobState
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,9 @@ STATUS = {
 TOLD = ("field", "errors", "hint", "state", "expires_at")
 """What of an error's detail a client is told; the rest, such as a command line, stays in the log."""
 
+STORE_AWAY = "the store cannot be reached now"
+"""All that a client is told of it: the log has the server, the bucket, the folder."""
+
 
 def problem(status: int, code: str, detail: str, more: dict[str, Any] | None = None) -> Response:
     """A problem+json answer. `type` leads to the code's row on the documentation page."""
@@ -65,6 +68,9 @@ def from_error(err: TopClipError) -> Response:
     status = STATUS.get(err.code, 500)
     if status == 500:
         log.error("%s %s: %s", request.method, request.path, err.message, exc_info=err)
+    if isinstance(err, StorageUnavailable):
+        log.warning("%s %s: %s%s", request.method, request.path, err, f"; {err.hint}" if err.hint else "")
+        err = StorageUnavailable(STORE_AWAY)
     told = {key: err.detail[key] for key in TOLD if err.detail.get(key) is not None}
     if err.code == JobExpired.code:
         told.setdefault("state", JobState.EXPIRED)

@@ -7,11 +7,12 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from flask.testing import FlaskClient
 
 from tests.nodes import RedisContainer, WebContainer
 from tests.proxy import Proxy
-from tests.s3 import S3Container
+from tests.s3 import BUCKET, S3Container
 from tests.waiting import until
 from topclip.config import Settings
 from topclip.storage.base import ArtifactStore
@@ -40,6 +41,24 @@ def test_a_clip_is_handed_out_whole_and_in_part(http: FlaskClient, done: str) ->
     part = http.get(f"/api/jobs/{done}/clips/1", headers={"Range": "bytes=1-3"})
     assert (part.status_code, part.data) == (206, whole.data[1:4])
     assert "Location" not in part.headers
+
+
+def test_a_client_is_told_nothing_of_a_store_that_is_away_the_log_is(
+    http: FlaskClient,
+    done: str,
+    shared_s3: S3Container,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise EndpointConnectionError(endpoint_url=f"{shared_s3.endpoint}/{BUCKET}")
+
+    monkeypatch.setattr("botocore.client.BaseClient._make_api_call", away)
+    answer = http.get(f"/api/jobs/{done}/clips/1")
+    assert (answer.status_code, answer.json["code"]) == (503, "STORAGE_UNAVAILABLE")
+    assert answer.json["detail"] == "the store cannot be reached now"
+    assert "hint" not in answer.json
+    assert shared_s3.endpoint in caplog.text
 
 
 class TestClientsReachTheBucket:
