@@ -110,8 +110,13 @@ class JobClient:
         if repeated := self._repeated(verdict):
             return repeated
         record = self._record(job_id, request, owner, float(now)).model_copy(update={"key": key})
-        if not self._store.put_bytes(record_key(job_id), record.model_dump_json().encode()):
-            raise JobConflict(f"job {job_id} exists already")
+        try:
+            if not self._store.put_bytes(record_key(job_id), record.model_dump_json().encode()):
+                raise JobConflict(f"job {job_id} exists already")
+        except StorageError:  # the record may be there all the same
+            with contextlib.suppress(QueueUnavailable), self._reaching():
+                self._scripts("renounce", job_id)
+            raise
         try:
             repeated = self._write_and_publish(record)
         except TopClipError as err:

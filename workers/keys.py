@@ -19,7 +19,7 @@ live:<owner>      sorted set: the owner's jobs that wait or run, by expiry; none
 idem:<digest>     "<id> <body>": the job that an owner's Idempotency-Key stands for, and the hash of what was submitted
 intent:<id>       when a submission began to write its record, or when files without one were first seen; gone as soon as the
                   job's record is here, so that what died in its submission is not taken for a job that Redis lost
-dropped:<id>      such files were cleared away: that submission must not go on
+dropped:<id>      that submission was refused, or given up: it must not go on, and what is left of its files is no job
 gone:<id>         a tombstone: the job existed and expired or was deleted; its value is the job's owner
 workers           sorted set: node names by their last heartbeat; worker:<node> hash: what it says of itself
 keepers           hash: when any worker's keeper last reached Redis (at), and from when leases may be ended (sweep_from)

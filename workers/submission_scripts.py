@@ -18,6 +18,9 @@ local function known(digest)  -- the job that a key stands for, and the body it 
   local job, body = string.match(digest ~= '' and redis.call('GET', P..'idem:'..digest) or '', '^(%S+) (%S+)$')
   if job and redis.call('EXISTS', P..'job:'..job) == 1 then return job, body end
 end
+local function renounce()  -- nothing that is left of this submission is a job, whatever becomes of its files
+  redis.call('DEL', P..'intent:'..id); redis.call('SET', P..'dropped:'..id, 1, 'EX', 86400)
+end
 local function same(digest, body)
   local job, was = known(digest)
   if not job then return end
@@ -49,14 +52,14 @@ return {v, now()}
     # nobody intended are young when first seen.
     "drop": SHARED
     + """
+if redis.call('EXISTS', P..'dropped:'..id) == 1 then return 'DROPPED' end
 local intent, has_record = P..'intent:'..id, ARGV[4] == '1'
 local since = redis.call('GET', intent)
 if not since and has_record then return 'NONE' end
 if not since then redis.call('SET', intent, now(), 'EX', ARGV[6]); return 'YOUNG' end
 if tonumber(now()) - tonumber(since) < tonumber(ARGV[3]) then return 'YOUNG' end
 if has_record and not known(ARGV[5]) then return 'NONE' end
-redis.call('DEL', intent)
-redis.call('SET', P..'dropped:'..id, 1, 'EX', ARGV[6])
+renounce()
 return 'DROPPED'
 """,
     # request, created_at, expires_at, name, meta, part, bound, epoch, owner[, owner's bound, digest or '', body, 1 if it was
@@ -66,8 +69,13 @@ return 'DROPPED'
 if redis.call('EXISTS', rec) == 1 then return 'EXISTS' end
 local digest, body = ARGV[13] or '', ARGV[14] or ''
 local v = same(digest, body) or room(ARGV[11], ARGV[9], ARGV[12] or ARGV[9])
-if v ~= 'OK' then return v end
-if redis.call('DEL', P..'intent:'..id) == 0 and ARGV[15] == '1' then return 'LATE' end
+local is_intended = ARGV[15] == '1'
+if v == 'OK' and is_intended and redis.call('EXISTS', P..'intent:'..id) == 0 then v = 'LATE' end
+if v ~= 'OK' then
+  if is_intended then renounce() end
+  return v
+end
+redis.call('DEL', P..'intent:'..id)
 redis.call('HSET', rec, 'request', ARGV[3], 'created_at', ARGV[4], 'expires_at', ARGV[5], 'name', ARGV[6],
   'epoch', ARGV[10], 'owner', ARGV[11], 'digest', digest, 'attempts', 1, 'revision', 0, 'cancel', 0)
 keep(rec)
@@ -79,12 +87,18 @@ return 'OK'
 """,
     # force -> 1 if the job is no more: takes back a submission that was refused. Force 0: only if it waits; 1: always;
     # 2: unless a repeated submission was told of the job
-    "withdraw": """
+    "withdraw": SHARED
+    + """
 if get('state') ~= 'QUEUED' and ARGV[3] == '0' then return 0 end
 if get('told') and ARGV[3] == '2' then return 0 end
 local epoch, revision = tonumber(get('epoch') or 0), tonumber(get('revision') or 0) + 1
-forget_all(); say_deleted(epoch, revision)
+forget_all(); say_deleted(epoch, revision); renounce()
 return 1
+""",
+    # -> nothing: a submission that was to be is none, unless it is a job already
+    "renounce": SHARED
+    + """
+if redis.call('EXISTS', rec) == 0 then renounce() end
 """,
     # epoch seen, meta, part, bound, owner's bound -> OK | BUSY | DONE | FULL | OWNER_FULL | EXPIRED | UNKNOWN: an ended job is
     # started again by its client for what it lacks, as if nothing had gone wrong yet

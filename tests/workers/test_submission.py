@@ -11,7 +11,7 @@ from celery import Celery
 
 from tests.nodes import RedisContainer
 from topclip.config import Settings
-from topclip.errors import InvalidRequest, JobConflict, QueueFull, QueueUnavailable, UnknownJob
+from topclip.errors import InvalidRequest, JobConflict, QueueFull, QueueUnavailable, StorageUnavailable, UnknownJob
 from topclip.model.job import JobState, JobStatus, SubmissionKey
 from topclip.model.request import ClipRequest, MediaPath, Upload
 from topclip.storage.base import cancelled_key, job_folder, record_key, upload_key
@@ -210,6 +210,45 @@ def test_what_redis_may_have_accepted_before_it_lost_its_tail_is_a_job(
     assert client._write_and_publish(record) is None  # its web process was only frozen
     assert store.exists(record_key(died))
     assert messages(redis) == 1
+
+
+@pytest.mark.parametrize("refusal", ["FULL", "store"])
+def test_a_submission_that_was_refused_is_no_job_even_if_its_files_stayed(
+    refusal: str,
+    submit: Submit,
+    app: Celery,
+    client: JobClient,
+    redis: Any,
+    settings: Settings,
+    store: LocalStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The store was away when they were to be removed, or took the record although its answer was lost."""
+    put = store.put_bytes
+
+    def put_and_fail(key: str, content: bytes) -> bool:
+        made = put(key, content)
+        if key.endswith("job.json"):
+            raise StorageUnavailable("no answer")
+        return made
+
+    def fill(key: str, content: bytes) -> bool:
+        if key.endswith("job.json"):
+            redis.zadd(f"topclip:state:{JobState.QUEUED}", {f"other-{n}": 1 for n in range(settings.max_queued_jobs)})
+        return put(key, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "put_bytes", put_and_fail if refusal == "store" else fill)
+        patch.setattr(store, "delete", lambda _: None)
+        with pytest.raises((StorageUnavailable, QueueFull)):
+            submit()
+    redis.delete(f"topclip:state:{JobState.QUEUED}")
+    (job,) = store.folders("jobs")
+    assert store.exists(record_key(job))
+    monkeypatch.setattr(restore, "DEAD_AFTER_S", 0)
+    assert rescue(app, redis, settings, store) == []
+    assert store.folders("jobs") == []
+    assert messages(redis) == 0
 
 
 def test_files_without_a_record_are_cleared_away_when_nobody_comes_for_them(
