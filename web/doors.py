@@ -17,12 +17,12 @@ from werkzeug.exceptions import Forbidden, Unauthorized
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from topclip.config import Settings
-from topclip.errors import ConfigError
+from topclip.errors import ConfigError, StorageUnavailable
 from topclip.model.key import ApiKey
 from web import sign_in
 from web.caller import address, is_closed, owner
 from web.keys import KeyRing
-from web.rates import Guesses
+from web.rates import UNKNOWN_KEYS, WRONG_KEYS, Guesses
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 OPEN_ENDPOINTS = ("static", "sign_in", "health.full", "health.live", "health.ready")
@@ -86,7 +86,7 @@ def register(app: Flask, settings: Settings, ring: KeyRing) -> None:
 class _Doors:
     def __init__(self, ring: KeyRing, headers: dict[str, str]) -> None:
         self._ring, self._headers = ring, headers
-        self._guesses = Guesses()
+        self._guesses, self._unknown = Guesses(WRONG_KEYS), Guesses(UNKNOWN_KEYS)
         self._familiar: LRUCache[tuple[str, str], bool] = LRUCache(MAX_FAMILIAR)
         """Addresses with the keys that were right there: others' guesses at the same address do not shut them out."""
 
@@ -144,11 +144,20 @@ class _Doors:
         return self._ring.named(str(session.get("key", "")))
 
     def try_key(self, text: str) -> ApiKey | None:
-        """The key that this is. Raises: RateLimited at an address that was wrong too often, unless it had this one right."""
-        key, where = self._ring.find(text), address()
+        """The key that this is. Raises: RateLimited at an address that was wrong too often, unless it had this one right,
+        StorageUnavailable.
+        """
+        where = address()
+        try:
+            key = self._ring.find(text)
+        except StorageUnavailable:
+            self._unknown.refuse_too_many(where)
+            self._unknown.count(where)
+            raise
         if key and (where, key.sha256) in self._familiar:
             return key
         self._guesses.refuse_too_many(where)
+        self._unknown.refuse_too_many(where)
         if key:
             self._familiar[where, key.sha256] = True
         else:

@@ -43,6 +43,7 @@ class KeyStore:
 
     def __init__(self, store: ArtifactStore) -> None:
         self._store = store
+        self._seen: dict[str, ApiKey] = {}
 
     def add(self, name: str, owner: str, *, is_admin: bool = False) -> str:
         """Make a key; it is not to be had again. Raises: InvalidRequest for a bad name, or one that is taken."""
@@ -65,7 +66,7 @@ class KeyStore:
         self._store.delete(_place(name))
 
     def all(self) -> list[ApiKey]:
-        """All keys, by name. One that cannot be read opens nothing, and the log says so."""
+        """All keys, by name. One that cannot be read is as it was last seen, or opens nothing; the log says so."""
         places = [place for place in self._store.list(FOLDER) if place.endswith(SUFFIX)]
         return [key for place in places if (key := self._read(place))]
 
@@ -82,12 +83,16 @@ class KeyStore:
 
     def _read(self, place: str) -> ApiKey | None:
         try:
-            return ApiKey.model_validate_json(self._store.get_bytes(place))
+            self._seen[place] = ApiKey.model_validate_json(self._store.get_bytes(place))
         except ArtifactMissing:
-            return None  # revoked just now
-        except (StorageError, ValidationError) as err:
-            log.warning("%s in the store cannot be read and opens nothing: %s", place, type(err).__name__)
-            return None
+            self._seen.pop(place, None)  # revoked just now
+        except ValidationError:
+            log.warning("%s in the store is no key and opens nothing", place)
+            self._seen.pop(place, None)
+        except StorageError as err:
+            what_then = "goes on as it was" if place in self._seen else "opens nothing"
+            log.warning("%s in the store cannot be read and %s: %s", place, what_then, err)
+        return self._seen.get(place)
 
     def _put(self, place: str, content: bytes) -> bool:
         """Put an object that its user alone can read: the server's, where root makes it for him."""

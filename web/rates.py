@@ -26,6 +26,8 @@ SUBMITS, READS = "60/minute", "30000/minute"
 PATIENCE = Profile(connect_timeout_s=0.15, timeout_s=0.2, patient=False)
 """Less than the web's own: a submit that finds Redis frozen waits for it once more, and is answered within a second."""
 WRONG_KEYS = "20/minute"
+UNKNOWN_KEYS = "300/minute"
+"""While the store does not say which keys there are: an honest one is refused as well then."""
 FREE_BLUEPRINTS = ("health",)
 FREE_ENDPOINTS = ("static", "sign_in", "sign_out")
 CHEAP_POSTS = ("jobs.cancel",)
@@ -56,8 +58,8 @@ class Rates:
 class Guesses:
     """How often an address may show a wrong key. Counted in this process, so that nobody gains by a dead Redis."""
 
-    def __init__(self) -> None:
-        self._limiter, self._item = FixedWindowRateLimiter(Counters()), parse(WRONG_KEYS)
+    def __init__(self, rate: str) -> None:
+        self._limiter, self._item = FixedWindowRateLimiter(Counters()), parse(rate)
 
     def refuse_too_many(self, address: str) -> None:
         """Raises: RateLimited if it was wrong too often."""

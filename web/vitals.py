@@ -1,5 +1,6 @@
 """How the service is: Redis, queue, workers, store. Looked at once a second at most, whoever asks."""
 
+import logging
 import threading
 from dataclasses import dataclass
 from time import monotonic
@@ -9,7 +10,10 @@ from topclip import __version__
 from topclip.config import Settings
 from topclip.errors import QueueUnavailable, StorageError
 from topclip.storage.base import ArtifactStore
+from web.errors import STORE_AWAY
 from workers.client import JobClient, Watch
+
+log = logging.getLogger(__name__)
 
 KEEP_S = 1.0
 LOW_DISK_BYTES = 1 << 30
@@ -38,6 +42,7 @@ class Vitals:
         self._lock = threading.Lock()
         self._last: tuple[float, Vital] | None = None
         self._jobs: dict[str, int] = {}
+        self._is_store_up = True
 
     def look(self) -> Vital:
         """How the service is, no older than a second."""
@@ -77,5 +82,9 @@ class Vitals:
             free = self._store.free_bytes()
             self._store.exists("jobs/none")
         except StorageError as err:
-            return {"status": "down", "free_bytes": None, "error": err.message}
+            if self._is_store_up:
+                log.warning("the store is down: %s", err)  # which names what strangers need not know
+            self._is_store_up = False
+            return {"status": "down", "free_bytes": None, "error": STORE_AWAY}
+        self._is_store_up = True
         return {"status": "degraded" if free is not None and free < LOW_DISK_BYTES else "ok", "free_bytes": free}

@@ -1,10 +1,13 @@
 """Health and metrics."""
 
+import pytest
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.fakes import FakeClient
 from topclip.config import Settings
+from topclip.errors import StorageUnavailable
+from topclip.storage.local import LocalStore
 from web.app import create_app
 
 
@@ -23,6 +26,19 @@ def test_health_is_200_and_says_down_while_redis_is_away(http: FlaskClient, clie
     assert http.get("/health/live").status_code == 200
     ready = http.get("/health/ready")
     assert (ready.status_code, ready.headers["Retry-After"]) == (503, "2")
+
+
+def test_what_is_wrong_with_the_store_is_for_the_log(
+    http: FlaskClient, store: LocalStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(key: str) -> bool:
+        raise StorageUnavailable("no answer from http://10.0.0.1/secret-bucket")
+
+    monkeypatch.setattr(store, "exists", away)
+    answer = http.get("/health")
+    assert answer.json["store"] == {"status": "down", "free_bytes": None, "error": "the store cannot be reached now"}
+    assert "secret-bucket" in caplog.text
+    assert http.get("/health/ready").status_code == 503
 
 
 def test_the_password_is_masked(client: FakeClient, settings: Settings, store: object) -> None:

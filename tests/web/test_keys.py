@@ -241,6 +241,24 @@ def test_while_the_store_is_away_the_last_known_keys_count(
     assert ring.find(alices)
 
 
+def test_a_key_that_cannot_be_read_now_goes_on_as_it_was(
+    alices: str, settings: Settings, store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store still lists, and breaks off then."""
+    ring = KeyRing(settings, store)
+
+    def away(key: str) -> bytes:
+        raise StorageUnavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "get_bytes", away)
+        ring.refresh()
+        assert ring.find(alices)
+    store.delete(f"{FOLDER}/alice.json")
+    ring.refresh()
+    assert not ring.find(alices)
+
+
 def test_before_the_store_has_answered_once_the_doors_are_shut(
     alices: str, settings: Settings, store: LocalStore, client: FakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +278,11 @@ def test_before_the_store_has_answered_once_the_doors_are_shut(
         assert http.get("/api/jobs", headers=bearer("given")).status_code == 200
         assert http.post("/sign-in", data={"key": "given"}).status_code == 503
         assert http.get("/health/live", headers=bearer(alices)).status_code == 200
+        elsewhere = {"REMOTE_ADDR": "192.0.2.1"}
+        answers = [http.get("/api/jobs", headers=bearer(f"guess-{n}"), environ_base=elsewhere) for n in range(301)]
+        assert [answer.status_code for answer in answers[298:]] == [503, 503, 429]
+        assert http.get("/api/jobs", headers=bearer("given"), environ_base=elsewhere).status_code == 429
+        assert http.get("/api/jobs", headers=bearer("given")).status_code == 200
     services_of(app).keys.refresh()
     assert http.get("/api/jobs").status_code == 401
     assert http.get("/api/jobs", headers=bearer(alices)).status_code == 200
