@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-ANALYSIS_VERSION = "7"
+ANALYSIS_VERSION = "8"
 """Raise it with every change of the numbers: analysis is cached under it."""
 N_LAGS = 5
 """A flash lasts at most 4 frames: the picture after it is compared with the one before it."""

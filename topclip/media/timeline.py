@@ -21,9 +21,10 @@ MAX_BEHIND_FRAMES = 16
 LEAST_TICKS = 4
 """Of a frame, so that times between frames exist."""
 
-AHEAD_S, AHEAD_FRAMES = 2, 32
+AHEAD_S, AHEAD_FRAMES = 10, 32
 """A picture is shown no later than this after its packet is decoded, whichever is longer: 16 B-frames in a row, which is
-what encoders make at most, and as many frames held back to be put in order. ISO 13818-1 lets no picture wait for long."""
+what encoders make at most, and as many frames held back to be put in order. Pictures at varying rates wait for the next
+ones, however late those come: three seconds each in recordings of slides."""
 
 RESTARTING_FORMATS = frozenset({"mpegts", "mpeg"})
 """Recordings joined end to end are valid in these, each with a clock of its own; their times may be damaged one by one."""
