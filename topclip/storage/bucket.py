@@ -84,18 +84,18 @@ class Bucket:
     """Raises: ArtifactMissing, StorageFull, StorageUnavailable, ConfigError."""
 
     def __init__(self, place: Place, patience: Patience) -> None:
-        """patience: with questions and small objects."""
+        """patience: with questions, small objects, and each silence while one is read."""
         self.place, self._patience = place, patience
         self._clients: dict[tuple[int, str, Patience], Any] = {}
 
     @property
     def client(self) -> Any:
-        """What asks the server, and gives it what is small."""
+        """What asks the server, reads from it, and gives it what is small."""
         return self._client(self.place.endpoint, self._patience)
 
     @property
     def bulk_client(self) -> Any:
-        """What moves the bytes of large objects."""
+        """What puts the bytes of large objects."""
         return self._client(self.place.endpoint, LONG)
 
     @property

@@ -43,7 +43,7 @@ class S3Store(Staging):
 
     def __init__(self, place: Place, scratch: Path, cache_bytes: int, patience: Patience = LONG) -> None:
         """scratch: a local folder for files in the making, and for copies of objects, of cache_bytes at most.
-        patience: with all but the bytes of large objects.
+        patience: with all but the putting of large objects.
         """
         super().__init__(scratch / "staging")
         self._place, self._bucket = place, Bucket(place, patience)
@@ -67,7 +67,7 @@ class S3Store(Staging):
 
     def put_bytes(self, key: str, content: bytes) -> bool:
         """See ArtifactStore."""
-        return self._create(key, content, self._s3)
+        return self._create(key, content)
 
     def put_file(self, key: str, path: Path, tick: Tick = no_tick) -> bool:
         """See ArtifactStore."""
@@ -75,7 +75,7 @@ class S3Store(Staging):
             with translated(key):
                 size = path.stat().st_size
                 if size <= PART_BYTES:
-                    return self._create(key, path.read_bytes(), self._bucket.bulk_client, tick)
+                    return self._create(key, path.read_bytes(), tick)
                 if self.exists(key):
                     return False
                 part_bytes = max(PART_BYTES, -(-size // MAX_PARTS))
@@ -85,7 +85,7 @@ class S3Store(Staging):
 
     def get_bytes(self, key: str) -> bytes:
         """See ArtifactStore."""
-        return b"".join(self._blocks(key, self._s3))
+        return b"".join(self._blocks(key))
 
     def exists(self, key: str) -> bool:
         """See ArtifactStore. A bucket that is not there is an error: nothing may be taken for lost then."""
@@ -106,7 +106,7 @@ class S3Store(Staging):
         if end is not None and end <= start:
             return
         asked = {"Range": f"bytes={start}-{'' if end is None else end - 1}"} if start or end is not None else {}
-        yield from self._blocks(key, self._bucket.bulk_client, **asked)
+        yield from self._blocks(key, **asked)
 
     @contextlib.contextmanager
     def local_path(self, key: str, tick: Tick = no_tick) -> Iterator[Path]:
@@ -172,10 +172,10 @@ class S3Store(Staging):
         with translated(""):
             return shutil.disk_usage(self.staging()).free
 
-    def _blocks(self, key: str, client: Any, **asked: str) -> Iterator[bytes]:
+    def _blocks(self, key: str, **asked: str) -> Iterator[bytes]:
         with self._bucket.said(key):
             try:
-                body = client.get_object(**self._bucket.at(key), **asked)["Body"]
+                body = self._s3.get_object(**self._bucket.at(key), **asked)["Body"]
             except ClientError as err:
                 if code_of(err) == "InvalidRange":
                     return
@@ -185,11 +185,11 @@ class S3Store(Staging):
 
     def _heeds_conditions(self) -> bool:
         small, large = "probes/put", "probes/multipart"
-        self._create(small, b"", self._s3)
+        self._create(small, b"")
         self._create_large(large, iter([b""]), "")
-        return not self._create(small, b"", self._s3) and not self._create_large(large, iter([b""]), "")
+        return not self._create(small, b"") and not self._create_large(large, iter([b""]), "")
 
-    def _create(self, key: str, content: bytes, client: Any, tick: Tick = no_tick) -> bool:
+    def _create(self, key: str, content: bytes, tick: Tick = no_tick) -> bool:
         mark = os.urandom(8).hex()
         terms = {"IfNoneMatch": "*", "ChecksumSHA256": _checksum(content)}
         metadata = {"sha256": hashlib.sha256(content).hexdigest(), "mark": mark}
@@ -197,7 +197,7 @@ class S3Store(Staging):
             body = content if tick is no_tick else Body(content, tick)
             with self._bucket.said(key):
                 try:
-                    client.put_object(**self._bucket.at(key), Body=body, Metadata=metadata, **terms)
+                    self._s3.put_object(**self._bucket.at(key), Body=body, Metadata=metadata, **terms)
                 except ClientError as err:
                     if code_of(err) == CONFLICT and attempt < CONFLICTS - 1:
                         time.sleep(0.1 * 2**attempt)
