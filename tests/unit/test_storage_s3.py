@@ -194,11 +194,18 @@ def test_who_waits_at_a_request_hears_soon_that_the_server_is_silent(s3: S3Conta
 
 def test_a_bucket_that_is_not_there_is_no_empty_store(make_store: MakeStore) -> None:
     store = make_store(store="s3://others/topclip")
-    with pytest.raises(StorageUnavailable) as caught:
-        store.exists("jobs/a/job.json")
-    assert "TOPCLIP_STORE" in str(caught.value.hint)
-    with pytest.raises(StorageUnavailable):
-        store.folders("jobs")
+    asked: list[Callable[[str], object]] = [
+        store.exists,
+        store.size,
+        store.get_bytes,
+        lambda key: list(store.read(key)),
+        lambda key: store.local_path(key).__enter__(),
+        store.folders,
+    ]
+    for ask in asked:
+        with pytest.raises(StorageUnavailable) as caught:
+            ask("jobs/a/job.json")
+        assert "TOPCLIP_STORE" in str(caught.value.hint)
 
 
 def test_a_wrong_key_is_said(make_store: MakeStore) -> None:

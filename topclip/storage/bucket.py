@@ -147,7 +147,7 @@ class Bucket:
 
     @contextlib.contextmanager
     def said(self, what: str) -> Iterator[None]:
-        """Errors of the server become ours."""
+        """Errors of the server become ours. No object is taken for lost where its bucket is not there."""
         try:
             yield
         except _Stopped as stopped:
@@ -161,6 +161,8 @@ class Bucket:
     def _error(self, what: str, err: ClientError) -> StorageError:
         code = code_of(err)
         if code in MISSING and what != self.place.url:
+            with self.said(self.place.url):
+                self.client.head_bucket(Bucket=self.place.bucket)
             return ArtifactMissing(f"no artifact {what}", {"key": what})
         if code in NO_ROOM:
             return StorageFull(

@@ -88,12 +88,10 @@ class S3Store(Staging):
         return b"".join(self._blocks(key))
 
     def exists(self, key: str) -> bool:
-        """See ArtifactStore. A bucket that is not there is an error: nothing may be taken for lost then."""
+        """See ArtifactStore."""
         try:
             self._head(key)
         except ArtifactMissing:
-            with self._bucket.said(self._place.url):
-                self._s3.head_bucket(Bucket=self._place.bucket)
             return False
         return True
 
