@@ -5,12 +5,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.waiting import until
-from topclip.errors import JobCancelled
+from topclip.errors import JobCancelled, StorageUnavailable
 from topclip.storage.base import no_tick
 from topclip.storage.cache import FileCache
 
@@ -133,3 +134,60 @@ def test_who_waits_for_anothers_fetch_can_be_stopped(tmp_path: Path) -> None:
     thread.join()
     with cache.use("k", 1, "", pytest.fail, lambda: None) as path:
         assert path.read_bytes() == b"x"
+
+
+def test_a_copy_that_is_dropped_as_soon_as_it_has_its_name_is_its_users_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def rename_and_lose(path: Path, target: Path) -> None:
+        monkeypatch.setattr(Path, "rename", rename)
+        path.rename(target)
+        use(FileCache(tmp_path, 1), "other")
+
+    monkeypatch.setattr(Path, "rename", rename_and_lose)
+    use(FileCache(tmp_path, MIB), "k")
+    assert left(tmp_path) == ["copy"]
+
+
+def test_a_copy_that_is_dropped_as_soon_as_it_was_linked_need_not_be_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = FileCache(tmp_path, MIB)
+    use(cache, "k")
+    link = os.link
+
+    def link_and_lose(source: Path, target: Path) -> None:
+        link(source, target)
+        source.unlink()
+
+    monkeypatch.setattr(os, "link", link_and_lose)
+    with cache.use("k", MIB, "", pytest.fail, no_tick) as path:
+        assert path.stat().st_size == MIB
+
+
+def test_room_is_made_though_a_copy_goes_between_two_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = FileCache(tmp_path, MIB)
+    use(cache, "old")
+    glob = Path.glob
+
+    def glob_too_early(folder: Path, pattern: str) -> Iterator[Path]:
+        for path in list(glob(folder, pattern)):
+            path.unlink()
+            yield path
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "glob", glob_too_early)
+        patch.setattr(Path, "exists", lambda path: True)  # it was there when one asked
+        use(cache, "new")
+    assert left(tmp_path) == ["copy"]
+
+
+def test_a_folder_of_copies_that_goes_is_no_lost_artifact(tmp_path: Path) -> None:
+    def lose(path: Path) -> None:
+        for other in tmp_path.iterdir():
+            other.unlink()
+
+    with pytest.raises(StorageUnavailable), FileCache(tmp_path, MIB).use("k", MIB, "", lose, no_tick):
+        pass

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from topclip.storage.base import Tick, translated
+from topclip.errors import StorageUnavailable
+from topclip.storage.base import Tick, storage_error
 
 POLL_S = 0.2
 COPY, LOCK, PART, USE = "copy-", "lock-", "part-", "use-"
@@ -31,16 +32,14 @@ class FileCache:
     @contextlib.contextmanager
     def use(self, name: str, n_bytes: int, suffix: str, fetch: Fetch, tick: Tick) -> Iterator[Path]:
         """A file with the object's content, of n_bytes. name: unique to this content. suffix: for those who go by it."""
-        with translated(name):
-            self._folder.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256(name.encode()).hexdigest()[:32]
         path = self._folder / f"{USE}{os.getpid()}-{os.urandom(6).hex()}{suffix}"
         try:
-            with self._alone(digest, tick):
-                if not self._take(self._folder / f"{COPY}{digest}", path):
-                    self._fetch(digest, n_bytes, fetch)
-                    with translated(name):
-                        os.link(self._folder / f"{COPY}{digest}", path)
+            with _kept(name):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                with self._alone(digest, tick):
+                    if not self._take(self._folder / f"{COPY}{digest}", path):
+                        self._fetch(digest, n_bytes, fetch, path)
             yield path
         finally:
             path.unlink(missing_ok=True)
@@ -50,7 +49,7 @@ class FileCache:
 
         A part goes at once: who writes it holds its lock.
         """
-        with translated(self._folder.name):
+        with _kept(self._folder.name):
             found = list(self._folder.iterdir()) if self._folder.is_dir() else []
             return sum(self._drop(path, older_than_s) for path in found)
 
@@ -72,27 +71,28 @@ class FileCache:
     def _take(copy: Path, path: Path) -> bool:
         try:
             os.link(copy, path)
-            os.utime(copy)
         except FileNotFoundError:
             return False
+        os.utime(path)  # and the copy's with it, if it is there still
         return True
 
-    def _fetch(self, digest: str, n_bytes: int, fetch: Fetch) -> None:
+    def _fetch(self, digest: str, n_bytes: int, fetch: Fetch, path: Path) -> None:
+        """Make the copy and its user's link; the link comes first, since whoever makes room may drop the copy at once."""
         part = self._folder / f"{PART}{digest}"
         part.unlink(missing_ok=True)  # of one who was killed; we hold the lock
         try:
             self._make_room(n_bytes)
             fetch(part)
+            os.link(part, path)
             part.rename(self._folder / f"{COPY}{digest}")
         finally:
             part.unlink(missing_ok=True)
 
     def _make_room(self, n_bytes: int) -> None:
         """Drop copies until as much has room beside what others fetch now."""
-        with translated(self._folder.name):
-            parts = sum(_size(path) for path in self._folder.glob(f"{PART}*"))
-            copies = [(path.stat(), path) for path in self._folder.glob(f"{COPY}*") if path.exists()]
-        total = n_bytes + parts + sum(found.st_size for found, _ in copies)
+        parts = [found for path in self._folder.glob(f"{PART}*") if (found := _stat(path))]
+        copies = [(found, path) for path in self._folder.glob(f"{COPY}*") if (found := _stat(path))]
+        total = n_bytes + sum(found.st_size for found in parts) + sum(found.st_size for found, _ in copies)
         for found, path in sorted(copies, key=lambda c: c[0].st_mtime):
             if total <= self._max_bytes:
                 return
@@ -103,7 +103,7 @@ class FileCache:
     def _alone(self, digest: str, tick: Tick) -> Iterator[None]:
         """Among all processes. The lock ends with its owner, however that ends."""
         while True:
-            with translated(digest), self._locked(digest) as is_ours:
+            with self._locked(digest) as is_ours:
                 if is_ours:
                     yield
                     return
@@ -121,7 +121,19 @@ class FileCache:
             yield is_ours
 
 
-def _size(path: Path) -> int:
+def _stat(path: Path) -> os.stat_result | None:
+    """None if the file has gone."""
     with contextlib.suppress(FileNotFoundError):
-        return path.stat().st_size
-    return 0
+        return path.stat()
+    return None
+
+
+@contextlib.contextmanager
+def _kept(what: str) -> Iterator[None]:
+    """Errors of the folder become ours. What is missing there is no artifact: it can be fetched again."""
+    try:
+        yield
+    except FileNotFoundError as err:
+        raise StorageUnavailable(f"the local copy of {what} has gone", {"key": what}) from err
+    except OSError as err:
+        raise storage_error(what, err) from err

@@ -251,7 +251,7 @@ class S3Store(Staging):
 
     def _fetch(self, key: str, path: Path, sha256: str, tick: Tick) -> None:
         digest = hashlib.sha256()
-        with translated(key), path.open("xb") as file:
+        with path.open("xb") as file:
             for block in self.read(key):
                 digest.update(block)
                 file.write(block)
