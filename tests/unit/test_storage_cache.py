@@ -31,6 +31,18 @@ with FileCache(Path(sys.argv[1]), 10 << 20).use(sys.argv[2], 1 << 20, "", fetch,
 """
 
 
+USES = """
+import signal, sys
+from pathlib import Path
+from topclip.storage.base import no_tick
+from topclip.storage.cache import FileCache
+
+with FileCache(Path(sys.argv[1]), 10 << 20).use(sys.argv[2], 1 << 20, "", sys.exit, no_tick):
+    print(flush=True)
+    signal.pause()
+"""
+
+
 def fetch_mib(path: Path) -> None:
     with path.open("xb") as file:
         file.write(b"x" * MIB)
@@ -191,3 +203,23 @@ def test_a_folder_of_copies_that_goes_is_no_lost_artifact(tmp_path: Path) -> Non
 
     with pytest.raises(StorageUnavailable), FileCache(tmp_path, MIB).use("k", MIB, "", lose, no_tick):
         pass
+
+
+def test_the_sweep_takes_no_link_of_a_file_in_use_however_old_and_at_once_what_killed_users_left(
+    tmp_path: Path,
+) -> None:
+    cache = FileCache(tmp_path, 10 * MIB)
+    use(cache, "k")
+    with subprocess.Popen([sys.executable, "-c", USES, tmp_path, "k"], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"\n"
+        with cache.use("k", MIB, "", pytest.fail, no_tick) as path:
+            kill(process)
+            for found in tmp_path.iterdir():
+                os.utime(found, (0, 0))
+            cache.sweep(3600)
+            assert left(tmp_path) == ["use", "use"]
+            assert path.stat().st_size == MIB
+    assert left(tmp_path) == ["use"]
+    cache.sweep(3600)
+    assert left(tmp_path) == []

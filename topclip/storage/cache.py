@@ -22,6 +22,7 @@ class FileCache:
     """Whole objects as files: the first process that wants one fetches it, the others wait for that.
 
     Whoever uses a copy has a hard link of his own, so that one which is dropped for want of room stays for its users.
+    He holds a shared lock on the file, which ends with him: a link whose file nobody has locked was left by one who was killed.
     Raises: StorageFull, StorageUnavailable, and what the fetch raises.
     """
 
@@ -33,38 +34,36 @@ class FileCache:
     def use(self, name: str, n_bytes: int, suffix: str, fetch: Fetch, tick: Tick) -> Iterator[Path]:
         """A file with the object's content, of n_bytes. name: unique to this content. suffix: for those who go by it."""
         digest = hashlib.sha256(name.encode()).hexdigest()[:32]
-        path = self._folder / f"{USE}{os.getpid()}-{os.urandom(6).hex()}{suffix}"
-        try:
+        path = self._folder / f"{USE}{digest}-{os.getpid()}-{os.urandom(6).hex()}{suffix}"
+        with contextlib.ExitStack() as held:
+            held.callback(path.unlink, missing_ok=True)
             with _kept(name):
                 self._folder.mkdir(parents=True, exist_ok=True)
                 with self._alone(digest, tick):
                     if not self._take(self._folder / f"{COPY}{digest}", path):
                         self._fetch(digest, n_bytes, fetch, path)
+                    fcntl.flock(held.enter_context(path.open("rb")), fcntl.LOCK_SH)
             yield path
-        finally:
-            path.unlink(missing_ok=True)
 
     def sweep(self, older_than_s: float) -> int:
         """Remove what killed processes left, and copies that nobody used for so long; how many files.
 
-        A part goes at once: who writes it holds its lock.
+        A part goes at once, and so do links: who writes it holds its lock, who uses them that of their file.
         """
         with _kept(self._folder.name):
             found = list(self._folder.iterdir()) if self._folder.is_dir() else []
             return sum(self._drop(path, older_than_s) for path in found)
 
     def _drop(self, path: Path, older_than_s: float) -> bool:
-        kind, _, digest = path.name.partition("-")
+        kind, digest = path.name.split("-")[:2]
+        is_link = kind == USE[:-1]
         with contextlib.suppress(FileNotFoundError):  # its owner was quicker
-            if kind != PART[:-1] and time.time() - path.stat().st_mtime <= older_than_s:
+            if not is_link and kind != PART[:-1] and time.time() - path.stat().st_mtime <= older_than_s:
                 return False
-            if kind == USE[:-1]:
-                path.unlink()
-                return True
-            with self._locked(digest) as is_ours:
-                if is_ours:
+            with self._locked(digest) as is_ours:  # nobody makes a link meanwhile
+                if is_ours and not (is_link and _is_in_use(path)):
                     path.unlink()
-                return is_ours
+                    return True
         return False
 
     @staticmethod
@@ -119,6 +118,16 @@ class FileCache:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 is_ours = os.fstat(file.fileno()).st_nlink > 0
             yield is_ours
+
+
+def _is_in_use(link: Path) -> bool:
+    """Whether anybody has a lock on the file, by whichever of its links. Raises: FileNotFoundError."""
+    with link.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _stat(path: Path) -> os.stat_result | None:
