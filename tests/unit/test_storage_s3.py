@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -304,12 +305,12 @@ def test_the_sweep_takes_what_is_old_alone(make_store: MakeStore, tmp_path: Path
 
 LISTED = """<?xml version="1.0" encoding="UTF-8"?><ListMultipartUploadsResult><Bucket>{bucket}</Bucket>
 <IsTruncated>false</IsTruncated>
-<Upload><Key>{key}</Key><UploadId>{old}</UploadId><Initiated>2020-01-01T00:00:00.000Z</Initiated></Upload>
-<Upload><Key>{key}</Key><UploadId>{new}</UploadId><Initiated>2999-01-01T00:00:00.000Z</Initiated></Upload>
+<Upload><Key>{key}</Key><UploadId>{old}</UploadId><Initiated>{long_ago:%Y-%m-%dT%H:%M:%SZ}</Initiated></Upload>
+<Upload><Key>{key}</Key><UploadId>{new}</UploadId><Initiated>{lately:%Y-%m-%dT%H:%M:%SZ}</Initiated></Upload>
 </ListMultipartUploadsResult>"""
 
 
-def test_uploads_that_killed_processes_left_are_aborted_when_they_are_old(
+def test_uploads_that_killed_processes_left_are_aborted_when_they_are_a_day_old_whoever_sweeps(
     make_store: MakeStore, s3: S3Container
 ) -> None:
     """The test's server cannot list them, so that this one answer is written here as AWS gives it."""
@@ -317,7 +318,8 @@ def test_uploads_that_killed_processes_left_are_aborted_when_they_are_old(
     old, new = (store._s3.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"] for _ in range(2))
     for upload in (old, new):
         store._s3.upload_part(Bucket=BUCKET, Key=key, UploadId=upload, PartNumber=1, Body=b"x")
-    text = LISTED.format(bucket=BUCKET, key=key, old=old, new=new).encode()
+    long_ago, lately = (datetime.now(UTC) - timedelta(hours=hours) for hours in (25, 23))
+    text = LISTED.format(bucket=BUCKET, key=key, old=old, new=new, long_ago=long_ago, lately=lately).encode()
 
     def answer(request: Any, **_: Any) -> AWSResponse:
         found = AWSResponse(request.url, 200, {}, None)

@@ -34,6 +34,8 @@ AT_ONCE = 1000
 """Objects that one request may delete."""
 URL_KEPT_S = 3600
 UPLOADS_SWEPT_EVERY_S = 3600.0
+UPLOADS_KEPT_S = 24 * 3600.0
+"""How old an upload must be at least to be taken for one of a killed process: nothing tells a slow one from it."""
 CONFLICTS = 5
 """How often a write that met another one of the same name is tried again."""
 
@@ -157,13 +159,15 @@ class S3Store(Staging):
                 raise StorageUnavailable(text, {"key": prefix})
 
     def sweep(self, older_than_s: float) -> int:
-        """See ArtifactStore: in staging, among the copies, and uploads that were never completed."""
+        """See ArtifactStore: in staging, among the copies, and uploads that were not completed within a day."""
         n_swept = super().sweep(older_than_s) + self._cache.sweep(older_than_s)
         if time.monotonic() - self._uploads_swept_at < UPLOADS_SWEPT_EVERY_S:
             return n_swept
         self._uploads_swept_at = time.monotonic()
         with self._bucket.said(self._place.url):
-            return n_swept + self._abort_uploads(datetime.now(UTC) - timedelta(seconds=older_than_s))
+            return n_swept + self._abort_uploads(
+                datetime.now(UTC) - timedelta(seconds=max(older_than_s, UPLOADS_KEPT_S))
+            )
 
     def free_bytes(self) -> int | None:
         """See ArtifactStore: a bucket has no end, the disk of staging has."""
