@@ -5,6 +5,7 @@ boto3 on purpose, and a client for each process: it starts no thread that a fork
 
 import contextlib
 import io
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from topclip.errors import ArtifactMissing, ConfigError, StorageError, StorageFull, StorageUnavailable, TopClipError
 from topclip.storage.base import Tick
+
+log = logging.getLogger(__name__)
 
 TAKEN, CONFLICT = "PreconditionFailed", "ConditionalRequestConflict"
 MISSING = ("404", "NoSuchKey", "NotFound")
@@ -155,8 +158,10 @@ class Bucket:
         except ClientError as err:
             raise self._error(what, err) from err
         except BotoCoreError as err:
+            log.warning("%s: %s", what, err)  # it names the server, which is nothing for a job's error that clients see
             hint = "is the server up, and are TOPCLIP_S3_ENDPOINT and the keys right?"
-            raise StorageUnavailable(f"the store failed at {what}: {err}", {"key": what, "hint": hint}) from err
+            text = f"the store failed at {what}: {type(err).__name__}"
+            raise StorageUnavailable(text, {"key": what, "hint": hint}) from err
 
     def _error(self, what: str, err: ClientError) -> StorageError:
         code = code_of(err)
