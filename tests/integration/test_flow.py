@@ -64,6 +64,7 @@ class TestTwoWorkers:
     def n_workers(self) -> int:
         return 2
 
+    @pytest.mark.faults  # for its length
     def test_they_share_chunks_and_clips_and_make_the_plan_of_one_process(
         self,
         celery_setup: CeleryTestSetup,
@@ -118,6 +119,7 @@ def test_a_short_job_does_not_wait_for_all_of_a_long_one(
     assert client.health()["queue_depth"] == 0
 
 
+@pytest.mark.faults  # for its length
 def test_a_second_job_on_the_same_content_is_not_analysed_again(
     celery_setup: CeleryTestSetup, source: Path, submit: Submit, finished: Finished
 ) -> None:

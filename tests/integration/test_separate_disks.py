@@ -74,6 +74,7 @@ def marks(store: S3Store, job_id: str) -> dict[str, str]:
     return {key: store._head(key)["Metadata"]["mark"] for key in store.list(f"{job_folder(job_id)}/clips")}
 
 
+@pytest.mark.faults  # for its length
 def test_two_workers_with_a_disk_each_finish_one_job(
     celery_setup: CeleryTestSetup, upload: Submit, finished: Finished, store: S3Store, tmp_path: Path
 ) -> None:

@@ -132,6 +132,7 @@ def _get(client: redis.Redis, key: str) -> object:
         return None
 
 
+@pytest.mark.faults  # for its length
 def test_sigterm_stops_it_cleanly_and_in_order(tmp_path: Path) -> None:
     with stack(tmp_path / "data") as running:
         tree = running.descendants()
