@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.nodes import RedisContainer
+from tests.proxy import Proxy
 from tests.s3 import S3Container
 
 
@@ -17,6 +18,14 @@ def redis_node(tmp_path: Path) -> Iterator[RedisContainer]:
     assert node.ready()
     yield node
     node.teardown()
+
+
+@pytest.fixture
+def proxy(redis_node: RedisContainer) -> Iterator[Proxy]:
+    """A line to that server which can be cut."""
+    found = Proxy(redis_node.port)
+    yield found
+    found.close()
 
 
 @pytest.fixture

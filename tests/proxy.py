@@ -32,6 +32,11 @@ class Proxy:
         self._is_closed = False
         threading.Thread(target=self._accept, daemon=True).start()
 
+    @property
+    def redis_url(self) -> str:
+        """That of a Redis server without a password behind it."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
     def close(self) -> None:
         """Take no more connections; those there are end."""
         self._is_closed = True

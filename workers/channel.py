@@ -33,12 +33,12 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu is untyped he
         if not header or queue not in names.TURN_QUEUES or headers.get("retries"):
             super()._put(queue, message, **kwargs)
             return
-        verdict = self.scripts("hold", header["job"], header["epoch"], queue, dumps(message))
+        verdict = self._scripts("hold", header["job"], header["epoch"], queue, dumps(message))
         if verdict != b"OK":
             log.info("%s of job %s is not published: %s", header["part"], header["job"], verdict.decode())
 
     @cached_property
-    def scripts(self) -> Scripts:
+    def _scripts(self) -> Scripts:
         """The scripts over this channel's connections, by a client that does not prefix what it takes for keys."""
         return Scripts(Redis(connection_pool=self.pool), self.global_keyprefix)
 

@@ -106,7 +106,7 @@ class JobClient:
         """
         digest, body = (key.digest, key.body) if key else ("", "")
         with self._reaching():
-            verdict, now = self._scripts("intend", job_id, owner, digest, body, *self._bounds, keys.INTENT_S)
+            verdict, now = self._scripts("intend", job_id, owner, digest, body, *self._bounds)
         if repeated := self._repeated(verdict):
             return repeated
         record = self._record(job_id, request, owner, float(now)).model_copy(update={"key": key})

@@ -43,8 +43,6 @@ UNACKED_LEASE = "unacked_lease"
 KEEPERS = "keepers"
 LOST = "lost"
 LEADER = "reconciler-leader"
-INTENT_S = 24 * 3600
-"""Files of a submission that died are told from those of a job that Redis lost for so long."""
 
 
 def starts(prefix: str, job_id: str) -> str:

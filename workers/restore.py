@@ -83,7 +83,7 @@ def _is_no_job(scripts: Scripts, store: ArtifactStore, job_id: str, record: JobR
     """
     digest = record.key.digest if record and record.key else ""
     has_record = record is not None or store.exists(record_key(job_id))
-    verdict = scripts("drop", job_id, DEAD_AFTER_S, int(has_record), digest, keys.INTENT_S)
+    verdict = scripts("drop", job_id, DEAD_AFTER_S, int(has_record), digest)
     if verdict == "DROPPED":
         log.info("files of job %s are cleared away: its submission died", job_id)
         store.delete(job_folder(job_id))

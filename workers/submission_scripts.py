@@ -6,6 +6,7 @@ They begin with the prelude of workers/scripts.py.
 from typing import Final
 
 SHARED = """
+local REMEMBERED_S = 86400  -- how long what died in its submission is told from a job that Redis lost
 local function room(owner, bound, owner_bound)
   local live = 0
   for _, s in ipairs({'QUEUED', 'RUNNING', 'CANCELLING'}) do live = live + redis.call('ZCARD', P..'state:'..s) end
@@ -19,7 +20,7 @@ local function known(digest)  -- the job that a key stands for, and the body it 
   if job and redis.call('EXISTS', P..'job:'..job) == 1 then return job, body end
 end
 local function renounce()  -- nothing that is left of this submission is a job, whatever becomes of its files
-  redis.call('DEL', P..'intent:'..id); redis.call('SET', P..'dropped:'..id, 1, 'EX', 86400)
+  redis.call('DEL', P..'intent:'..id); redis.call('SET', P..'dropped:'..id, 1, 'EX', REMEMBERED_S)
 end
 local function same(digest, body)
   local job, was = known(digest)
@@ -37,26 +38,26 @@ SUBMISSIONS: Final = {
 if known(ARGV[4]) then return 'KNOWN' end
 return room(ARGV[3], ARGV[5], ARGV[6])
 """,
-    # owner, digest or '', body, bound, owner's bound, seconds to keep it ->
-    # {OK | SAME <id> | OTHER | FULL | OWNER_FULL | LATE, time}: a submission is about to write its record
+    # owner, digest or '', body, bound, owner's bound -> {OK | SAME <id> | OTHER | FULL | OWNER_FULL | LATE, time}: a submission
+    # is about to write its record
     "intend": SHARED
     + """
 if redis.call('EXISTS', P..'dropped:'..id) == 1 then return {'LATE', now()} end
 local v = same(ARGV[4], ARGV[5]) or room(ARGV[3], ARGV[6], ARGV[7])
-if v == 'OK' then redis.call('SET', P..'intent:'..id, now(), 'EX', ARGV[8]) end
+if v == 'OK' then redis.call('SET', P..'intent:'..id, now(), 'EX', REMEMBERED_S) end
 return {v, now()}
 """,
-    # age in s, 1 if its record is in the store, digest of its key or '', seconds to remember it -> NONE | YOUNG | DROPPED:
-    # whether files are of a submission that died; dropped, it cannot go on. One that has its record may have been accepted by a
-    # Redis that lost it again, so it is a job all the same, unless its client has another under its key by now. Files that
-    # nobody intended are young when first seen.
+    # age in s, 1 if its record is in the store, digest of its key or '' -> NONE | YOUNG | DROPPED: whether files are of a
+    # submission that died; dropped, it cannot go on. One that has its record may have been accepted by a Redis that lost it
+    # again, so it is a job all the same, unless its client has another under its key by now. Files that nobody intended are
+    # young when first seen.
     "drop": SHARED
     + """
 if redis.call('EXISTS', P..'dropped:'..id) == 1 then return 'DROPPED' end
 local intent, has_record = P..'intent:'..id, ARGV[4] == '1'
 local since = redis.call('GET', intent)
 if not since and has_record then return 'NONE' end
-if not since then redis.call('SET', intent, now(), 'EX', ARGV[6]); return 'YOUNG' end
+if not since then redis.call('SET', intent, now(), 'EX', REMEMBERED_S); return 'YOUNG' end
 if tonumber(now()) - tonumber(since) < tonumber(ARGV[3]) then return 'YOUNG' end
 if has_record and not known(ARGV[5]) then return 'NONE' end
 renounce()

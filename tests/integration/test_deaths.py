@@ -1,6 +1,6 @@
 """Tasks whose process is killed, on real workers: they run again within seconds, also if nobody could write that down."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,15 +69,9 @@ def test_a_part_whose_worker_dies_each_time_ends_with_that_reason(
 
 class TestTheLineBreaks:
     @pytest.fixture
-    def proxy(self, redis_node: RedisContainer) -> Iterator[Proxy]:
-        found = Proxy(redis_node.port)
-        yield found
-        found.close()
-
-    @pytest.fixture
     def worker_env(self, proxy: Proxy) -> dict[int, dict[str, str]]:
         """The worker reaches Redis through the proxy."""
-        return {0: {"REDIS_URL": f"redis://127.0.0.1:{proxy.port}/0"}}
+        return {0: {"REDIS_URL": proxy.redis_url}}
 
     def test_a_death_that_could_not_be_counted_holds_no_task(
         self,

@@ -3,7 +3,7 @@
 What takes the place is stopped amid its work, so that nothing but the fence can end the older run.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,15 +126,9 @@ def test_a_run_of_an_older_attempt_ends_its_ffmpeg_and_stores_nothing(
 
 class TestItCannotAsk:
     @pytest.fixture
-    def proxy(self, redis_node: RedisContainer) -> Iterator[Proxy]:
-        found = Proxy(redis_node.port)
-        yield found
-        found.close()
-
-    @pytest.fixture
     def worker_env(self, proxy: Proxy) -> dict[int, dict[str, str]]:
         """The workers reach Redis through the proxy."""
-        return {n: {"REDIS_URL": f"redis://127.0.0.1:{proxy.port}/0"} for n in range(2)}
+        return {n: {"REDIS_URL": proxy.redis_url} for n in range(2)}
 
     def test_the_error_of_a_run_that_lost_its_lease_is_not_the_jobs(
         self,

@@ -1,6 +1,6 @@
 """A chord's join on real workers whose line to Redis breaks, or who die, at its worst moments: its body runs once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,16 +22,9 @@ OPTIONS = {"count": 2, "min_length": 3, "max_length": 6, "quality": "draft"}
 
 
 @pytest.fixture
-def proxy(redis_node: RedisContainer) -> Iterator[Proxy]:
-    found = Proxy(redis_node.port)
-    yield found
-    found.close()
-
-
-@pytest.fixture
 def worker_env(proxy: Proxy) -> dict[int, dict[str, str]]:
     """The worker reaches Redis through the proxy."""
-    return {0: {"REDIS_URL": f"redis://127.0.0.1:{proxy.port}/0"}}
+    return {0: {"REDIS_URL": proxy.redis_url}}
 
 
 def is_join(request: bytes) -> bool:

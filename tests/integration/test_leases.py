@@ -2,7 +2,7 @@
 what is no longer his. A task that takes long is one whose ffmpeg is stopped for a while."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -186,15 +186,9 @@ def test_connections_that_are_cut_are_made_anew(
 
 class TestOneIsCutOff:
     @pytest.fixture
-    def proxy(self, redis_node: RedisContainer) -> Iterator[Proxy]:
-        found = Proxy(redis_node.port)
-        yield found
-        found.close()
-
-    @pytest.fixture
     def worker_env(self, proxy: Proxy) -> dict[int, dict[str, str]]:
         """The first worker reaches Redis through the proxy."""
-        return {0: {"REDIS_URL": f"redis://127.0.0.1:{proxy.port}/0"}}
+        return {0: {"REDIS_URL": proxy.redis_url}}
 
     def test_a_worker_behind_a_dead_line_publishes_nothing_and_comes_back(
         self,

@@ -27,13 +27,6 @@ N_STREAMS = 300
 
 
 @pytest.fixture
-def proxy(redis: RedisContainer) -> Iterator[Proxy]:
-    proxy = Proxy(redis.port)
-    yield proxy
-    proxy.close()
-
-
-@pytest.fixture
 def start_web(tmp_path: Path, redis: RedisContainer) -> Iterator[Callable[..., WebContainer]]:
     """start_web(**settings) -> a server that answers and hears of changes."""
     started: list[WebContainer] = []
@@ -205,7 +198,7 @@ def _submit(web: WebContainer, video: Path, key: str) -> httpx.Response:
 
 
 def test_a_slow_redis_does_not_add_up(start_web: Callable[..., WebContainer], proxy: Proxy, video: Path) -> None:
-    web = start_web(redis_url=f"redis://127.0.0.1:{proxy.port}/0")
+    web = start_web(redis_url=proxy.redis_url)
     proxy.delay_s = 0.3  # less than any single patience, and a submission asks six times
     answer = _submit(web, video, "k")
     assert answer.elapsed.total_seconds() < PROMISED_S + MARGIN_S / 2
@@ -219,7 +212,7 @@ def test_a_slow_redis_does_not_add_up(start_web: Callable[..., WebContainer], pr
 def test_a_redis_that_falls_silent_within_a_submission_loses_nothing_and_is_answered_in_time(
     start_web: Callable[..., WebContainer], redis: RedisContainer, proxy: Proxy, video: Path, stage: int
 ) -> None:
-    web = start_web(redis_url=f"redis://127.0.0.1:{proxy.port}/0")
+    web = start_web(redis_url=proxy.redis_url)
     lock, asked = threading.Lock(), 0
 
     def fall_silent(request: bytes) -> Fate:

@@ -95,7 +95,7 @@ def proxy(tmp_path: Path) -> Iterator[Proxy]:
 
 @pytest.fixture
 def client(proxy: Proxy, tmp_path: Path) -> Iterator[JobClient]:
-    settings = Settings(redis_url=f"redis://127.0.0.1:{proxy.port}/0", data_dir=tmp_path)
+    settings = Settings(redis_url=proxy.redis_url, data_dir=tmp_path)
     client = JobClient(settings, LocalStore(settings.store_dir))
     yield client
     client.close()

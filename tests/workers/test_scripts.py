@@ -194,7 +194,7 @@ THIRD = JOB.replace("1", "3")
 def test_a_key_stands_for_one_job_as_long_as_there_is_that_job(scripts: Scripts, redis: Any) -> None:
     assert submit(scripts, JOB, *KEYED) == "OK"
     assert scripts("room", "", "", "digest", 0, 0) == "KNOWN"
-    assert scripts("intend", OTHER, "", "digest", "body", 0, 0, 60)[0] == f"SAME {JOB}"
+    assert scripts("intend", OTHER, "", "digest", "body", 0, 0)[0] == f"SAME {JOB}"
     assert submit(scripts, OTHER, *KEYED, bound=1) == f"SAME {JOB}"
     assert submit(scripts, OTHER, "10", "digest", "another body") == "OTHER"
     assert not redis.exists(f"{P}job:{OTHER}", f"{P}intent:{OTHER}")
@@ -226,25 +226,25 @@ def test_a_submission_that_was_told_to_another_is_not_withdrawn(scripts: Scripts
 
 def test_a_submission_that_died_is_told_from_a_job_that_was_lost(scripts: Scripts, redis: Any) -> None:
     intended = ("10", "", "", "1")
-    assert scripts("drop", JOB, 0, 1, "", 60) == "NONE"
-    assert scripts("intend", JOB, "", "", "", 10, 10, 60)[0] == "OK"
-    assert 0 < redis.ttl(f"{P}intent:{JOB}") <= 60
-    assert scripts("drop", JOB, 30, 1, "", 60) == "YOUNG"
-    assert scripts("drop", JOB, 0, 1, "", 60) == "NONE"  # it may have been accepted
-    assert scripts("drop", JOB, 0, 0, "", 60) == "DROPPED"
+    assert scripts("drop", JOB, 0, 1, "") == "NONE"
+    assert scripts("intend", JOB, "", "", "", 10, 10)[0] == "OK"
+    assert redis.ttl(f"{P}intent:{JOB}") > 0
+    assert scripts("drop", JOB, 30, 1, "") == "YOUNG"
+    assert scripts("drop", JOB, 0, 1, "") == "NONE"  # it may have been accepted
+    assert scripts("drop", JOB, 0, 0, "") == "DROPPED"
     assert submit(scripts, JOB, *intended) == "LATE"
-    assert scripts("intend", JOB, "", "", "", 10, 10, 60)[0] == "LATE"
+    assert scripts("intend", JOB, "", "", "", 10, 10)[0] == "LATE"
     assert redis.keys("*") == [f"{P}dropped:{JOB}"]
     assert redis.ttl(f"{P}dropped:{JOB}") > 0
-    scripts("intend", OTHER, "", "", "", 10, 10, 60)
+    scripts("intend", OTHER, "", "", "", 10, 10)
     assert submit(scripts, OTHER, *intended) == "OK"
-    assert scripts("drop", OTHER, 0, 1, "", 60) == "NONE"
+    assert scripts("drop", OTHER, 0, 1, "") == "NONE"
 
 
 def test_files_that_nobody_intended_are_dropped_when_they_are_still_there_later(scripts: Scripts, redis: Any) -> None:
-    assert scripts("drop", JOB, 30, 0, "", 60) == "YOUNG"
-    assert scripts("drop", JOB, 30, 0, "", 60) == "YOUNG"
-    assert scripts("drop", JOB, 0, 0, "", 60) == "DROPPED"
+    assert scripts("drop", JOB, 30, 0, "") == "YOUNG"
+    assert scripts("drop", JOB, 30, 0, "") == "YOUNG"
+    assert scripts("drop", JOB, 0, 0, "") == "DROPPED"
     assert redis.ttl(f"{P}dropped:{JOB}") > 0
 
 
@@ -256,7 +256,7 @@ def test_an_owner_has_a_bound_of_its_own_that_ended_and_expired_jobs_do_not_coun
     assert submit(scripts, OTHER, "2", owner="ann") == "OK"
     before = redis.keys("*")
     assert submit(scripts, THIRD, "2", owner="ann") == "OWNER_FULL"
-    assert scripts("intend", THIRD, "ann", "", "", 10, 2, 60)[0] == "OWNER_FULL"
+    assert scripts("intend", THIRD, "ann", "", "", 10, 2)[0] == "OWNER_FULL"
     assert scripts("room", "", "ann", "", 10, 2) == "OWNER_FULL"
     assert sorted(redis.keys("*")) == sorted(before)
     assert scripts("room", "", "ben", "", 10, 2) == "OK"

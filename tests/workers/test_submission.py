@@ -269,7 +269,7 @@ def test_a_submission_whose_file_was_cleared_away_does_not_go_on(
 ) -> None:
     job = str(uuid4())
     for _ in range(2):
-        Scripts(redis, "topclip:")("drop", job, 0, 0, "", 60)
+        Scripts(redis, "topclip:")("drop", job, 0, 0, "")
     with pytest.raises(QueueUnavailable):
         client.submit(job, ClipRequest(source=MediaPath(path="/x.mp4", name="x.mp4")))
     assert store.list("jobs") == []
@@ -279,7 +279,7 @@ def test_a_submission_whose_file_was_cleared_away_does_not_go_on(
 def test_a_submission_that_was_given_up_meanwhile_does_not_go_on(
     died: str, client: JobClient, redis: Any, store: LocalStore
 ) -> None:
-    Scripts(redis, "topclip:")("drop", died, 0, 0, "", 60)
+    Scripts(redis, "topclip:")("drop", died, 0, 0, "")
     record = restore.record_of(store, died)
     assert record
     with pytest.raises(QueueUnavailable):

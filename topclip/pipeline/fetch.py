@@ -89,10 +89,7 @@ class _Fetch:
                 n_broken = n_broken + 1 if self._is_slow(since, before) else 1
                 if not self.tag or n_broken >= TRIES:
                     raise
-                since, before = (
-                    time.monotonic(),
-                    self.done,
-                )  # the pause counts too: a byte for each connection is no pace
+                since, before = time.monotonic(), self.done  # with the pause: a byte for each connection is no pace
                 self._pause(PAUSE_S * 2 ** (n_broken - 1))
         if not self.done:
             raise UnsupportedMedia("what the URL leads to is empty", {"field": "source"})

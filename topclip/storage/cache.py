@@ -51,7 +51,7 @@ class FileCache:
         A part goes at once, and so do links: who writes it holds its lock, who uses them that of their file.
         """
         with _kept(self._folder.name):
-            found = list(self._folder.iterdir()) if self._folder.is_dir() else []
+            found = [path for kind in (COPY, LOCK, PART, USE) for path in self._folder.glob(f"{kind}*")]
             return sum(self._drop(path, older_than_s) for path in found)
 
     def _drop(self, path: Path, older_than_s: float) -> bool:

@@ -27,6 +27,7 @@ from topclip.storage.staging import Staging
 
 log = logging.getLogger(__name__)
 
+PROBE = "probes/put"
 BLOCK_BYTES = 1 << 20
 PART_BYTES = 16 << 20
 MAX_PARTS = 10_000
@@ -55,12 +56,12 @@ class S3Store(Staging):
     def check(self) -> None:
         """See ArtifactStore: the server must heed conditional writes of both kinds. One that is away now is not refused."""
         try:
-            self.exists("probes/put")  # of which one hears sooner that the server is away
-            is_heeded = self._heeds_conditions()
+            self.exists(PROBE)  # of which one hears sooner that the server is away
+            overwrites = self._overwrites()
         except StorageUnavailable as err:
             log.warning("%s cannot be checked now: %s%s", self._place.url, err, f"; {err.hint}" if err.hint else "")
             return
-        if not is_heeded:
+        if overwrites:
             hint = "AWS, MinIO since 2024 and others refuse a write with `If-None-Match: *` to a name that is taken"
             raise ConfigError(
                 f"the server of {self._place.url} overwrites objects where it must not",
@@ -185,11 +186,10 @@ class S3Store(Staging):
             with contextlib.closing(body):
                 yield from body.iter_chunks(BLOCK_BYTES)
 
-    def _heeds_conditions(self) -> bool:
-        small, large = "probes/put", "probes/multipart"
-        self._create(small, b"")
-        self._create_large(large, iter([b""]), "")
-        return not self._create(small, b"") and not self._create_large(large, iter([b""]), "")
+    def _overwrites(self) -> bool:
+        """Whether a name can be taken twice, by either kind of write."""
+        small = all(self._create(PROBE, b"") for _ in range(2))
+        return small or all(self._create_large(f"{PROBE}-large", iter([b""]), "") for _ in range(2))
 
     def _create(self, key: str, content: bytes, tick: Tick = no_tick) -> bool:
         mark = os.urandom(8).hex()
