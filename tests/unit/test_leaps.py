@@ -73,3 +73,16 @@ def test_pictures_that_all_leap_are_all_kept(tmp_path: Path, ctx: StageContext) 
     run("-f", "lavfi", "-i", slides, "-frames:v", "20", "-fps_mode", "vfr", *X264, "-bf", "0", "-f", "mpegts", path)
     assert times_s(path) == [12.0 * n for n in range(20)]
     assert [clip.frames for clip in clipped(path, ctx, [[0, 60], [100, 200]]).clips] == [5, 8]
+
+
+def test_last_pictures_that_leap_ahead_end_no_later_than_the_source(
+    media: Media, tmp_path: Path, ctx: StageContext
+) -> None:
+    path = tmp_path / "leap.ts"
+    damaged = media("offset.ts").read_bytes()
+    for n in (24 * RATE - 2, 24 * RATE):  # the two that are shown last
+        damaged = with_pts_moved(damaged, n, lambda pts: pts + 3600 * HZ)
+    path.write_bytes(damaged)
+    assert max(times_s(path)) < 24
+    (clip,) = clipped(path, ctx, [[20, 23.9]]).clips
+    assert clip.duration_s <= 4

@@ -108,6 +108,7 @@ class _Pass:
         self._leap_ticks = leap_ticks(info)
         self._leapt: list[tuple[int, Thumb]] = []
         self._frame_ticks = frame_ticks(info.video)
+        self._end_pts = info.video.start_pts + round(Fraction(info.duration_s) / info.video.tick)
         self._first_pts: int | None = None
         self._next_pts: int | None = None
         self._lead: deque[Picture] = deque(maxlen=LEAD_FRAMES)
@@ -180,7 +181,8 @@ class _Pass:
             yield from self._from_packet(packet)
         if len(self._leapt) > 1:
             for pts, thumb in self._leapt:
-                yield from self._in_order(pts, thumb)
+                if pts <= self._end_pts:
+                    yield from self._in_order(pts, thumb)
         if not self._audio_done:
             yield from self._meter.finish()
 

@@ -84,7 +84,12 @@ def _scan(container: InputContainer, video: VideoStream, tick: Callable[[], None
     """The largest presentation end among the packets from a point on, up to where the clock starts anew."""
     stream = container.streams[video.index]
     latest, n_packets = _Latest(video), 0
+    ahead: list[Packet[Any]] = []
     clock = _Clock(video) if container.format.name in RESTARTING_FORMATS else None
+
+    def is_wrong(packet: "Packet[Any]") -> bool:
+        return clock is not None and clock.is_wrong(packet.pts, packet.dts)
+
     try:
         if seek_to is not None:
             container.seek(seek_to, stream=stream)
@@ -93,13 +98,18 @@ def _scan(container: InputContainer, video: VideoStream, tick: Callable[[], None
             if packet.size == 0:
                 continue
             n_packets += 1
-            if clock is not None and packet.dts is not None and not clock.takes(packet.dts):
-                if clock.starts_anew:
-                    break
+            if clock is None or packet.dts is None or clock.takes(packet.dts):
+                ahead = []
+                latest.take(packet, is_pts_wrong=is_wrong(packet))
+            elif clock.starts_anew:
+                break
             else:
-                latest.take(packet, is_pts_wrong=clock is not None and clock.is_wrong(packet.pts, packet.dts))
+                ahead = [*ahead, packet] if clock.is_ahead else []
     except (FFmpegError, OSError):
         pass  # what could be read until here is what the source has
+    if len(ahead) > 1:
+        for packet in ahead:
+            latest.take(packet, is_pts_wrong=is_wrong(packet))
     duration_s = float((latest.end_pts - video.start_pts) * video.tick)
     return End(duration_s, n_packets, duration_s if clock is not None and clock.starts_anew else None)
 
@@ -143,6 +153,11 @@ class _Clock:
     def starts_anew(self) -> bool:
         """Whether enough times in a row lie behind the latest one."""
         return self._n_behind >= RESTART_PACKETS
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the last time lies far ahead of those before it, and too few followed yet to tell why."""
+        return self._n_ahead > 0
 
     def takes(self, dts: int) -> bool:
         """Take the next time; whether it goes with those before it."""
