@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.media import Media, run
+from tests.media import X264, Media, run
 from topclip.errors import ProbeError, SourceNotFound, TopClipError, UnsupportedMedia
 from topclip.media.probe import fault, probe, verdict
 
@@ -106,6 +106,15 @@ def test_it_says_why_a_file_is_no_source(media: Media, name: str, kind: type[Top
     with pytest.raises(kind, match=words) as caught:
         probe(media(name))
     assert caught.value.detail["field"] == "source"
+
+
+def test_a_picture_whose_headers_are_missing_is_not_called_sound(media: Media, tmp_path: Path) -> None:
+    path = tmp_path / "headless.ts"
+    run("-i", media("short.mp4"), *X264, "-g", "1000", "-c:a", "aac", "-f", "mpegts", path)
+    content = path.read_bytes()
+    path.write_bytes(content[len(content) // 2 // 188 * 188 :])
+    with pytest.raises(UnsupportedMedia, match="headers are missing"):
+        probe(path)
 
 
 def test_a_photo_written_as_several_pictures_is_still_one(media: Media, tmp_path: Path) -> None:

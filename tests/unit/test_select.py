@@ -157,6 +157,9 @@ def test_a_source_that_is_too_short_has_no_highlights() -> None:
     with pytest.raises(NoHighlights) as caught:
         select_clips(make_info(10), make_analysis(10), ClipOptions(min_length=15))
     assert "10" in str(caught.value.hint)
+    with pytest.raises(NoHighlights) as caught:
+        select_clips(make_info(0.52), make_analysis(0.52), ClipOptions(min_length=1))
+    assert caught.value.hint == "a clip lasts a second at least"
 
 
 def test_asked_ranges_are_moved_to_frames_only() -> None:

@@ -118,6 +118,11 @@ def _video_stream(container: InputContainer, path: Path) -> AvVideo:
         raise UnsupportedMedia(
             "the picture's codec is not supported", {"field": "source", "hint": "convert it to H.264"}
         )
+    if not usable and moving:
+        raise UnsupportedMedia(
+            "the size of the source's picture is not told: its headers are missing",
+            {"field": "source", "hint": "take the file as it was recorded, from its beginning"},
+        )
     if not usable:
         sound = bool(container.streams.audio) or bool(formats & set(AUDIO_FORMATS.split(",")))
         what = "sound only, there is no moving picture" if sound else "no moving picture"

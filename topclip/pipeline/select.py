@@ -140,9 +140,11 @@ def _asked(timeline: Timeline, scores: Scores, options: ClipOptions) -> tuple[li
 
 def _best(timeline: Timeline, scores: Scores, options: ClipOptions) -> tuple[list[Highlight], list[NearMiss]]:
     if timeline.end_s < options.min_length - 1e-6:
+        shortest = int(timeline.end_s)
+        hint = f"lower min_length to {shortest} or less" if shortest else "a clip lasts a second at least"
         raise NoHighlights(
             f"the source lasts {timeline.end_s:g} s, shorter than min_length {options.min_length:g} s",
-            {"field": "min_length", "hint": f"lower min_length to {max(1, int(timeline.end_s))} or less"},
+            {"field": "min_length", "hint": hint},
         )
     field = _candidates(scores, options)
     chosen = _choose(timeline, scores, options, field)
