@@ -1,6 +1,7 @@
 """Decoding by chunks, and what is drawn from it: cuts, signals, seams."""
 
 import itertools
+import math
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 
 from tests.media import CUTS_S, LENGTH_S, LOUD_S, RATE, Media, ffmpeg
 from tests.unit.conftest import make_context, request_for
+from topclip.analysers.frames import FrameNumbers
 from topclip.analysers.loudness import integrated_lufs
-from topclip.analysers.tracks import N_LAGS, Tracks
+from topclip.analysers.tracks import Tracks
 from topclip.errors import DecodeError, JobCancelled
 from topclip.media.probe import probe
 from topclip.model.analysis import Analysis, Chunk, Signal
@@ -26,7 +28,11 @@ from topclip.pipeline.scoring import percentiles
 
 def chunks_of(info: SourceInfo, length_s: int) -> list[Chunk]:
     edges = [*range(0, int(info.duration_s), length_s), info.duration_s]
-    return [Chunk(index=i, start_s=edges[i], end_s=edges[i + 1]) for i in range(len(edges) - 1)]
+    pts = [None, *(info.video.start_pts + math.ceil(t / info.video.tick) for t in edges[1:-1]), None]
+    return [
+        Chunk(index=i, start_s=edges[i], end_s=edges[i + 1], start_pts=pts[i], end_pts=pts[i + 1])
+        for i in range(len(edges) - 1)
+    ]
 
 
 @cache
@@ -172,7 +178,8 @@ def test_a_truncated_file_gives_what_it_has(media: Media) -> None:
 
 def test_nothing_decodable_is_an_error(media: Media) -> None:
     empty = np.empty(0)
-    tracks = Tracks(empty, np.empty((0, N_LAGS)), empty, np.empty((0, 16)), empty, empty, np.array([9]))
+    numbers = FrameNumbers().arrays()
+    tracks = Tracks(**numbers, loudness_lufs=empty, levels_db=empty, n_corrupt=np.array([9]))
     with pytest.raises(DecodeError):
         merge_chunks(probe(media("short.mp4")), [tracks])
 

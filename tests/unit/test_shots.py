@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from topclip.analysers.frames import FrameNumbers
 from topclip.analysers.shots import find_cuts
-from topclip.analysers.tracks import FrameNumbers, Tracks
+from topclip.analysers.tracks import Tracks
 
 Picture = NDArray[np.uint8]
 

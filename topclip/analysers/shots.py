@@ -10,7 +10,8 @@ The rule and its constants were set by trials on synthetic sources with known cu
 
 import numpy as np
 
-from topclip.analysers.tracks import N_LAGS, Array, Tracks
+from topclip.analysers.frames import N_LAGS
+from topclip.analysers.tracks import Array, Tracks
 
 MIN_DIFFERENCE = 7.0
 """Mean grey levels; camera noise and motion of a small picture stay below."""

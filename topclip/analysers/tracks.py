@@ -5,21 +5,14 @@ about cuts later, over the whole source, where no chunk has a seam.
 """
 
 import io
-import math
-from collections import deque
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-ANALYSIS_VERSION = "8"
+ANALYSIS_VERSION = "9"
 """Raise it with every change of the numbers: analysis is cached under it."""
-N_LAGS = 5
-"""A flash lasts at most 4 frames: the picture after it is compared with the one before it."""
-N_TONES = 16
-BLOCK_ROWS, BLOCK_COLUMNS = 4, 8
-"""Parts of a picture whose mean grey shows its layout: fine patterns that shimmer leave them alone."""
 SOUND_HOP_S = 0.1
 LEVEL_HOP_S = 0.05
 
@@ -32,7 +25,8 @@ class Tracks:
 
     pts: int64 (n,), rising. differences: float32 (n, N_LAGS), mean absolute grey difference 0-255 to the frame 1 to
     N_LAGS before; not a number where there is none. layouts: float32 (n,), mean absolute difference of the parts' means to
-    the frame before. tones: uint8 (n, N_TONES), share of each tone, 255 being all.
+    the frame before. grids: uint8 (n, N_BLOCKS), the parts' means. tones: uint8 (n, N_TONES), share of each tone, 255 being
+    all. head, tail: uint8 (k, 36, 64), the first and last N_LAGS pictures; of several chunks together, of each.
     loudness_lufs: float32 (m,), momentary, one for each SOUND_HOP_S; levels_db: float32 (2m,), RMS, one for each
     LEVEL_HOP_S; not a number where unknown, both empty without sound. n_corrupt: int64 (1,), packets passed over.
     """
@@ -40,7 +34,10 @@ class Tracks:
     pts: Array
     differences: Array
     layouts: Array
+    grids: Array
     tones: Array
+    head: Array
+    tail: Array
     loudness_lufs: Array
     levels_db: Array
     n_corrupt: Array
@@ -61,57 +58,6 @@ class Tracks:
     def joined(cls, parts: "list[Tracks]") -> Self:
         """The parts one after the other."""
         return cls(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)})
-
-
-class FrameNumbers:
-    """Takes pictures in order, keeps the numbers of the owned ones."""
-
-    def __init__(self) -> None:
-        self._recent: deque[Array] = deque(maxlen=N_LAGS)
-        self._pts: list[int] = []
-        self._differences: list[Array] = []
-        self._layouts: list[float] = []
-        self._tones: list[Array] = []
-
-    def add(self, pts: int, thumb: Array, *, is_owned: bool) -> None:
-        """Take the next picture, uint8 grey."""
-        grey = thumb.astype(np.int16)
-        if is_owned:
-            self._pts.append(pts)
-            self._differences.append(self._lagged(grey))
-            self._layouts.append(self._layout_change(grey))
-            counts = np.bincount(thumb.reshape(-1) >> 4, minlength=N_TONES)
-            self._tones.append(np.round(counts * (255 / thumb.size)).astype(np.uint8))
-        self._recent.appendleft(grey)
-
-    def _lagged(self, grey: Array) -> Array:
-        row = np.full(N_LAGS, np.nan, np.float32)
-        for lag, earlier in enumerate(self._recent):
-            row[lag] = np.abs(grey - earlier).mean(dtype=np.float32)
-        return row
-
-    def _layout_change(self, grey: Array) -> float:
-        if not self._recent:
-            return math.nan
-        change = grey - self._recent[0]
-        rows, columns = grey.shape[0] // BLOCK_ROWS, grey.shape[1] // BLOCK_COLUMNS
-        parts = change[: rows * BLOCK_ROWS, : columns * BLOCK_COLUMNS].reshape(BLOCK_ROWS, rows, BLOCK_COLUMNS, columns)
-        return float(np.abs(parts.mean(axis=(1, 3))).mean())
-
-    @property
-    def n_frames(self) -> int:
-        """Owned frames so far."""
-        return len(self._pts)
-
-    def arrays(self) -> dict[str, Array]:
-        """The pictures' part of Tracks."""
-        n = len(self._pts)
-        return {
-            "pts": np.array(self._pts, np.int64),
-            "differences": np.array(self._differences, np.float32).reshape(n, N_LAGS),
-            "layouts": np.array(self._layouts, np.float32),
-            "tones": np.array(self._tones, np.uint8).reshape(n, N_TONES),
-        }
 
 
 class SoundNumbers:

@@ -4,6 +4,7 @@ Who owns what is exact: a frame belongs to the range that its pts lies in, whate
 cannot be decoded is passed over and counted.
 """
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ LEADS_S = (2.0, 12.0, 75.0, float("inf"))
 """How far before the range decoding begins; the next one is tried if too few pictures came out before the range."""
 SOUND_LEAD_S = 1.0
 """Sound before the range that fills the 400 ms window and settles the filters."""
+SOUND_SEEK_S = 1.5
+"""How far before a span that begins at a key frame to seek, so that its sound has its lead-in: packets of sound are late."""
 SOUND_AFTER_S = 0.4
 SOUND_END_S = 1
 """Sound that begins so long after a span is not even looked at, so that no gap of years between damaged times is filled."""
@@ -53,10 +56,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Span:
-    """A range of a source in pts, [start_pts, end_pts); None: open to that side."""
+    """A range of a source in pts, [start_pts, end_pts); None: open to that side.
+
+    is_at_key: whether it begins at a key frame: then nothing before it is decoded, and there is no lead-in.
+    """
 
     start_pts: int | None
     end_pts: int | None
+    is_at_key: bool = False
 
 
 @dataclass
@@ -85,7 +92,7 @@ def decode_span(
     max_pixels: much larger pictures count as damage: a frame may be of another size than the header says.
     Raises: ProbeError, UnsupportedMedia if the file cannot be opened; MediaLimit.
     """
-    for lead_s in LEADS_S:
+    for lead_s in (None, *LEADS_S) if span.is_at_key else LEADS_S:
         with _Pass(path, info, span, faults, max_pixels) as run, within_memory("decoding the source"):
             if run.begin(lead_s):
                 yield from run.items()
@@ -114,6 +121,7 @@ class _Pass:
         self._lead: deque[Picture] = deque(maxlen=LEAD_FRAMES)
         self._held: list[SoundBlock] = []
         self._first: Picture | None = None
+        self._key_pts: int | None = None
         self._video_done = self._audio_done = False
         self._stream: Iterator[Picture | SoundBlock] = iter(())
 
@@ -123,12 +131,15 @@ class _Pass:
     def __exit__(self, *_: object) -> None:
         self._container.close()
 
-    def begin(self, lead_s: float) -> bool:
-        """Seek and decode up to the first owned picture; False if too little came before it and more lead may help."""
+    def begin(self, lead_s: float | None) -> bool:
+        """Seek and decode up to the first owned picture; False if too little came before it and more lead may help.
+
+        lead_s: None: begin at the key frame that the span begins with; False if that does not decode by itself after all.
+        """
         context = self._video.codec_context
         context.thread_count = 1
         context.options = {"skip_loop_filter": "all", "max_pixels": str(decoder_pixels(self._max_pixels))}
-        at_start = self._seek(lead_s)
+        at_start = self._seek_key() if lead_s is None else self._seek(lead_s)
         if at_start:
             self._first_pts = self._next_pts = self._info.video.start_pts
         self._stream = self._decoded()
@@ -138,8 +149,10 @@ class _Pass:
             elif item.is_owned:
                 self._first = item
                 break
-            else:
+            elif lead_s is not None:  # what an open group of pictures shows before its key frame is broken here
                 self._lead.append(item)
+        if lead_s is None:
+            return self._first is not None and self._first.pts == self._span.start_pts
         return at_start or len(self._lead) == LEAD_FRAMES
 
     def items(self) -> Iterator[Picture | SoundBlock]:
@@ -149,6 +162,15 @@ class _Pass:
         if self._first is not None:
             yield self._first
             yield from self._stream
+
+    def _seek_key(self) -> bool:
+        """Go to where the sound's lead-in begins; packets of pictures are passed over up to the key frame."""
+        start = self._key_pts = self._span.start_pts
+        assert start is not None
+        lead_s = SOUND_SEEK_S if self._audio is not None else 0
+        with contextlib.suppress(FFmpegError):
+            self._container.seek(start - round(lead_s / self._info.video.tick), stream=self._video)
+        return False
 
     def _seek(self, lead_s: float) -> bool:
         """Whether decoding begins at the file's start."""
@@ -188,7 +210,7 @@ class _Pass:
 
     def _from_packet(self, packet: "Packet[Any]") -> Iterator[Picture | SoundBlock]:
         is_video = packet.stream is self._video
-        if self._video_done if is_video else self._audio_done:
+        if (self._video_done or self._is_before_key(packet)) if is_video else self._audio_done:
             return
         try:
             for frame in packet.decode():
@@ -198,6 +220,16 @@ class _Pass:
                     yield from self._sound(frame)
         except (FFmpegError, ValueError) as err:
             self._faults.count(err)
+
+    def _is_before_key(self, packet: "Packet[Any]") -> bool:
+        """Whether a packet of pictures comes before the key frame to begin at; if that was missed, all is over."""
+        if self._key_pts is None:
+            return False
+        if packet.is_keyframe and packet.pts == self._key_pts:
+            self._key_pts = None
+        elif packet.is_keyframe and packet.pts is not None and packet.pts > self._key_pts:
+            self._video_done = self._audio_done = True
+        return self._key_pts is not None
 
     def _pictures(self, frame: VideoFrame) -> Iterator[Picture]:
         """The frame as a picture, if its time can be believed; those before it that it speaks for."""

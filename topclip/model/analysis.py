@@ -13,11 +13,17 @@ PtsArray = NDArray[np.int64]
 
 
 class Chunk(Model):
-    """A range [start_s, end_s) of the source given to one analyse task. The grid depends on the source alone."""
+    """A range [start_s, end_s) of the source given to one analyse task. The grid depends on the source alone.
+
+    start_pts, end_pts: the same in pts; None: open to that side.
+    """
 
     index: int
     start_s: float
     end_s: float
+    start_pts: int | None = None
+    end_pts: int | None = None
+    is_at_key: bool = Field(False, description="Whether it begins at a key frame that decodes by itself.")
 
     @property
     def duration_s(self) -> float:

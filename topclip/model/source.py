@@ -63,4 +63,7 @@ class SourceInfo(Model):
     video: VideoStream
     audio: AudioStream | None
     n_streams: int
+    chunk_pts: tuple[int, ...] = Field(
+        (), description="pts of the key frames that chunks but the first begin at; none: chunks are of equal time."
+    )
     name: str = Field("", description="File name for people.")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from topclip.analysers.tracks import ANALYSIS_VERSION, SOUND_HOP_S, FrameNumbers, SoundNumbers, Tracks
+from topclip.analysers.frames import FrameNumbers
+from topclip.analysers.tracks import ANALYSIS_VERSION, SOUND_HOP_S, SoundNumbers, Tracks
 from topclip.media.decode import Faults, Picture, Span, decode_span
 from topclip.media.limits import timed, work_s
 from topclip.model.analysis import Chunk, ChunkResult
@@ -49,7 +50,7 @@ def _found(key: str, ctx: StageContext) -> Tracks | None:
 
 def measure_chunk(path: Path, info: SourceInfo, chunk: Chunk, ctx: StageContext) -> Tracks:
     """Decode the chunk and reduce it to numbers. The first chunk owns all before it, the last all to the end."""
-    span = chunk_span(info, chunk)
+    span = chunk_span(chunk)
     frames = FrameNumbers()
     end_s = chunk.end_s if span.end_pts is not None else math.ceil(info.duration_s / SOUND_HOP_S) * SOUND_HOP_S
     sound = SoundNumbers(chunk.start_s, end_s if info.audio is not None else chunk.start_s)
@@ -73,13 +74,6 @@ def _limit_s(info: SourceInfo, chunk: Chunk) -> float:
     return work_s(chunk.end_s, chunk.end_s * pixels_per_s)
 
 
-def chunk_span(info: SourceInfo, chunk: Chunk) -> Span:
+def chunk_span(chunk: Chunk) -> Span:
     """The pts that a chunk owns."""
-    is_last = chunk.end_s >= info.duration_s
-    start = None if chunk.index == 0 else _pts_at(info, chunk.start_s)
-    return Span(start, None if is_last else _pts_at(info, chunk.end_s))
-
-
-def _pts_at(info: SourceInfo, time_s: float) -> int:
-    """The first pts at or after a time; chunk edges are whole seconds, so this is exact."""
-    return info.video.start_pts + math.ceil(round(time_s) / info.video.tick)
+    return Span(chunk.start_pts, chunk.end_pts, chunk.is_at_key)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from topclip.analysers import ANALYSERS
+from topclip.analysers.seams import without_seams
 from topclip.analysers.shots import find_cuts
 from topclip.analysers.tracks import Array, Tracks
 from topclip.errors import DecodeError
@@ -20,7 +21,7 @@ def merge_chunks(info: SourceInfo, parts: Sequence[Tracks]) -> Analysis:
 
     Raises: DecodeError if no picture of the whole source could be decoded.
     """
-    tracks = Tracks.joined(list(parts))
+    tracks = Tracks.joined(without_seams(parts))
     if not len(tracks.pts):
         raise DecodeError(
             "no picture of the source could be decoded",
