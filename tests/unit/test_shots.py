@@ -97,3 +97,65 @@ def test_nothing_among_the_first_frames_is_a_cut(frame: int) -> None:
 def test_one_picture_or_none_has_no_cut() -> None:
     assert cuts_of([]) == []
     assert cuts_of(scene(1, 1)) == []
+
+
+# --- shots that pass into one another ---------------------------------------------------------------------------
+
+
+def mixed(first: Picture, second: Picture, share: float) -> Picture:
+    return np.round(first * (1 - share) + second * share).astype(np.uint8)
+
+
+def dissolve(one: list[Picture], other: list[Picture], length: int) -> list[Picture]:
+    """The last frames of one shot mixed with the first ones of the other."""
+    shares = [(k + 0.5) / length for k in range(length)]
+    between = [mixed(a, b, share) for a, b, share in zip(one[-length:], other[:length], shares, strict=True)]
+    return one[:-length] + between + other[length:]
+
+
+def faded(frames: list[Picture], to: int, length: int) -> list[Picture]:
+    """A shot that ends in black or white."""
+    colour = np.full((36, 64), to, np.uint8)
+    return frames[:-length] + [mixed(f, colour, (k + 1) / length) for k, f in enumerate(frames[-length:])]
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("length", [8, 15, 30, 44])
+def test_a_dissolve_is_found_at_its_middle(seed: int, length: int) -> None:
+    one, other = scene(seed, 70, level=90, moving=0.1), scene(seed + 100, 80, level=160, moving=0.1)
+    (cut,) = cuts_of(dissolve(one, other, length))
+    assert abs(cut - (70 - length // 2)) <= max(1, length // 8)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("to", [0, 255])
+@pytest.mark.parametrize(("length", "rest"), [(10, 0), (15, 12), (30, 5)])
+def test_a_fade_out_and_in_is_one_boundary_in_the_dark(seed: int, to: int, length: int, rest: int) -> None:
+    one, other = scene(seed, 60), scene(seed + 50, 60)
+    dark = [np.full((36, 64), to, np.uint8)] * rest
+    back = faded(other[::-1], to, length)[::-1]
+    (cut,) = cuts_of(faded(one, to, length) + dark + back)
+    assert abs(cut - (60 + rest // 2)) <= 2
+
+
+def test_a_fade_in_at_the_start_and_a_fade_out_at_the_end_begin_no_shot() -> None:
+    frames = faded(faded(scene(2, 120), 0, 25)[::-1], 0, 25)[::-1]
+    assert cuts_of(frames) == []
+
+
+def test_a_cut_to_black_and_one_from_it_are_two() -> None:
+    dark = [np.full((36, 64), 4, np.uint8)] * 30
+    assert cuts_of(scene(1, 40) + dark + scene(2, 40)) == [40, 70]
+
+
+def test_a_slow_pan_between_two_views_is_no_dissolve() -> None:
+    x, y = np.meshgrid(np.arange(400), np.arange(36))
+    wide = np.clip(120 + 60 * np.sin(x * 0.08) * np.cos(y * 0.1) + 40 * np.sin(x * 0.31 + y * 0.2), 0, 255)
+    places = np.concatenate([np.zeros(30), np.linspace(0, 40, 30), np.full(30, 40)]).astype(int)
+    assert cuts_of([wide[:, k : k + 64].astype(np.uint8) for k in places]) == []
+
+
+def test_light_that_changes_on_one_set_is_no_dissolve() -> None:
+    levels = np.concatenate([np.ones(40), np.linspace(1, 0.6, 20), np.full(40, 0.6)])
+    frames = [np.round(f * level).astype(np.uint8) for f, level in zip(scene(7, 100, moving=0), levels, strict=True)]
+    assert cuts_of(frames) == []

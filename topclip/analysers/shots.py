@@ -1,4 +1,4 @@
-"""Hard cuts, from the differences of small grey pictures.
+"""Shots, from small grey pictures: hard cuts from their differences, and where shots pass into one another (gradual.py).
 
 A cut is a difference that stands out against the frames around it, on both sides; or on one side only if the tones of
 the picture change too (a quiet shot followed by a busy one). It may stand out in its points or in its layout, the mean
@@ -11,6 +11,7 @@ The rule and its constants were set by trials on synthetic sources with known cu
 import numpy as np
 
 from topclip.analysers.frames import N_LAGS
+from topclip.analysers.gradual import MARGIN, find_dissolves, find_fades
 from topclip.analysers.tracks import Array, Tracks
 
 MIN_DIFFERENCE = 7.0
@@ -30,7 +31,24 @@ RETURN_SHARE = 0.5
 
 
 def find_cuts(tracks: Tracks) -> Array:
-    """The frames that begin a new shot: int64 indices, rising, none among the first NEARBY, which no shot ends in."""
+    """The frames that begin a new shot: int64 indices, rising, none among the first NEARBY, which no shot ends in.
+
+    Where shots pass into one another it is the frame in the middle.
+    """
+    fades = find_fades(tracks.grids)
+    passages = [*fades, *find_dissolves(tracks.grids, np.nan_to_num(tracks.differences, nan=0.0), fades)]
+    is_cut = np.zeros(len(tracks.pts), bool)
+    is_cut[find_hard_cuts(tracks)] = True
+    for one in passages:
+        is_cut[max(0, one.first - MARGIN) : one.last + MARGIN + 1] = False
+    is_cut[[one.middle for one in passages if one.middle is not None]] = True
+    is_cut[:NEARBY] = False
+    found: Array = np.flatnonzero(is_cut)
+    return found
+
+
+def find_hard_cuts(tracks: Tracks) -> Array:
+    """Changes from one frame to the next: int64 indices, rising, none among the first NEARBY."""
     jumps, layouts = jump_sizes(tracks), np.nan_to_num(tracks.layouts, nan=0.0)
     candidates = np.flatnonzero((jumps > MIN_DIFFERENCE) & (layouts > MIN_LAYOUT))
     candidates = candidates[candidates >= NEARBY]

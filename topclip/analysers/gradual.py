@@ -1,0 +1,187 @@
+"""Shots that pass into one another: dissolves, and fades through black or white. Pure.
+
+A dissolve moves every part of the picture in a straight line from one shot to the next, which both hold still beside it:
+pans and zooms bend, and go on. In a fade the picture comes to rest in black or white, not at one step: that is a cut to or
+from it, or a flash.
+The constants were set by trials on real footage with planted transitions.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from topclip.analysers.tracks import Array
+
+HALVES = (4, 5, 6, 8, 10, 12, 15, 18, 22)
+"""Half lengths of dissolves that are looked for, in frames."""
+BESIDE = 6
+"""Frames on each side in which the shots hold still."""
+LEAST_CHANGE = 20.0
+"""Mean grey levels between the shots; those of one set that differ by less are told by a cut alone."""
+MAX_BESIDE, MAX_STRAY, MAX_FAULT = 0.3, 0.16, 0.19
+"""Shares of the change: what goes on beside it; how far a part is off its line; the latter and a third of the former."""
+MIN_STRAIGHT = 0.84
+"""Change over five frames to five changes over one: less in a moving picture, whose points go to and fro."""
+MAX_PEAK = 3.2
+"""Largest change over one frame to their mean; frames shown twice, as where rates were converted, make it two or three."""
+MAX_ALIKE = 0.92
+"""Correlation of the two shots' parts; above it light changes on one set."""
+MIN_SPREAD = 0.55
+"""Change of the median part to that of the mean one: a dissolve changes the picture everywhere, what moves in it does not."""
+LAGS = 5
+BLOCK = 8192
+
+DEEP, FLAT = 24.0, 12.0
+"""Mean grey levels from black or white, and their deviation over the parts, of a picture that has faded."""
+LEAST_FADE = 25.0
+"""Mean grey levels that a fade covers on either side."""
+STEP_SHARE = 0.8
+"""A change over one frame with this share of a fade's side is a cut."""
+REACH = 45
+"""Frames that one side of a fade takes at most."""
+RISE = 0.5
+MARGIN = 2
+
+
+class Passage(NamedTuple):
+    """Frames [first, last] in which one shot passes into another; middle: where the second begins, None: at neither."""
+
+    middle: int | None
+    first: int
+    last: int
+
+
+def find_fades(grids: Array) -> list[Passage]:
+    """Fades through black and white, in time order of each.
+
+    grids: uint8 (n, parts), mean grey of the parts of each frame.
+    """
+    means, spreads = grids.mean(axis=1), grids.std(axis=1)
+    found = []
+    for depths in (means, 255 - means):
+        is_deep = np.concatenate([[False], (depths <= DEEP) & (spreads <= FLAT), [False]])
+        for first, end in np.flatnonzero(is_deep[1:] != is_deep[:-1]).reshape(-1, 2).tolist():
+            fade = _fade(depths, first, end - 1)
+            if fade is not None:
+                found.append(fade)
+    return sorted(found)
+
+
+def _fade(depths: Array, first: int, last: int) -> Passage | None:
+    """The fade around a run of black frames [first, last]; None if it is entered or left by a cut, or hardly at all."""
+    begin = first - _rising(depths[max(0, first - REACH) : first + 1][::-1])
+    end = last + _rising(depths[last : last + REACH + 1])
+    floor = depths[first : last + 1].min()
+    sides = depths[begin : first + 1], depths[last : end + 1]
+    heights = [side.max() - floor for side in sides]
+    steps = [np.abs(np.diff(side)).max(initial=0.0) for side in sides]
+    if any(height >= LEAST_FADE and step >= STEP_SHARE * height for height, step in zip(heights, steps, strict=True)):
+        return None
+    at_start, at_end = begin == 0, end == len(depths) - 1
+    is_deep = [height >= LEAST_FADE for height in heights]
+    if all(is_deep):
+        return Passage((first + last + 1) // 2, begin, end)
+    if (at_start and is_deep[1]) or (at_end and is_deep[0]):
+        return Passage(None, begin, end)  # the picture's own beginning or end
+    return None
+
+
+def _rising(depths: Array) -> int:
+    """For how many frames depths go on to rise; one frame that is shown twice, or that noise holds back, ends nothing."""
+    n = 0
+    while n + 1 < len(depths):
+        ahead = depths[n + 1 : n + 3].max() - depths[n]
+        if depths[n + 1] < depths[n] - RISE or (ahead <= RISE and depths[n + 1] > DEEP):
+            break
+        n += 1
+    return n
+
+
+class _Found(NamedTuple):
+    """A dissolve: how far it is from a perfect one, its middle, its half length."""
+
+    fault: float
+    middle: int
+    half: int
+
+
+def find_dissolves(grids: Array, differences: Array, apart: list[Passage]) -> list[Passage]:
+    """Dissolves in time order.
+
+    grids: uint8 (n, parts). differences: float32 (n, LAGS), to the frame 1 to LAGS before. apart: where there are none.
+    """
+    found: list[_Found] = []
+    sums = [np.concatenate([[0.0], np.cumsum(differences[:, lag], dtype=np.float64)]) for lag in (0, LAGS - 1)]
+    is_open = np.ones(len(grids), bool)
+    for one in apart:
+        is_open[one.first : one.last + 1] = False
+    for half in HALVES:
+        reach = half + BESIDE
+        for low in range(reach, len(grids) - reach, BLOCK):
+            middles = np.arange(low, min(low + BLOCK, len(grids) - reach))
+            found.extend(_dissolves(grids, differences[:, 0], sums, middles[is_open[middles]], half))
+    taken: list[_Found] = []
+    for dissolve in sorted(found):
+        if all(abs(dissolve.middle - other.middle) > dissolve.half + other.half for other in taken):
+            taken.append(dissolve)
+    passages = [Passage(_halfway(grids, one), one.middle - one.half, one.middle + one.half) for one in taken]
+    return sorted(passages, key=lambda one: one.first)
+
+
+def _halfway(grids: Array, found: _Found) -> int:
+    """The frame that has as much of the one shot as of the other."""
+    around = grids[found.middle - found.half : found.middle + found.half + 1].astype(np.float64)
+    way = around[-1] - around[0]
+    return found.middle - found.half + int(np.argmin(np.abs((around - around[0]) @ way - (way @ way) / 2)))
+
+
+def _dissolves(grids: Array, jumps: Array, sums: list[Array], at: Array, half: int) -> list[_Found]:
+    """Which of the frames `at` are middles of dissolves of one half length."""
+    at = at[_change(grids, at - half, at + half) >= LEAST_CHANGE]
+    change = _change(grids, at - half, at + half)
+    beside = _change(grids, at - half - BESIDE, at - half) + _change(grids, at + half, at + half + BESIDE)
+    kept = beside <= MAX_BESIDE * change
+    kept &= _spread(grids, at, half) >= MIN_SPREAD * change
+    at, change, beside = at[kept], change[kept], beside[kept]
+    if not len(at):
+        return []
+    faults = _stray(grids, at, half) / change + beside / change / 3
+    steps = [(s[at + half + 1] - s[at - half + lag]) for s, lag in zip(sums, (1, LAGS), strict=True)]
+    mean_step = np.maximum(steps[0] / (2 * half), 1e-6)
+    straight = steps[1] / (2 * half + 1 - LAGS) / LAGS / mean_step
+    peak = np.max([jumps[at + k] for k in range(1 - half, half + 1)], axis=0) / mean_step
+    is_one = (faults <= MAX_FAULT) & (faults - beside / change / 3 <= MAX_STRAY)
+    is_one &= (straight >= MIN_STRAIGHT) & (peak <= MAX_PEAK) & (_likeness(grids, at, half) <= MAX_ALIKE)
+    return [_Found(round(f, 6), t, half) for f, t in zip(faults[is_one].tolist(), at[is_one].tolist(), strict=True)]
+
+
+def _change(grids: Array, first: Array, last: Array) -> Array:
+    """Mean absolute difference of the parts between two frames."""
+    change: Array = np.abs(grids[last].astype(np.float32) - grids[first]).mean(axis=1)
+    return change
+
+
+def _spread(grids: Array, at: Array, half: int) -> Array:
+    """Change of the median part."""
+    spread: Array = np.median(np.abs(grids[at + half].astype(np.float32) - grids[at - half]), axis=1)
+    return spread
+
+
+def _stray(grids: Array, at: Array, half: int) -> Array:
+    """How far the parts are off the straight line between the ends of the dissolve, mean grey levels."""
+    first, last = grids[at - half].astype(np.float32), grids[at + half].astype(np.float32)
+    total = np.zeros(len(at))
+    for k in range(1 - half, half):
+        share = (k + half) / (2 * half)
+        total += np.abs(grids[at + k] - (first * (1 - share) + last * share)).mean(axis=1)
+    mean: Array = total / (2 * half - 1)
+    return mean
+
+
+def _likeness(grids: Array, at: Array, half: int) -> Array:
+    """Correlation of the parts before and after."""
+    sides = [grids[k].astype(np.float64) for k in (at - half, at + half)]
+    first, last = (side - side.mean(axis=1, keepdims=True) for side in sides)
+    spread = first.std(axis=1) * last.std(axis=1)
+    likeness: Array = (first * last).mean(axis=1) / np.maximum(spread, 1.0)
+    return likeness
