@@ -21,7 +21,7 @@ LEAST_CHANGE = 20.0
 MAX_BESIDE, MAX_STRAY, MAX_FAULT = 0.3, 0.16, 0.19
 """Shares of the change: what goes on beside it; how far a part is off its line; the latter and a third of the former."""
 MIN_STRAIGHT = 0.84
-"""Change over five frames to five changes over one: less in a moving picture, whose points go to and fro."""
+"""Change over five frames to five changes over one: less in a moving picture, whose points go back and forth."""
 MAX_PEAK = 3.2
 """Largest change over one frame to their mean; frames shown twice, as where rates were converted, make it two or three."""
 MAX_ALIKE = 0.92
