@@ -90,16 +90,20 @@ def plan(file: Path, options: ClipOptions, *, as_json: bool) -> int:
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The mp4 to be made.")
 @json_flag
 def cut(file: Path, start: float, end: float, out: Path, *, as_json: bool) -> int:
-    """Cut the frames of FILE from --start to before --end into an mp4, exact to the frame."""
+    """Cut the frames of FILE from --start to before --end into an mp4, exact to the frame.
+
+    What needs no encoding is copied.
+    """
     if not out.absolute().parent.is_dir():
         raise click.BadParameter(f"no folder {out.absolute().parent}", param_hint="--out")
     refuse_source(file, out)
     with _workplace() as ctx, _progress() as on_progress:
         report = _report_as(Stage.RENDER, on_progress)
-        frames = cut_range(file, start, end, out, StageContext(**{**vars(ctx), "report": report}))
-    _print(
-        {"method": "encode", "frames": frames, "copied": 0}, lambda d: f"{out}: {d['frames']} frames", as_json=as_json
-    )
+        made = cut_range(file, start, end, out, StageContext(**{**vars(ctx), "report": report}))
+    if made.note is not None:
+        click.echo(f"all of it was encoded: {made.note}", err=True)
+    document = {"method": made.method, "frames": made.frames, "copied": made.copied}
+    _print(document, lambda d: f"{out}: {d['frames']} frames, {d['copied']} of them copied", as_json=as_json)
     return 0
 
 

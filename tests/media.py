@@ -247,6 +247,15 @@ def _black(media: Media, path: Path) -> None:
     )
 
 
+def _edited(media: Media, path: Path) -> None:
+    """Begins between key frames: an edit list hides what comes before, and what lies behind the end."""
+    run("-ss", "1.4", "-t", "9", "-i", media("pyramid.mp4"), "-c", "copy", path)
+
+
+def _remuxed(*args: str) -> Callable[[Media, Path], None]:
+    return lambda media, path: run("-i", media("pyramid.mp4"), "-c", "copy", *args, path)
+
+
 def _slides(media: Media, path: Path) -> None:
     slide = "select='not(mod(n,40))'"
     media.derive(path, "-vf", slide, "-fps_mode", "vfr", *X264, "-bf", "0", *AAC, seconds=LENGTH_S)
@@ -255,6 +264,18 @@ def _slides(media: Media, path: Path) -> None:
 TINY = ("-vf", "scale=160:90", "-c:v", "libx264", "-preset", "veryfast", "-crf", "38")
 HEVC = ("-c:v", "libx265", "-preset", "ultrafast", "-an", "-f", "hevc", "-x265-params")
 NO_SOUND = ("-an", *X264)
+PYRAMID = (
+    "-preset",
+    "veryfast",
+    "-bf",
+    "4",
+    "-g",
+    "50",
+    "-sc_threshold",
+    "0",
+    "-x264-params",
+    "b-pyramid=normal:b-adapt=0",
+)
 RECIPES: dict[str, Callable[[Media, Path], None]] = {
     "base.mp4": _base,
     "short.mp4": _from_base(*X264, "-bf", "2", *AAC),
@@ -304,6 +325,17 @@ RECIPES: dict[str, Callable[[Media, Path], None]] = {
         *AAC,
         seconds=LENGTH_S,
     ),
+    "pyramid.mp4": _from_base(*X264, *PYRAMID, *AAC, seconds=14),
+    "pyramid.mkv": _remuxed(),
+    "pyramid.ts": _remuxed("-f", "mpegts"),
+    "late_start.mp4": _remuxed("-output_ts_offset", "3.1"),
+    "edited.mp4": _edited,
+    "uneven.mp4": _from_base(
+        *("-vf", "select='not(between(mod(n,30),10,19))'", "-fps_mode", "vfr"),
+        *(*X264, "-bf", "2", "-g", "40", *AAC),
+        seconds=LENGTH_S,
+    ),
+    "interlaced.mp4": _from_base(*X264, "-flags", "+ilme+ildct", "-x264-params", "tff=1", *AAC),
     "vfr.mp4": _from_base(
         "-vf", "select='not(between(mod(n,30),10,19))'", "-fps_mode", "vfr", *X264, "-bf", "2", *AAC, seconds=LENGTH_S
     ),

@@ -23,7 +23,8 @@ TICK_S = 0.25
 STALL_S = 120.0
 """No progress for so long means stuck: seeking through an hour without an index takes seconds."""
 TAIL_BYTES = 4000
-NO_ROOM = tuple(os.strerror(number).encode() for number in (errno.ENOSPC, errno.EDQUOT))
+NO_ROOM_NUMBERS = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = tuple(os.strerror(number).encode() for number in NO_ROOM_NUMBERS)
 OUT_OF_REACH = tuple(os.strerror(number).encode() for number in (errno.ESTALE, errno.EROFS, errno.EACCES))
 """What ffmpeg says of the store's folder: its input was opened before, so it is not that."""
 PR_SET_PDEATHSIG = 1

@@ -101,6 +101,11 @@ class RenderedClip(Model):
     size_bytes: int
     sha256: str
     checks: tuple[Check, ...]
+    method: Literal["smart", "encode"] = Field(
+        "encode", description="Whether frames of the source were copied as they are, or all of them encoded."
+    )
+    copied: int = Field(0, description="Frames that are the source's own to the bit.")
+    note: str | None = Field(None, description="Why nothing was copied of a clip of the source's shape.")
 
 
 class FailedClip(Model):

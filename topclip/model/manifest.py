@@ -1,5 +1,7 @@
 """The manifest: the final list of what a job made."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from topclip.model.base import JsonDict, Model
@@ -21,6 +23,9 @@ class ManifestClip(Model):
     size_bytes: int
     sha256: str
     checks: tuple[Check, ...]
+    method: Literal["smart", "encode"] = Field("encode", description="Whether frames of the source were copied.")
+    copied: int = 0
+    note: str | None = Field(None, description="Why nothing was copied of a clip of the source's shape.")
 
 
 class ManifestFailure(Model):

@@ -1,22 +1,38 @@
-"""Cut one given range out of a file, without a plan: the sound as it is, the picture in its own shape."""
+"""Cut one given range out of a file, without a plan: the sound as it is, the picture in its own shape.
+
+What can be copied is copied, by what the packets tell and without decoding the range; else all of it is encoded.
+"""
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from topclip.errors import InvalidRequest
 from topclip.media.decode import Faults, Picture, Span, decode_span
 from topclip.media.probe import check_limits, probe
+from topclip.media.splice import Obstacle
 from topclip.media.timeline import true_leaps
 from topclip.model.clip import ClipSpec
 from topclip.model.request import Aspect, Fit, Quality
 from topclip.model.source import SourceInfo
 from topclip.pipeline.context import StageContext
-from topclip.pipeline.render import make_file
+from topclip.pipeline.render import encode_file
+from topclip.pipeline.smart import find_prospect, make_smart
 
 
-def cut_range(source: Path, start_s: float, end_s: float, out: Path, ctx: StageContext) -> int:
-    """Cut the frames whose time lies in [start_s, end_s); the number of frames.
+class CutResult(NamedTuple):
+    """A cut that was made. copied: frames that are the source's own to the bit. note: why there are none."""
+
+    method: Literal["smart", "encode"]
+    frames: int
+    copied: int
+    note: str | None
+
+
+def cut_range(source: Path, start_s: float, end_s: float, out: Path, ctx: StageContext) -> CutResult:
+    """Cut the frames whose time lies in [start_s, end_s).
 
     out: appears only when it is complete and checked, and replaces what was there.
     Raises: InvalidRequest if the range is empty or goes beyond the source's end; MediaError; JobStopped.
@@ -32,23 +48,42 @@ def cut_range(source: Path, start_s: float, end_s: float, out: Path, ctx: StageC
             f"it lasts {info.duration_s:g} s",
             {"field": field, "hint": f"choose a time up to {info.duration_s:g}"},
         )
-    spec = _spec(source, info, start_s, end_s, ctx.max_pixels)
+    span = _span(info, start_s, end_s)
     scratch = out.with_name(f".{out.name}-{os.getpid()}.mp4")
     try:
-        frames = make_file(source, info, spec, ctx, scratch)
+        try:
+            made = _copy(source, info, span, scratch, ctx)
+        except Obstacle as why:
+            spec = _decoded_spec(source, info, span, ctx.max_pixels)
+            made = CutResult("encode", encode_file(source, info, spec, ctx, scratch), 0, str(why))
         scratch.replace(out)
     finally:
         scratch.unlink(missing_ok=True)
-    return frames
+    return made
 
 
-def _spec(source: Path, info: SourceInfo, start_s: float, end_s: float, max_pixels: int) -> ClipSpec:
+def _span(info: SourceInfo, start_s: float, end_s: float) -> Span:
     video = info.video
     first, last = (video.start_pts + math.ceil(round(t, 6) / video.tick - 1e-6) for t in (start_s, end_s))
+    return Span(first, last)
+
+
+def _copy(source: Path, info: SourceInfo, span: Span, out: Path, ctx: StageContext) -> CutResult:
+    """Raises: Obstacle if it must be encoded."""
+    prospect = find_prospect(source, info, span, ctx)
+    splice = prospect.splice
+    make_smart(prospect, _spec(info, splice.pts, splice.end_pts), 0.0, out, ctx)
+    return CutResult("smart", len(splice.pts), len(splice.copied), None)
+
+
+def _decoded_spec(source: Path, info: SourceInfo, span: Span, max_pixels: int) -> ClipSpec:
+    """The clip by the pictures that decoding finds in a span. Raises: InvalidRequest if there are none."""
+    video, last = info.video, span.end_pts
+    assert last is not None
     found: list[int] = []
     after = None
     silent = info.model_copy(update={"audio": None})
-    for item in decode_span(source, silent, Span(first, None), Faults(), max_pixels=max_pixels):
+    for item in decode_span(source, silent, Span(span.start_pts, None), Faults(), max_pixels=max_pixels):
         if not isinstance(item, Picture) or not item.is_owned:
             continue
         if item.pts >= last:
@@ -57,10 +92,16 @@ def _spec(source: Path, info: SourceInfo, start_s: float, end_s: float, max_pixe
         found.append(item.pts)
     if not found:
         raise InvalidRequest(
-            f"the source has no picture in {start_s:g}-{end_s:g} s; it lasts {info.duration_s:g} s", {"field": "start"}
+            f"the source has no picture in this range; it lasts {info.duration_s:g} s", {"field": "start"}
         )
     if after is None:
         after = found[-1] + max(1, round(1 / (video.rate * video.tick)))
+    return _spec(info, found, after)
+
+
+def _spec(info: SourceInfo, found: Sequence[int], after: int) -> ClipSpec:
+    """The clip of these pictures, up to the time `after`."""
+    video = info.video
     times_s = [round(float((pts - video.start_pts) * video.tick), 6) for pts in (found[0], after)]
     return ClipSpec(
         n=1,

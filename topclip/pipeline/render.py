@@ -24,15 +24,19 @@ from topclip.media.encode import (
 )
 from topclip.media.ffmpeg import run_ffmpeg
 from topclip.media.limits import FLOOR_S, Allowance
+from topclip.media.proof import decoder_messages, in_one_line
+from topclip.media.prospect import Prospect
 from topclip.media.seek import can_seek, seek_lead_s
+from topclip.media.splice import Obstacle
 from topclip.model.clip import Check, ClipSpec, FailedClip, RenderedClip, RenderResult
-from topclip.model.request import ClipRequest
+from topclip.model.request import Aspect, ClipRequest
 from topclip.model.source import SourceInfo
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.smart import find_prospect, make_smart, prove_smart
 from topclip.pipeline.source import source_path
 from topclip.storage.base import clip_key
 
-RENDER_VERSION = "4"
+RENDER_VERSION = "5"
 SAFE_LEAD_S = 300.0
 
 
@@ -51,11 +55,18 @@ class _Job(NamedTuple):
 
 
 class _Made(NamedTuple):
-    """A file and what was found in it."""
+    """A file and what was found in it. copied: frames that are the source's own. note: why there are none."""
 
     path: Path
     found: Found
     checks: tuple[Check, ...]
+    copied: int = 0
+    note: str | None = None
+
+    @property
+    def failed(self) -> set[str]:
+        """Names of the checks that it did not pass."""
+        return {check.name for check in self.checks if not check.ok}
 
 
 def render_clip(request: ClipRequest, info: SourceInfo, spec: ClipSpec, ctx: StageContext) -> RenderResult:
@@ -84,9 +95,9 @@ def spec_digest(info: SourceInfo, spec: ClipSpec) -> str:
     return hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def make_file(source: Path, info: SourceInfo, spec: ClipSpec, ctx: StageContext, path: Path) -> int:
-    """Make a clip as a plain file outside the store; its number of frames. Raises: MediaError, JobStopped."""
-    return _make(_Job(source, info, spec, ctx), path).found.pictures.n_frames
+def encode_file(source: Path, info: SourceInfo, spec: ClipSpec, ctx: StageContext, path: Path) -> int:
+    """Encode a clip as a plain file outside the store; its number of frames. Raises: MediaError, JobStopped."""
+    return _encode(_Job(source, info, spec, ctx), path).found.pictures.n_frames
 
 
 def _publish(job: _Job, keys: list[str]) -> RenderedClip:
@@ -115,8 +126,15 @@ def _left_behind(job: _Job, path: Path) -> _Made | None:
         found = look(path, job.tick)
     except CheckFailed:
         return None
-    checks = _checks(job, found, Attempt(MAX_GAIN_DB, None))
-    return _Made(path, found, checks) if all(c.ok for c in checks) else None
+    made = _Made(path, found, _checks(job, found, Attempt(MAX_GAIN_DB, None)))
+    if made.failed:
+        return None
+    try:
+        prospect = _prospect(job)
+        prove_smart(prospect, path, job.tick, job.ctx.max_pixels)
+    except Obstacle as why:
+        return made._replace(note=_note(job, why))
+    return made._replace(copied=len(prospect.splice.copied))
 
 
 @contextmanager
@@ -130,6 +148,54 @@ def _scratch(job: _Job, suffix: str) -> Iterator[Path]:
 
 
 def _make(job: _Job, path: Path) -> _Made:
+    """Copy what can be copied, or else encode all. Raises: EncodeError, CheckFailed."""
+    try:
+        return _splice(job, path)
+    except Obstacle as why:
+        return _encode(job, path)._replace(note=_note(job, why))
+
+
+def _note(job: _Job, why: Obstacle) -> str | None:
+    """What is said of a clip that was encoded wholly; nothing where another shape was wanted."""
+    return str(why) if job.spec.aspect is Aspect.SOURCE else None
+
+
+def _prospect(job: _Job) -> Prospect:
+    """What of the clip can be copied. Raises: Obstacle."""
+    if job.spec.aspect is not Aspect.SOURCE:
+        raise Obstacle("another shape is wanted")
+    return find_prospect(job.source, job.info, Span(job.spec.start_pts, job.spec.end_pts), job.ctx)
+
+
+def _splice(job: _Job, path: Path) -> _Made:
+    """Copy and check, and once more with another gain where the checks ask for it.
+
+    Raises: Obstacle if encoding may do better; CheckFailed if it would not.
+    """
+    prospect, attempt = _prospect(job), Attempt(first_gain_db(job.spec), None)
+    made = _try_splice(job, path, prospect, attempt)
+    again = replace(_repaired(job, attempt, made), seek_lead_s=None)
+    if again != attempt:
+        made = _try_splice(job, path, prospect, again)
+    if made.failed - {"loudness"}:
+        raise Obstacle("; ".join(in_words(check) for check in made.checks if not check.ok))
+    _refuse_failed(made)
+    return made
+
+
+def _try_splice(job: _Job, path: Path, prospect: Prospect, attempt: Attempt) -> _Made:
+    make_smart(prospect, job.spec, attempt.gain_db, path, job.ctx)
+    try:
+        with decoder_messages() as said:
+            found = look(path, job.tick)
+    except MediaError as err:
+        raise Obstacle(err.message) from err
+    if said:
+        raise Obstacle(f"a decoder complains of the joined clip: {in_one_line(said)}")
+    return _Made(path, found, _checks(job, found, attempt), len(prospect.splice.copied))
+
+
+def _encode(job: _Job, path: Path) -> _Made:
     """Render, check, and once more with what the checks taught, if that is another try. Raises: EncodeError, CheckFailed."""
     attempt = Attempt(first_gain_db(job.spec), _seek_lead_s(job))
     try:
@@ -144,11 +210,14 @@ def _make(job: _Job, path: Path) -> _Made:
     else:
         if (again := _repaired(job, attempt, made)) != attempt:
             made = _try(job, path, again)
-    failed = [c for c in made.checks if not c.ok]
-    if failed:
-        what = "; ".join(in_words(c) for c in failed)
-        raise CheckFailed(f"the rendered clip is not as it should be: {what}", {"hint": DAMAGED_HINT})
+    _refuse_failed(made)
     return made
+
+
+def _refuse_failed(made: _Made) -> None:
+    if made.failed:
+        what = "; ".join(in_words(check) for check in made.checks if not check.ok)
+        raise CheckFailed(f"the rendered clip is not as it should be: {what}", {"hint": DAMAGED_HINT})
 
 
 def _try(job: _Job, path: Path, attempt: Attempt) -> _Made:
@@ -170,7 +239,7 @@ def _repaired(job: _Job, attempt: Attempt, made: _Made) -> Attempt:
 
     The same one if nothing failed, or nothing else can be tried.
     """
-    failed = {c.name for c in made.checks if not c.ok}
+    failed = made.failed
     gain_db, lead_s = attempt.gain_db, attempt.seek_lead_s
     loudness = integrated_lufs(made.found.momentary_lufs)
     if "loudness" in failed and loudness is not None:
@@ -221,6 +290,9 @@ def _describe(job: _Job, made: _Made, keys: list[str]) -> RenderedClip:
         size_bytes=made.path.stat().st_size,
         sha256=_sha256(made.path),
         checks=made.checks,
+        method="smart" if made.copied else "encode",
+        copied=made.copied,
+        note=made.note,
     )
 
 

@@ -1,0 +1,189 @@
+"""Put a splice together: head, copied packets, tail and sound into one mp4, nothing decoded.
+
+Decoding times are made anew from the presentation times, since those of three encoders do not fit together.
+"""
+
+import contextlib
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
+from av.packet import Packet
+
+from topclip.errors import EncodeError, StorageFull
+from topclip.media import h264
+from topclip.media.ends import Ends
+from topclip.media.ffmpeg import NO_ROOM_NUMBERS
+from topclip.media.guard import file_url
+from topclip.media.limits import within_memory
+from topclip.media.opening import open_media
+from topclip.media.packets import read_packets
+from topclip.media.prospect import Prospect
+from topclip.media.splice import Obstacle, Piece, digest_of, sample_units
+from topclip.media.timeline import frame_ticks
+from topclip.model.source import SourceInfo
+
+
+class Sample(NamedTuple):
+    """A picture as the mp4 holds it; pts counts from the clip's start."""
+
+    pts: int
+    content: bytes
+    is_key: bool
+
+
+class _Parts(NamedTuple):
+    """The files that ffmpeg made, opened."""
+
+    head: InputContainer | None
+    tail: InputContainer | None
+    sound: InputContainer | None
+
+    @property
+    def ends(self) -> list[InputContainer]:
+        """Those with pictures."""
+        return [part for part in (self.head, self.tail) if part is not None]
+
+
+def join(prospect: Prospect, ends: Ends, out: Path, tick: Callable[[], None]) -> None:
+    """Write the clip. tick(): called for each packet; may raise to stop.
+
+    Raises: EncodeError if it does not fit together; StorageFull; MediaError if a file cannot be opened.
+    """
+    try:
+        with contextlib.ExitStack() as stack, within_memory("joining the clip"):
+
+            def opened(path: Path | None) -> InputContainer | None:
+                return None if path is None else stack.enter_context(open_media(path))
+
+            parts = _Parts(opened(ends.head), opened(ends.tail), opened(ends.sound))
+            container = stack.enter_context(open_media(prospect.source))
+            writer = stack.enter_context(_Writer(out, prospect, container, parts))
+            pictures = writer.pictures(_samples(container, prospect, parts))
+            for packet in heapq.merge(pictures, writer.sound(), key=_decoded_s):
+                tick()
+                writer.container.mux_one(packet)
+    except OSError as err:  # FFmpeg's errors that have a number are such too
+        if err.errno in NO_ROOM_NUMBERS:
+            hint = "Free some of the store's disk, then retry the job."
+            raise StorageFull("no room left for a clip", {"hint": hint}) from err
+        raise EncodeError(f"the clip cannot be joined: {err}") from err
+    except (FFmpegError, ValueError, Obstacle) as err:
+        raise EncodeError(f"the clip cannot be joined: {err}") from err
+
+
+def decoding_times(pts: Iterable[int], step: int) -> list[int]:
+    """Decoding times for presentation times in decoding order: strictly rising, none later than its picture is shown.
+
+    step: between those before the first presentation time, of which there are as many as pictures are reordered.
+    """
+    order = list(pts)
+    shown = sorted(order)
+    place = {value: n for n, value in enumerate(shown)}
+    delay = max((n - place[value] for n, value in enumerate(order)), default=0)
+    return [shown[n - delay] if n >= delay else shown[0] - (delay - n) * step for n in range(len(order))]
+
+
+class _Writer:
+    """The clip's file: one picture stream whose header has the parameter sets of all, one of sound."""
+
+    def __init__(self, out: Path, prospect: Prospect, container: InputContainer, parts: _Parts) -> None:
+        self._splice, self._parts = prospect.splice, parts
+        video = prospect.info.video
+        self._step, self._tick = frame_ticks(video), video.tick
+        self.container: OutputContainer = av.open(
+            file_url(out), "w", format="mp4", container_options={"movflags": "faststart", "fflags": "bitexact"}
+        )
+        self._picture = self.container.add_stream_from_template(container.streams[video.index], opaque=True)
+        made = [h264.read_extradata(c.streams.video[0].codec_context.extradata) for c in parts.ends]
+        sps, pps = (
+            tuple(dict.fromkeys(u for s in (prospect.splice.sets, *made) for u in getattr(s, k)))
+            for k in ("sps", "pps")
+        )
+        self._picture.codec_context.extradata = h264.make_avcc(sps, pps)
+        self._picture.time_base = video.tick
+        self._sound: AudioStream | None = None
+        if parts.sound is not None:
+            self._sound = self.container.add_stream_from_template(parts.sound.streams.audio[0], opaque=True)
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.container.close()
+
+    def pictures(self, samples: Iterable[Sample]) -> Iterator["Packet[Any]"]:
+        """Samples in decoding order as packets."""
+        splice, start = self._splice, self._splice.pts[0]
+        times = decoding_times(splice.decoding_order, self._step)
+        length = splice.end_pts - start
+        for n, (sample, dts) in enumerate(zip(samples, times, strict=True)):
+            packet: Packet[Any] = Packet(sample.content)
+            packet.stream, packet.time_base = self._picture, self._tick
+            packet.pts, packet.dts, packet.is_keyframe = sample.pts - start, dts - start, sample.is_key
+            # As in `encode`: the muxer keeps the length of the last one in decoding order, and the end of the one shown last.
+            packet.duration = length - (dts - times[0] if n == len(times) - 1 else sample.pts - start)
+            yield packet
+
+    def sound(self) -> Iterator["Packet[Any]"]:
+        """The sound's packets as they were made."""
+        if self._parts.sound is None or self._sound is None:
+            return
+        for packet in self._parts.sound.demux(self._parts.sound.streams.audio[0]):
+            if packet.size:
+                packet.stream = self._sound
+                yield packet
+
+
+def _samples(container: InputContainer, prospect: Prospect, parts: _Parts) -> Iterator[Sample]:
+    """All pictures in decoding order. Raises: ValueError where they are not as planned."""
+    info, splice = prospect.info, prospect.splice
+    yield from _made(parts.head, info, splice.pts[: splice.n_head])
+    yield from _copied(container, prospect)
+    yield from _made(parts.tail, info, splice.pts[len(splice.pts) - splice.n_tail :])
+
+
+def _made(container: InputContainer | None, info: SourceInfo, pts: Sequence[int]) -> Iterator[Sample]:
+    """The pictures of an end."""
+    if container is None:
+        return
+    stream = container.streams.video[0]
+    sets = h264.read_extradata(stream.codec_context.extradata)
+    packets = (packet for packet in container.demux(stream) if packet.size)
+    for at, packet in zip(pts, packets, strict=True):
+        if packet.pts is None or packet.pts * packet.time_base != (at - pts[0]) * info.video.tick:
+            raise ValueError("an end has other times than the source")
+        sample = h264.make_sample(sample_units(bytes(packet), sets))
+        yield Sample(at, sample, bool(packet.is_keyframe))
+
+
+def _copied(container: InputContainer, prospect: Prospect) -> Iterator[Sample]:
+    """The source's packets, which must be those that were surveyed."""
+    splice, stream = prospect.splice, container.streams[prospect.info.video.index]
+    pieces = iter(splice.copied)
+    piece: Piece | None = next(pieces)
+    entry = prospect.entry_pts(splice.pts[0], prospect.leads.range_s)
+    if entry is not None:
+        container.seek(entry, stream=stream)
+    for packet in read_packets(container, stream):
+        if piece is None:
+            return
+        if packet.size and packet.pts == piece.pts:
+            sample = h264.make_sample(sample_units(bytes(packet), splice.sets))
+            if digest_of(sample) != piece.digest:
+                raise ValueError("the source changed meanwhile")
+            yield Sample(piece.pts, sample, piece.is_key)
+            piece = next(pieces, None)
+    if piece is not None:
+        raise ValueError("the source ends earlier than before")
+
+
+def _decoded_s(packet: "Packet[Any]") -> Fraction:
+    assert packet.dts is not None
+    return packet.dts * packet.time_base
