@@ -33,7 +33,7 @@ class _Bits:
         self._left -= n
         return self._value >> self._left & ((1 << n) - 1)
 
-    def ue(self) -> int:
+    def number(self) -> int:
         """The next Exp-Golomb number."""
         n = 0
         while not self.u(1):
@@ -42,9 +42,9 @@ class _Bits:
                 raise ValueError("a number is too large")
         return (1 << n) - 1 + self.u(n)
 
-    def se(self) -> int:
+    def signed(self) -> int:
         """The next signed Exp-Golomb number."""
-        n = self.ue()
+        n = self.number()
         return (n + 1) // 2 if n % 2 else -(n // 2)
 
 
@@ -97,25 +97,25 @@ def parse_sps(unit: bytes) -> Sps:
     """Read a sequence parameter set. Raises: ValueError."""
     bits = _Bits(_payload(unit))
     profile, _, level = bits.u(8), bits.u(8), bits.u(8)
-    sps_id = bits.ue()
+    sps_id = bits.number()
     chroma_format, depths = 1, (8, 8)
     if profile in EXTENDED_PROFILES:
         chroma_format, depths = _chroma(bits)
-    frame_num_bits = 4 + bits.ue()
+    frame_num_bits = 4 + bits.number()
     if frame_num_bits > 16:
         raise ValueError("frame numbers of more than 16 bits")
     _skip_picture_order(bits)
-    bits.ue()  # reference frames
+    bits.number()  # reference frames
     may_have_gaps = bool(bits.u(1))
-    bits.ue(), bits.ue()  # width, height
+    bits.number(), bits.number()  # width, height
     return Sps(sps_id, profile, level, chroma_format, depths, frame_num_bits, may_have_gaps, bool(bits.u(1)))
 
 
 def _chroma(bits: _Bits) -> tuple[int, tuple[int, int]]:
-    chroma_format = bits.ue()
+    chroma_format = bits.number()
     if chroma_format == 3:
         bits.u(1)
-    depths = 8 + bits.ue(), 8 + bits.ue()
+    depths = 8 + bits.number(), 8 + bits.number()
     bits.u(1)
     if bits.u(1):
         for n in range(8 if chroma_format != 3 else 12):
@@ -128,18 +128,18 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
     last = following = 8
     for _ in range(size):
         if following:
-            following = (last + bits.se()) % 256
+            following = (last + bits.signed()) % 256
         last = following or last
 
 
 def _skip_picture_order(bits: _Bits) -> None:
-    match bits.ue():
+    match bits.number():
         case 0:
-            bits.ue()
+            bits.number()
         case 1:
-            bits.u(1), bits.se(), bits.se()
-            for _ in range(min(256, bits.ue())):
-                bits.se()
+            bits.u(1), bits.signed(), bits.signed()
+            for _ in range(min(256, bits.number())):
+                bits.signed()
         case 2:
             return
         case _:
@@ -149,16 +149,16 @@ def _skip_picture_order(bits: _Bits) -> None:
 def parse_pps(unit: bytes) -> Pps:
     """Read the start of a picture parameter set. Raises: ValueError."""
     bits = _Bits(_payload(unit))
-    pps_id, sps_id = bits.ue(), bits.ue()
+    pps_id, sps_id = bits.number(), bits.number()
     bits.u(2)
-    return Pps(pps_id, sps_id, bits.ue() + 1)
+    return Pps(pps_id, sps_id, bits.number() + 1)
 
 
 def parse_slice(unit: bytes, frame_num_bits: int) -> Slice:
     """Read the first words of a slice of a stream without separate colour planes. Raises: ValueError."""
     bits = _Bits(_payload(unit[:HEADER_BYTES]))
-    bits.ue(), bits.ue()  # first macroblock, type
-    return Slice(bits.ue(), bits.u(frame_num_bits))
+    bits.number(), bits.number()  # first macroblock, type
+    return Slice(bits.number(), bits.u(frame_num_bits))
 
 
 def _payload(unit: bytes) -> bytes:
