@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import fairness, fuzz, job, lease, soak, streams, web
+from bench import cut, fairness, fuzz, job, lease, soak, streams, web
 
 BENCHES = {
     "web": web.measure,
@@ -10,6 +10,7 @@ BENCHES = {
     "lease": lease.measure,
     "fairness": fairness.measure,
     "streams": streams.measure,
+    "cut": cut.measure,
 }
 TRIALS = {"fuzz": fuzz.main, "soak": soak.main}
 """These measure no speed, take arguments of their own, and run only when they are named."""
