@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import cut, fairness, fuzz, job, lease, soak, streams, web
+from bench import cut, fairness, fuzz, job, lease, shots, soak, streams, web
 
 BENCHES = {
     "web": web.measure,
@@ -11,6 +11,7 @@ BENCHES = {
     "fairness": fairness.measure,
     "streams": streams.measure,
     "cut": cut.measure,
+    "shots": shots.measure,
 }
 TRIALS = {"fuzz": fuzz.main, "soak": soak.main}
 """These measure no speed, take arguments of their own, and run only when they are named."""
