@@ -26,6 +26,7 @@ task_reject_on_worker_lost = True  # workers/request.py counts, so that poison d
 
 task_track_started = False  # the task base class stores states itself, under the job's epoch
 worker_deduplicate_successful_tasks = False  # stages share the job's id: it would drop redelivered stages in silence
+worker_consumer = "workers.consumer:PausingConsumer"  # a Redis that refuses to write ends no worker
 worker_cancel_long_running_tasks_on_connection_loss = False  # a blip of Redis must not end an hour of encoding
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None  # a worker waits for Redis as long as it takes

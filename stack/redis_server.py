@@ -101,6 +101,7 @@ class RedisServer:
             "appendonly": ("yes",),
             "appendfsync": ("everysec",),
             "save": ("3600", "1"),
+            "stop-writes-on-bgsave-error": ("no",),  # the AOF has it all; a backup that failed must not stop jobs
             "maxmemory-policy": ("noeviction",),
             "tcp-keepalive": ("60",),
             "daemonize": ("no",),

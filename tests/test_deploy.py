@@ -53,6 +53,7 @@ def test_redis_keeps_what_it_is_given(services: dict[str, Any]) -> None:
     options = dict(itertools.pairwise(words))
     assert options["--appendonly"] == "yes"
     assert options["--maxmemory-policy"] == "noeviction"
+    assert options["--stop-writes-on-bgsave-error"] == "no"
     assert "--requirepass" in options
     assert services["redis"]["volumes"] == ["redis:/data"]
 

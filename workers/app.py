@@ -3,7 +3,7 @@
 from celery.signals import worker_process_init
 
 from topclip.config import Settings
-from workers import channel, runtime
+from workers import channel, consumer, runtime
 from workers.callbacks import Callbacks
 from workers.keeper import Keeper
 from workers.leaving import Leaving
@@ -14,6 +14,7 @@ from workers.reconciler import Reconciler
 settings = Settings.from_env()
 configure(settings.log_level)
 channel.install()
+consumer.install()
 app = make_app(settings, WORKER)
 app.conf.include = [
     f"workers.tasks.{name}" for name in ("probe", "analyse", "select", "render", "finalise", "callback")

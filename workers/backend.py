@@ -15,9 +15,12 @@ from celery import states
 from celery.backends.redis import CHORD_PART_RETURN_LUA, RedisBackend
 from celery.backends.redis import SentinelBackend as StockSentinelBackend
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 from topclip.model.job import JobState
 from workers import names
+from workers.refusal import refuses_writes
 from workers.scripts import Scripts
 
 log = logging.getLogger(__name__)
@@ -54,6 +57,10 @@ class FencedBackend(RedisBackend):  # type: ignore[misc]  # Celery is untyped he
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Subscribe to nothing when publishing: stock Celery leaks a subscription for each result and blocks for 20 s."""
+
+    def exception_safe_to_retry(self, exc: Exception) -> bool:
+        """Whether to store a result again: while Redis is away, and while it refuses to write."""
+        return bool(super().exception_safe_to_retry(exc)) or refuses_writes(exc)
 
     @cached_property
     def _scripts(self) -> Scripts:
@@ -101,7 +108,12 @@ class FencedBackend(RedisBackend):  # type: ignore[misc]  # Celery is untyped he
 
         def join(keys: list[str], args: list[Any], client: Redis) -> tuple[Any, ...]:
             def once() -> tuple[Any, ...]:
-                ready, diff, size, claimed = script(keys=keys, args=args, client=client)
+                try:
+                    ready, diff, size, claimed = script(keys=keys, args=args, client=client)
+                except ResponseError as err:
+                    if refuses_writes(err):
+                        raise RedisConnectionError(str(err)) from err  # which is tried again
+                    raise
                 if ready != -1 and not claimed:  # a try whose reply was lost may have won the claim with our token
                     holder = client.get(keys[5])
                     claimed = int(holder is not None and self._text(holder) == args[7])

@@ -40,6 +40,7 @@ from workers.callbacks import read_log
 from workers.drive import publish, tell_revoked
 from workers.links import WEB, make_app, redis_client
 from workers.patience import waiting
+from workers.refusal import refuses_writes
 from workers.restore import record_of
 from workers.scripts import Scripts
 from workers.status import read_status, status_of
@@ -370,9 +371,10 @@ def unknown(job_id: JobId) -> UnknownJob:
 
 
 def unavailable(err: Exception) -> QueueUnavailable:
-    """The error that stands for Redis being away."""
+    """The error that stands for Redis being away, or refusing to write."""
+    what = "refuses to write" if refuses_writes(err) else "does not answer"
     return QueueUnavailable(
-        f"Redis does not answer ({type(err).__name__})",
+        f"Redis {what} ({type(err).__name__})",
         {"retry_after_s": RETRY_AFTER_S, "hint": "Nothing is lost; try again in a moment."},
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 from redis import Redis
 
 from topclip.model.job import JobState
-from workers import names
+from workers import keys, names
 from workers.links import redis_now
 
 
@@ -25,7 +25,7 @@ def report(redis: Redis, prefix: str) -> dict[str, Any]:
         for queue in names.TURN_QUEUES:
             pipe.lrange(f"{prefix}turns:{queue}", 0, -1)
         pipe.hlen(prefix + "unacked")
-        pipe.zrangebyscore(prefix + "workers", redis_now(redis) - 10, "+inf")
+        pipe.zrangebyscore(prefix + keys.WORKERS, redis_now(redis) - 10, "+inf")
         info, *found, unacked, nodes = pipe.execute()
     states, found = found[: len(live)], found[len(live) :]
     queues = dict(zip(names.QUEUES, found, strict=False))
@@ -69,7 +69,7 @@ def redis_facts(info: dict[str, Any]) -> dict[str, Any]:
 
 def live_workers(redis: Redis, prefix: str) -> list[dict[str, Any]]:
     """The workers that were heard of in the last seconds. Raises: RedisError."""
-    return _workers(redis, prefix, redis.zrangebyscore(prefix + "workers", redis_now(redis) - 10, "+inf"))
+    return _workers(redis, prefix, redis.zrangebyscore(prefix + keys.WORKERS, redis_now(redis) - 10, "+inf"))
 
 
 def _workers(redis: Redis, prefix: str, nodes: list[str]) -> list[dict[str, Any]]:

@@ -1,4 +1,5 @@
-"""The worker's keeper: a thread that renews leases, delivers late acknowledgements, and says that the worker lives.
+"""The worker's keeper: a thread that renews leases, delivers late acknowledgements and what could not be taken, and says that
+the worker lives.
 
 A thread, since the main loop stands still while it drains or reconnects; with a connection of its own, since the loop's may be
 gone; on the worker itself and a daemon, so that it goes on until the process ends, through drains and outages.
@@ -18,7 +19,7 @@ from celery.worker import state as worker_state
 from topclip.config import Settings
 from workers import keys
 from workers.backend import fence, header_of
-from workers.lease import BEAT, LEASES, RENEW, run_script, tag_and_value
+from workers.lease import BEAT, LEASES, PUT_BACK, RENEW, run_script, tag_and_value
 from workers.links import FAULTS, KEEPER, redis_client, redis_now
 from workers.scripts import Scripts
 
@@ -107,6 +108,9 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
         for delivery_tag, (script, job) in list(LEASES.late.items()):
             self._lease_script(script, *tag_and_value(delivery_tag), keys.starts(self._prefix, job))
             LEASES.late.pop(delivery_tag, None)
+        while LEASES.untaken:
+            self._lease_script(PUT_BACK, *LEASES.untaken[0])
+            del LEASES.untaken[0]
 
     def _end_the_deaf(self, now: float) -> None:
         """Kill the process of a task that must stop and does not, or that has said nothing for too long.
@@ -143,8 +147,8 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.hset(f"{self._prefix}worker:{name}", mapping={k: str(v) for k, v in says.items()})
             pipe.expire(f"{self._prefix}worker:{name}", HEARTBEAT_TTL_S)
-            pipe.zadd(self._prefix + "workers", {name: now})
-            pipe.zremrangebyscore(self._prefix + "workers", 0, now - HEARTBEAT_TTL_S)
+            pipe.zadd(self._prefix + keys.WORKERS, {name: now})
+            pipe.zremrangebyscore(self._prefix + keys.WORKERS, 0, now - HEARTBEAT_TTL_S)
             pipe.execute()
 
 

@@ -41,6 +41,7 @@ UNACKED = "unacked"
 UNACKED_INDEX = "unacked_index"
 UNACKED_LEASE = "unacked_lease"
 KEEPERS = "keepers"
+WORKERS = "workers"
 LOST = "lost"
 LEADER = "reconciler-leader"
 

@@ -18,18 +18,21 @@ import kombu.transport.redis as kombu_redis
 from celery.worker import state as worker_state
 from kombu.transport import virtual
 from kombu.utils.json import dumps
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from workers import keys, names
 
 log = logging.getLogger(__name__)
 
 NOW = "local t = redis.call('TIME'); local now = tonumber(t[1]) + tonumber(t[2]) / 1e6\n"
-# KEYS of all: unacked, unacked_index, unacked_lease, keepers.
+# KEYS of all: unacked, unacked_index, unacked_lease, keepers, workers, reconciler-leader.
 TAKE = NOW + (
     "redis.call('ZADD', KEYS[2], now, ARGV[1]); redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]);"
     "redis.call('HSET', KEYS[3], ARGV[1], ARGV[3])"
 )
+# List, message: what was taken from it and cannot be kept goes back, to be the next again. A script that has written before may
+# write although memory is full, hence the first line; what it puts back was there a moment ago.
+PUT_BACK = "redis.call('HDEL', KEYS[1], ''); redis.call('RPUSH', ARGV[1], ARGV[2])"
 # ARGV of those that end a delivery: tag, value, key of the job's starts.
 ACK = """
 redis.call('HDEL', ARGV[3], ARGV[2])
@@ -45,12 +48,22 @@ return 1"""
 # Lease in seconds -> 1 if no worker was heard of for too long: Redis was frozen, away or set to another time, or all workers
 # were. Owners come first then. Redis itself keeps count, since a sweep that was asked for before may lie in a socket and run
 # before any renewal, and a worker may be back long before another.
+# Where its clock was set back, what was written before lies ahead, and what nobody writes anew would stay there until the clock
+# has caught up: dead workers, their leases, and the lead of one of them. They count from now on.
 BEAT = (
     NOW
     + """
 local lease, last = tonumber(ARGV[1]), tonumber(redis.call('HGET', KEYS[4], 'at') or 0)
 local was_silent = math.abs(now - last) > lease / 2
 if was_silent then redis.call('HSET', KEYS[4], 'sweep_from', now + lease) end
+if now < last then
+  for _, index in ipairs({KEYS[2], KEYS[5]}) do
+    for _, ahead in ipairs(redis.call('ZRANGE', index, '(' .. now, '+inf', 'BYSCORE')) do
+      redis.call('ZADD', index, now, ahead)
+    end
+  end
+  redis.call('DEL', KEYS[6])
+end
 redis.call('HSET', KEYS[4], 'at', now)
 return was_silent and 1 or 0"""
 )
@@ -91,6 +104,8 @@ class Leases:
 
     late: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Acknowledgements and hand-backs that Redis was away for: delivery -> script, job."""
+    untaken: list[tuple[str, str]] = field(default_factory=list)
+    """Messages that Redis would neither lease to us nor take back: list, message."""
     jobs: dict[str, str] = field(default_factory=dict)
     """Whose start ends with the delivery: delivery -> job."""
 
@@ -121,11 +136,18 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
     """kombu's bookkeeping of deliveries, by lease values."""
 
     def append(self, message: Any, delivery_tag: str) -> None:
-        """Take a delivery: its lease begins, and its value rides to the task in our header."""
+        """Take a delivery: its lease begins, and its value rides to the task in our header.
+
+        Raises: ResponseError where Redis refuses the lease; the message is back in its queue, or is put back by the keeper.
+        """
         info = message.delivery_info
         value = uuid4().hex
         payload = dumps([message._raw, info["exchange"], info["routing_key"]])
-        self._run(TAKE, delivery_tag, payload, value)
+        try:
+            self._run(TAKE, delivery_tag, payload, value)
+        except ResponseError:
+            self._put_back(message)
+            raise
         if header := message.headers.get(names.HEADER):
             message.headers[names.HEADER] = {**header, "lease": [delivery_tag, value]}
             LEASES.jobs[delivery(delivery_tag, value)] = header["job"]
@@ -179,6 +201,15 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
             self.restore_by_tag(text, leftmost=True)
             self._forget_value(text, reaper)
 
+    def _put_back(self, message: Any) -> None:
+        info, text = message.delivery_info, dumps(message._raw)
+        for queue in self.channel._lookup(info["exchange"], info["routing_key"]):
+            untaken = self.channel.global_keyprefix + queue, text
+            try:
+                self._run(PUT_BACK, *untaken)
+            except CONNECTION_ERRORS:
+                LEASES.untaken.append(untaken)
+
     def _hand_back(self, delivery_tag: str, job: str) -> None:
         (tag, value), mine = tag_and_value(delivery_tag), f"return-{uuid4().hex}"
         if self._run(HAND_BACK, tag, value, self._starts(job), mine):
@@ -204,5 +235,7 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
 
 def run_script(client: Any, prefix: str, script: str, *args: Any) -> Any:
     """Run a lease script, with the prefix that kombu does not put before a script's keys. Raises what redis-py raises."""
-    names_ = (keys.UNACKED, keys.UNACKED_INDEX, keys.UNACKED_LEASE, keys.KEEPERS)
+    names_ = (
+        keys.UNACKED, keys.UNACKED_INDEX, keys.UNACKED_LEASE, keys.KEEPERS, keys.WORKERS, keys.LEADER,
+    )  # fmt: skip
     return client.eval(script, len(names_), *(prefix + name for name in names_), *args)

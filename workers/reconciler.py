@@ -114,18 +114,20 @@ class Rounds:
         self._suspects = suspects
         if not twice:
             return []
+        # Before the search: an attempt that another leader begins meanwhile is not ended.
+        epochs = {job: self._epoch(job) for job in twice}
         alive = set(self._messages())
-        lost = [job for job in twice if (job, self._epoch(job)) not in alive and not self._scripts("waits", job)]
-        return [job for job in lost if self._start_again(job)]
+        lost = [job for job, epoch in epochs.items() if (job, epoch) not in alive and not self._scripts("waits", job)]
+        return [job for job in lost if self._start_again(job, epochs[job])]
 
-    def _start_again(self, job: str) -> bool:
+    def _start_again(self, job: str, epoch: int) -> bool:
         if not self._store.exists(record_key(job)):
             if not self._scripts(
                 "withdraw", job, "0"
             ):  # a submission that was refused while Redis went away is taken back
                 self._scripts("fail", job, lost_files_meta(job))
             return False
-        return redrive(self._app, self._scripts, job, self._epoch(job))
+        return redrive(self._app, self._scripts, job, epoch)
 
     def clear_away(self) -> None:
         """Remove the files and the index entries of expired jobs, and analyses that no job uses any more."""
@@ -154,8 +156,10 @@ class Rounds:
         return due
 
     def _unchanged(self) -> Iterator[tuple[str, str]]:
-        """Unfinished jobs whose record did not change for two leases, and when it last did."""
-        before = redis_now(self._redis) - max(4.0, 2 * self._settings.lease_s)
+        """Unfinished jobs whose record did not change for two leases, and when it last did; a change that lies ahead was made
+        before Redis' clock was set back.
+        """
+        now, quiet_s = redis_now(self._redis), max(4.0, 2 * self._settings.lease_s)
         for state in UNFINISHED:
             jobs = self._redis.zrange(f"{self._prefix}state:{state}", 0, -1)
             for start in range(0, len(jobs), PAGE):
@@ -164,7 +168,9 @@ class Rounds:
                     for job in page:
                         pipe.hget(f"{self._prefix}job:{job}", "changed_at")
                     times = pipe.execute()
-                yield from ((job, at) for job, at in zip(page, times, strict=True) if at and float(at) < before)
+                yield from (
+                    (job, at) for job, at in zip(page, times, strict=True) if at and abs(now - float(at)) > quiet_s
+                )
 
     def _messages(self) -> Iterator[tuple[str, int]]:
         """Job and epoch of every message of ours, queued or delivered."""

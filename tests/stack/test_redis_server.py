@@ -44,6 +44,7 @@ def test_it_listens_on_loopback_alone_and_evicts_nothing(tmp_path: Path) -> None
         assert config["bind"].split() == ["127.0.0.1"]
         assert (config["appendonly"], config["appendfsync"]) == ("yes", "everysec")
         assert config["maxmemory-policy"] == "noeviction"
+        assert config["stop-writes-on-bgsave-error"] == "no"
 
 
 def test_what_was_written_is_there_after_the_server_was_killed(tmp_path: Path) -> None:
