@@ -2,13 +2,14 @@
 
 import sys
 
-from bench import cut, fairness, fuzz, job, lease, shots, soak, streams, web
+from bench import cut, fairness, fuzz, job, lease, select, shots, soak, streams, web
 
 BENCHES = {
     "web": web.measure,
     "job": job.measure,
     "lease": lease.measure,
     "fairness": fairness.measure,
+    "select": select.measure,
     "streams": streams.measure,
     "cut": cut.measure,
     "shots": shots.measure,

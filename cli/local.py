@@ -22,12 +22,14 @@ from topclip.media.binary import find_ffmpeg
 from topclip.media.limits import cap_memory, memory_limit
 from topclip.model.analysis import Analysis, Cut
 from topclip.model.base import JsonDict
+from topclip.model.clip import Plan
 from topclip.model.job import Stage
 from topclip.model.manifest import Manifest
 from topclip.model.request import ClipOptions, ClipRequest, MediaPath
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.cut import cut_range
 from topclip.pipeline.plan import load_analysis, make_plan
+from topclip.pipeline.plot import draw_plan
 from topclip.storage.base import job_folder
 from topclip.storage.local import LocalStore
 
@@ -72,13 +74,20 @@ def _cuts(analysis: Analysis) -> Iterator[Cut]:
 @click.command()
 @click.argument("file", type=SOURCE)
 @clip_options
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the plan into this SVG file too.")
 @json_flag
-def plan(file: Path, options: ClipOptions, *, as_json: bool) -> int:
+def plan(file: Path, options: ClipOptions, *, plot: Path | None, as_json: bool) -> int:
     """Show the highlights of FILE, and why they are."""
+    if plot:
+        if not plot.absolute().parent.is_dir():
+            raise click.BadParameter(f"no folder {plot.absolute().parent}", param_hint="--plot")
+        refuse_source(file, plot)
     request = _request(file, options)
     with _workplace() as ctx, _progress() as on_progress:
         info = run_local.analyse(request, ctx, on_progress)
         content = ctx.store.get_bytes(make_plan(request, info, ctx).plan_key)
+        if plot:
+            _write(plot, draw_plan(Plan.model_validate_json(content), load_analysis(info, ctx)).encode())
     _print(json.loads(content), _describe_plan, as_json=as_json)
     return 0
 

@@ -179,7 +179,7 @@ def test_a_truncated_file_gives_what_it_has(media: Media) -> None:
 def test_nothing_decodable_is_an_error(media: Media) -> None:
     empty = np.empty(0)
     numbers = FrameNumbers().arrays()
-    tracks = Tracks(**numbers, loudness_lufs=empty, levels_db=empty, n_corrupt=np.array([9]))
+    tracks = Tracks(**numbers, loudness_lufs=empty, levels_db=empty, spectra=empty, n_corrupt=np.array([9]))
     with pytest.raises(DecodeError):
         merge_chunks(probe(media("short.mp4")), [tracks])
 

@@ -3,6 +3,7 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import click
 import pytest
@@ -18,6 +19,7 @@ from topclip.media.probe import probe
 from topclip.model.base import JsonDict
 from topclip.model.clip import Plan
 from topclip.model.manifest import Manifest
+from topclip.model.request import Weights
 
 
 def run(command: click.Command, *args: object, code: int = 0) -> str:
@@ -38,8 +40,15 @@ def test_plan_prints_the_plan(media: Media) -> None:
     flags = ("--count", 2, "--min-length", 3, "--max-length", 6, "--weight", "loudness=2", "--weight", "cuts=0")
     document = json.loads(run(plan, media("base.mp4"), *flags, "--json"))
     assert len(Plan.model_validate(document).highlights) == 2
-    assert document["options"]["weights"] == {"loudness": 2, "motion": 0.6, "cuts": 0}
+    assert document["options"]["weights"] == {**Weights().to_dict(), "loudness": 2, "cuts": 0}
     assert "score" in run(plan, media("base.mp4"), *flags)
+
+
+def test_plan_draws_itself(media: Media, tmp_path: Path) -> None:
+    flags = ("--count", 2, "--min-length", 3, "--max-length", 6)
+    run(plan, media("base.mp4"), *flags, "--plot", tmp_path / "plan.svg")
+    assert ElementTree.parse(tmp_path / "plan.svg").getroot().tag.endswith("svg")
+    assert list(tmp_path.iterdir()) == [tmp_path / "plan.svg"]
 
 
 def test_cut_makes_one_exact_clip(media: Media, tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def make_analysis(
 
 
 def choose(duration_s: float, analysis: Analysis, **options: Any) -> Plan:
+    options = {"weights": {"loudness": 1, "motion": 0.6}, **options}
     plan = select_clips(make_info(duration_s), analysis, ClipOptions.model_validate(options))
     check(plan, ClipOptions.model_validate(options), duration_s)
     return plan
@@ -103,7 +104,7 @@ def test_weights_change_what_is_chosen() -> None:
 def test_near_misses_say_why_they_lost() -> None:
     plan = choose(300, make_analysis(300, ((60, 75), (150, 170), (240, 252))), count=1, min_length=8, max_length=20)
     assert 1 <= len(plan.near_misses) <= 5
-    assert {m.reason for m in plan.near_misses} <= {"overlap", "similar", "lower score"}
+    assert {m.reason for m in plan.near_misses} <= {"overlap", "close", "similar", "lower score"}
     assert any(m.reason == "lower score" for m in plan.near_misses)
     assert all(m.signals for m in plan.near_misses)
 
@@ -225,3 +226,54 @@ def test_a_source_of_few_pictures_and_many_hours_is_told_at_once() -> None:
         select_clips(make_info(43_200), slides, ClipOptions(min_length=10, max_length=60))
     chosen = select_clips(make_info(43_200), slides, ClipOptions(count=2, min_length=60, max_length=100))
     assert len(chosen.highlights) == 2
+
+
+def with_fingerprints(analysis: Analysis, alike: tuple[tuple[float, float], ...]) -> Analysis:
+    """The ranges in `alike` look and sound the same, all else as chance has it."""
+    n = round(len(analysis.frame_pts) / RATE)
+    found = np.random.default_rng(2).integers(0, 16, (n, 24)).astype(np.int16)
+    found[: n // 2] += 8
+    for start, end in alike:
+        found[round(start) : round(end)] = 3
+    return dataclasses.replace(analysis, fingerprints=found)
+
+
+def test_what_repeats_a_chosen_range_makes_way_for_something_else() -> None:
+    analysis = make_analysis(400, ((60, 72), (200, 212), (320, 332)))
+    analysis.loudness_lufs[3200:3320] -= 1.5  # a little weaker, but something else
+    options = {"count": 2, "min_length": 10, "max_length": 14, "weights": {"loudness": 1, "motion": 0}}
+    same = [h.start_s for h in choose(400, with_fingerprints(analysis, ()), **options).highlights]
+    plan = choose(400, with_fingerprints(analysis, ((58, 74), (198, 214))), **options)
+    assert max(same) < 250
+    starts = sorted(h.start_s for h in plan.highlights)
+    assert starts[0] < 215
+    assert starts[1] > 300
+    assert any(m.reason == "similar" and m.to is not None for m in plan.near_misses)
+
+
+def test_what_follows_at_once_but_is_something_else_need_not_wait() -> None:
+    analysis = make_analysis(400, ((100, 112), (113, 125), (300, 312)))
+    analysis.loudness_lufs[3000:3120] -= 4
+    options = {"count": 2, "min_length": 10, "max_length": 12, "weights": {"loudness": 1, "motion": 0}}
+    by_time = [h.start_s for h in choose(400, analysis, **options).highlights]
+    known = with_fingerprints(analysis, ((100, 112),))
+    by_content = [h.start_s for h in choose(400, known, **options).highlights]
+    assert max(by_time) > 250
+    assert max(by_content) < 130
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "count", "low", "high"), [(80, 5, 15, 60), (75.2, 5, 15, 60), (60, 4, 15, 15.5), (300, 19, 15, 60)]
+)
+def test_as_many_clips_as_the_source_has_room_for(duration_s: float, count: int, low: float, high: float) -> None:
+    analysis = make_analysis(duration_s, ((20, 45),), quiet=((10.2, 10.8), (33.1, 33.5)))
+    plan = choose(duration_s, analysis, count=count, min_length=low, max_length=high)
+    assert len(plan.highlights) == count
+
+
+def test_near_misses_name_what_they_lost_to() -> None:
+    plan = choose(300, make_analysis(300, ((60, 100), (150, 160))), count=2, min_length=8, max_length=12)
+    to = {m.reason: m.to for m in plan.near_misses}
+    assert to.get("close", 1) in (1, 2)
+    assert to.get("lower score") is None
+    assert {"close", "overlap"} & set(to)

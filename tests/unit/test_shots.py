@@ -30,7 +30,9 @@ def cuts_of(frames: list[Picture]) -> list[int]:
     for i, frame in enumerate(frames):
         numbers.add(i, frame, is_owned=True)
     empty = np.empty(0, np.float32)
-    tracks = Tracks(**numbers.arrays(), loudness_lufs=empty, levels_db=empty, n_corrupt=np.zeros(1, np.int64))
+    tracks = Tracks(
+        **numbers.arrays(), loudness_lufs=empty, levels_db=empty, spectra=empty, n_corrupt=np.zeros(1, np.int64)
+    )
     return [int(c) for c in find_cuts(tracks)]
 
 

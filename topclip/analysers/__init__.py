@@ -2,9 +2,14 @@
 
 from collections.abc import Callable
 
+from topclip.analysers.crowd import crowd
 from topclip.analysers.cuts import cut_rate
 from topclip.analysers.loudness import loudness
 from topclip.analysers.motion import motion
+from topclip.analysers.novelty import novelty
+from topclip.analysers.onsets import onsets
+from topclip.analysers.speech import speech
+from topclip.analysers.surprise import surprise
 from topclip.analysers.tracks import Array, Tracks
 from topclip.model.analysis import Signal
 
@@ -12,6 +17,15 @@ Analyser = Callable[[Tracks, Array, float], Signal | None]
 """analyser(tracks, cuts, tick_s): the whole source's numbers, the frames that begin a shot, seconds of one pts unit.
 None if the source has nothing to measure."""
 
-ANALYSERS: dict[str, Analyser] = {"loudness": loudness, "motion": motion, "cuts": cut_rate}
+ANALYSERS: dict[str, Analyser] = {
+    "loudness": loudness,
+    "surprise": surprise,
+    "speech": speech,
+    "crowd": crowd,
+    "onsets": onsets,
+    "motion": motion,
+    "cuts": cut_rate,
+    "novelty": novelty,
+}
 
 __all__ = ["ANALYSERS", "Analyser"]

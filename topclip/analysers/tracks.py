@@ -11,10 +11,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-ANALYSIS_VERSION = "9"
+ANALYSIS_VERSION = "10"
 """Raise it with every change of the numbers: analysis is cached under it."""
 SOUND_HOP_S = 0.1
 LEVEL_HOP_S = 0.05
+N_BANDS = 8
+"""Bands of the sound's spectrum, from 40, 140, 300, 600, 1200, 2400, 4800 and 8000 Hz on, the last to 12 000 Hz."""
+BAND_FLOOR_DB = -120.0
+BAND_STEP_DB = 0.5
 
 Array = NDArray[Any]
 
@@ -28,7 +32,10 @@ class Tracks:
     the frame before. grids: uint8 (n, N_BLOCKS), the parts' means. tones: uint8 (n, N_TONES), share of each tone, 255 being
     all. head, tail: uint8 (k, 36, 64), the first and last N_LAGS pictures; of several chunks together, of each.
     loudness_lufs: float32 (m,), momentary, one for each SOUND_HOP_S; levels_db: float32 (2m,), RMS, one for each
-    LEVEL_HOP_S; not a number where unknown, both empty without sound. n_corrupt: int64 (1,), packets passed over.
+    LEVEL_HOP_S; not a number where unknown, both empty without sound. spectra: uint8 (2m, N_BANDS + 1), one for each
+    LEVEL_HOP_S: the bands' powers in steps of BAND_STEP_DB above BAND_FLOOR_DB, a sine at full scale being at -3 dB, and the
+    noisiness, of 255; 0 where unknown. Whole numbers in coarse steps, so that no machine's last bit is in them.
+    n_corrupt: int64 (1,), packets passed over.
     """
 
     pts: Array
@@ -40,6 +47,7 @@ class Tracks:
     tail: Array
     loudness_lufs: Array
     levels_db: Array
+    spectra: Array
     n_corrupt: Array
 
     def to_bytes(self) -> bytes:
@@ -68,18 +76,32 @@ class SoundNumbers:
         self._n = max(0, round(end_s / SOUND_HOP_S) - self._first)
         self._loudness = np.full(self._n, np.nan, np.float32)
         self._levels = np.full((self._n, 2), np.nan, np.float32)
+        self._spectra = np.zeros((self._n, 2, N_BANDS + 1), np.float32)
 
-    def add(self, start_s: float, momentary_lufs: float, levels_db: Array) -> None:
+    def add(self, start_s: float, momentary_lufs: float, levels_db: Array, spectra: Array) -> None:
         """Take a block that begins at start_s of the source.
 
         Its loudness is that of the 400 ms up to its end: that belongs to the hop one before it, whose middle it has.
         """
         k = round(start_s / SOUND_HOP_S) - self._first
         if 0 <= k < self._n:
-            self._levels[k] = levels_db
+            self._levels[k], self._spectra[k] = levels_db, spectra
         if 1 <= k <= self._n:
             self._loudness[k - 1] = momentary_lufs
 
     def arrays(self) -> dict[str, Array]:
         """The sound's part of Tracks."""
-        return {"loudness_lufs": self._loudness, "levels_db": self._levels.reshape(-1)}
+        return {
+            "loudness_lufs": self._loudness,
+            "levels_db": self._levels.reshape(-1),
+            "spectra": _in_steps(self._spectra.reshape(-1, N_BANDS + 1)),
+        }
+
+
+def _in_steps(spectra: Array) -> Array:
+    """Band powers and noisiness as whole numbers."""
+    found = spectra.astype(np.float64)
+    powers = np.maximum(found[:, :N_BANDS], 10 ** (BAND_FLOOR_DB / 10))
+    found[:, :N_BANDS] = (10 * np.log10(powers) - BAND_FLOOR_DB) / BAND_STEP_DB
+    found[:, N_BANDS] *= 255
+    return np.clip(np.rint(found), 0, 255).astype(np.uint8)

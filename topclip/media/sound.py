@@ -16,6 +16,7 @@ from av.filter import Graph
 
 from topclip.media.opening import open_media
 from topclip.media.probe import SOUND_RATES_HZ, audio_stream
+from topclip.media.spectrum import spectra
 from topclip.model.analysis import FloatArray
 
 RATE_HZ = 48_000
@@ -38,13 +39,14 @@ class SoundBlock:
     """100 ms of sound that begin at start_s seconds of the container's clock.
 
     momentary_lufs: EBU R128 loudness of the 400 ms that end with the block; not a number while less was heard.
-    levels_db: RMS of its two halves, dBFS.
+    levels_db: RMS of its two halves, dBFS. spectra: of these, as `topclip.media.spectrum` has them.
     peak: largest sample, full scale 1; 4 at most.
     """
 
     start_s: float
     momentary_lufs: float
     levels_db: FloatArray
+    spectra: FloatArray
     peak: float
 
 
@@ -152,7 +154,7 @@ def _block(frame: AudioFrame, start_s: float, *, is_full: bool) -> SoundBlock:
         heard = float(frame.metadata.get("lavfi.r128.M", FLOOR_LUFS))
         loudness = max(FLOOR_LUFS, heard) if math.isfinite(heard) else FLOOR_LUFS
     peak = float(np.max(np.abs(samples), initial=0.0))
-    return SoundBlock(start_s, loudness, levels.astype(np.float32), peak)
+    return SoundBlock(start_s, loudness, levels.astype(np.float32), spectra(samples, RATE_HZ), peak)
 
 
 def measure_file(path: Path, tick: Callable[[], None]) -> list[SoundBlock]:

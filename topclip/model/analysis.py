@@ -1,6 +1,6 @@
 """What analysis yields: chunks of work, and whole-source signals and shots."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from topclip.model.base import Model
 
 FloatArray = NDArray[np.float32]
 PtsArray = NDArray[np.int64]
+StepArray = NDArray[np.int16]
 
 
 class Chunk(Model):
@@ -73,7 +74,8 @@ class Analysis:
 
     frame_pts: int64, shape (n,), strictly rising, one for each frame. end_pts: where the last frame's time ends.
     level_db: RMS level, dBFS, at LEVEL_HOP_S; empty without audio. loudness_lufs: momentary, at its signal's hop; empty
-    without audio. signals: by name, those that the source has.
+    without audio. signals: by name, those that the source has. fingerprints: whole numbers, (n, k), one row a second: what it
+    looks and sounds like; empty where nothing is to be compared.
     """
 
     frame_pts: PtsArray
@@ -82,3 +84,4 @@ class Analysis:
     loudness_lufs: FloatArray
     signals: tuple[Signal, ...]
     shots: tuple[Shot, ...]
+    fingerprints: StepArray = field(default_factory=lambda: np.empty((0, 0), np.int16))

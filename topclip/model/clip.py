@@ -41,7 +41,10 @@ class NearMiss(Model):
     end_s: float
     score: float
     signals: tuple[SignalPart, ...]
-    reason: str
+    reason: str = Field(
+        description="overlap (with a highlight), close (to one), similar (to one, which costs it), or lower score."
+    )
+    to: int | None = Field(None, description="Number of the highlight that it overlaps, is close or similar to.")
 
 
 class Plan(Model):

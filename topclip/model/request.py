@@ -45,13 +45,18 @@ class Quality(StrEnum):
 class Weights(Model):
     """How much each signal counts in a highlight's score; they are normalised to a sum of one."""
 
-    loudness: float = Field(1.0, ge=0, le=100)
-    motion: float = Field(0.6, ge=0, le=100)
-    cuts: float = Field(0.3, ge=0, le=100)
+    loudness: float = Field(0.4, ge=0, le=100, description="Momentary loudness.")
+    surprise: float = Field(1.0, ge=0, le=100, description="Loudness above what is usual around it.")
+    speech: float = Field(0.4, ge=0, le=100, description="Presence of speech.")
+    crowd: float = Field(0.8, ge=0, le=100, description="Laughter, applause and cheers against voice.")
+    onsets: float = Field(0.5, ge=0, le=100, description="How often something begins to sound.")
+    motion: float = Field(1.3, ge=0, le=100, description="Change of the picture within shots.")
+    cuts: float = Field(0.1, ge=0, le=100, description="Cuts a minute.")
+    novelty: float = Field(1.0, ge=0, le=100, description="Unlikeness to the rest of the source.")
 
     @model_validator(mode="after")
     def _some_weight(self) -> Self:
-        if self.loudness + self.motion + self.cuts <= 0:
+        if not any(getattr(self, name) for name in type(self).model_fields):
             raise ValueError("at least one weight must be above 0")
         return self
 

@@ -64,7 +64,7 @@ def measure_chunk(path: Path, info: SourceInfo, chunk: Chunk, ctx: StageContext)
             source_s = float((item.pts - info.video.start_pts) * info.video.tick)
             at_s = min(max(0.0, source_s - chunk.start_s), chunk.duration_s)
         else:
-            sound.add(item.start_s - origin_s, item.momentary_lufs, item.levels_db)
+            sound.add(item.start_s - origin_s, item.momentary_lufs, item.levels_db, item.spectra)
     return Tracks(**frames.arrays(), **sound.arrays(), n_corrupt=np.array([faults.n_corrupt], np.int64))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from topclip.analysers import ANALYSERS
+from topclip.analysers.fingerprint import fingerprints
 from topclip.analysers.seams import without_seams
 from topclip.analysers.shots import find_cuts
 from topclip.analysers.tracks import Array, Tracks
@@ -38,6 +39,7 @@ def merge_chunks(info: SourceInfo, parts: Sequence[Tracks]) -> Analysis:
         loudness_lufs=tracks.loudness_lufs,
         signals=tuple(s for s in signals if s is not None),
         shots=_shots(info, tracks.pts, cuts, end_pts),
+        fingerprints=fingerprints(tracks, cuts, tick_s),
     )
 
 

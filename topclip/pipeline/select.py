@@ -1,10 +1,12 @@
 """Stage select: which ranges of a source become clips, and why. Pure: same signals and options, same plan.
 
 A range's extent is solved first: from each start, the end that gathers most score above a threshold, and of the starts
-around a moment the one that gathers most. Ranges then compete by their mean score. Numbers are rounded before they are
-compared and ties go to the earlier one, so that no machine's last bit decides.
+around a moment the one that gathers most. Ranges then compete by their mean score, less what they repeat of those chosen
+before. Where that leaves fewer than wanted although the source has room, ranges are made shorter. Numbers are rounded
+before they are compared and ties go to the earlier one, so that no machine's last bit decides.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +19,10 @@ from topclip.model.clip import ClipSpec, Highlight, NearMiss, Plan
 from topclip.model.request import ClipOptions, Mode
 from topclip.model.source import SourceInfo
 from topclip.pipeline.boundaries import Bounds, Edge, Timeline, has_frames, solve_edges
+from topclip.pipeline.diversity import ANOTHER, Likeness, cost_of
 from topclip.pipeline.scoring import HOP_S, Scores, score_parts, score_source
 
-SELECT_VERSION = "2"
+SELECT_VERSION = "3"
 PLAN_VERSION = f"analysis {ANALYSIS_VERSION}, select {SELECT_VERSION}"
 
 THRESHOLD_QUANTILE = 0.65
@@ -27,7 +30,7 @@ THRESHOLD_QUANTILE = 0.65
 PEAK_HOPS = 10
 """How near two starts are the same moment seen twice."""
 SPACING_S = 5.0
-"""Two ranges closer than this show the same moment; the weaker one waits until the rest is served."""
+"""Two ranges closer than this show the same moment, unless they are unlike; the weaker one waits until the rest is served."""
 MAX_NEAR_MISSES = 5
 OVERLAP_SHARE = 0.5
 """A near-miss that shares more than this with a chosen range would tell nothing new."""
@@ -72,7 +75,8 @@ def select_clips(info: SourceInfo, analysis: Analysis, options: ClipOptions) -> 
         _check_ranges(info, timeline, options)
         chosen, missed = _asked(timeline, scores, options)
     else:
-        chosen, missed = _best(timeline, scores, options)
+        likeness = Likeness(analysis.fingerprints, options.min_length)
+        chosen, missed = _best(timeline, scores, likeness, options)
     return Plan(
         source={"sha256": info.sha256, "duration_s": info.duration_s, "name": info.name},
         options=options.to_dict(),
@@ -138,7 +142,9 @@ def _asked(timeline: Timeline, scores: Scores, options: ClipOptions) -> tuple[li
 # --- the best ranges ------------------------------------------------------------------------------------------
 
 
-def _best(timeline: Timeline, scores: Scores, options: ClipOptions) -> tuple[list[Highlight], list[NearMiss]]:
+def _best(
+    timeline: Timeline, scores: Scores, likeness: Likeness, options: ClipOptions
+) -> tuple[list[Highlight], list[NearMiss]]:
     if timeline.end_s < options.min_length - 1e-6:
         shortest = int(timeline.end_s)
         hint = f"lower min_length to {shortest} or less" if shortest else "a clip lasts a second at least"
@@ -147,14 +153,46 @@ def _best(timeline: Timeline, scores: Scores, options: ClipOptions) -> tuple[lis
             {"field": "min_length", "hint": hint},
         )
     field = _candidates(scores, options)
-    chosen = _choose(timeline, scores, options, field)
+    chosen = _choose(timeline, scores, likeness, options, field)
+    for shorter in _shorter(timeline, options):
+        if len(chosen) >= options.count:
+            break
+        others = _choose(timeline, scores, likeness, shorter, _candidates(scores, shorter))
+        chosen = max(chosen, others, key=len)
+    if len(chosen) < options.count:
+        chosen = max(chosen, _one_a_slot(timeline, scores, options), key=len)
     if not chosen:
         raise NoHighlights(
             "no range of the source satisfies the options",
             {"field": "min_length", "hint": "allow more room between min_length and max_length"},
         )
     chosen.sort(key=lambda h: (-h.score, h.start_s))
-    return chosen, _near_misses(field, scores, chosen)
+    return chosen, _near_misses(field, scores, likeness, chosen)
+
+
+def _shorter(timeline: Timeline, options: ClipOptions) -> list[ClipOptions]:
+    """The options with a lower max_length, under which more ranges fit in."""
+    least_s = options.min_length + 2 * HOP_S
+    lengths_s = [s for s in (max(least_s, timeline.end_s / options.count), least_s) if s < options.max_length]
+    return [options.model_copy(update={"max_length": s}) for s in lengths_s]
+
+
+def _one_a_slot(timeline: Timeline, scores: Scores, options: ClipOptions) -> list[Highlight]:
+    """The best range of each of as many equal parts of the source as clips are wanted, or as can hold one: the last resort."""
+    n = min(options.count, int((timeline.end_s + 1e-6) / options.min_length))
+    edges_s = [float(timeline.times_s[timeline.frame_at(i * timeline.end_s / n)]) for i in range(n)] + [timeline.end_s]
+    chosen = []
+    field = _candidates(scores, options)
+    for low_s, high_s in itertools.pairwise(edges_s):
+        first, last = int(np.ceil(low_s / HOP_S)), int(high_s / HOP_S)
+        if first < last:
+            _extend(field, options, (first, last), last)
+            start = first + int(np.argmax(field.gains[first:last]))
+            wanted = [field.span_s(start), (low_s, min(high_s, low_s + options.max_length))]
+            bounds = Bounds(low_s, high_s, options.min_length, options.max_length)
+            found = [edges for span in wanted if (edges := solve_edges(timeline, *span, bounds))]
+            chosen += [_highlight(timeline, scores, *edges) for edges in found[:1]]
+    return chosen
 
 
 def _candidates(scores: Scores, options: ClipOptions) -> Field:
@@ -184,14 +222,17 @@ def _extend(field: Field, options: ClipOptions, starts: tuple[int, int], limit: 
     field.scores[first:last] = np.where(lengths > 0, np.round(means, 6), -np.inf)
 
 
-def _choose(timeline: Timeline, scores: Scores, options: ClipOptions, field: Field) -> list[Highlight]:
+def _choose(
+    timeline: Timeline, scores: Scores, likeness: Likeness, options: ClipOptions, field: Field
+) -> list[Highlight]:
     """Take the best candidate, give its edges their place, take its time out of the field; again."""
     chosen: list[Highlight] = []
     may_fit = has_frames(timeline, np.arange(len(field.scores)) * HOP_S, options.min_length, options.max_length)
     open_scores = np.where(may_fit, field.scores, -np.inf)
     is_peak = field.peaks()
+    alike, costs = np.empty((0, len(open_scores))), np.zeros(len(open_scores))
     while len(chosen) < options.count:
-        start = _next(field, open_scores, is_peak, chosen)
+        start = _next(field, open_scores - costs, is_peak, chosen, alike)
         if start is None:
             break
         edges = solve_edges(timeline, *field.span_s(start), _room(timeline, options, chosen, start * HOP_S))
@@ -201,13 +242,25 @@ def _choose(timeline: Timeline, scores: Scores, options: ClipOptions, field: Fie
         chosen.append(_highlight(timeline, scores, *edges))
         _take(field, open_scores, options, chosen)
         is_peak = field.peaks()
+        alike = _alike(field, likeness, chosen)
+        costs = cost_of(alike.max(axis=0))
     return chosen
 
 
-def _next(field: Field, open_scores: Array, is_peak: Array, chosen: list[Highlight]) -> int | None:
-    """The best open candidate: a moment of its own, else one close to a chosen one, else any that is left."""
+def _alike(field: Field, likeness: Likeness, chosen: list[Highlight]) -> Array:
+    """Likeness of each candidate to each chosen range, (k, n)."""
+    starts_s = np.arange(len(field.lengths)) * HOP_S
+    profiles = likeness.profiles(starts_s, starts_s + field.lengths * HOP_S)
+    return np.array([likeness.to(profiles, (h.start_s, h.end_s)) for h in chosen])
+
+
+def _next(field: Field, open_scores: Array, is_peak: Array, chosen: list[Highlight], alike: Array) -> int | None:
+    """The best open candidate: a moment of its own, else one close to a chosen one, else any that is left.
+
+    alike: (k, n), likeness of each candidate to each chosen range.
+    """
     peaks = np.where(is_peak, open_scores, -np.inf)
-    for allowed in (_apart(field, peaks, chosen), peaks, open_scores):
+    for allowed in (_apart(field, peaks, chosen, alike), peaks, open_scores):
         start = int(np.argmax(allowed))
         if np.isfinite(allowed[start]):
             return start
@@ -227,13 +280,14 @@ def _take(field: Field, open_scores: Array, options: ClipOptions, chosen: list[H
     open_scores[first:last] = -np.inf
 
 
-def _apart(field: Field, open_scores: Array, chosen: list[Highlight]) -> Array:
-    """The open candidates that keep SPACING_S from every chosen range."""
+def _apart(field: Field, open_scores: Array, chosen: list[Highlight], alike: Array) -> Array:
+    """The open candidates that keep SPACING_S from every chosen range, or are known to be something else."""
     starts_s = np.arange(len(open_scores)) * HOP_S
     ends_s = starts_s + field.lengths * HOP_S
     allowed = open_scores.copy()
-    for h in chosen:
-        allowed[(ends_s > h.start_s - SPACING_S) & (starts_s < h.end_s + SPACING_S)] = -np.inf
+    for h, likeness in zip(chosen, alike, strict=True):
+        is_close = (ends_s > h.start_s - SPACING_S) & (starts_s < h.end_s + SPACING_S)
+        allowed[is_close & (likeness > ANOTHER)] = -np.inf
     return allowed
 
 
@@ -263,33 +317,38 @@ def _highlight(timeline: Timeline, scores: Scores, start: Edge, end: Edge) -> Hi
 # --- what was not chosen --------------------------------------------------------------------------------------
 
 
-def _near_misses(field: Field, scores: Scores, chosen: list[Highlight]) -> list[NearMiss]:
+def _near_misses(field: Field, scores: Scores, likeness: Likeness, chosen: list[Highlight]) -> list[NearMiss]:
     """The best candidates that lost, each telling something new, with the reason."""
     missed: list[NearMiss] = []
     taken = [(h.start_s, h.end_s) for h in chosen]
+    alike = _alike(field, likeness, chosen)
+    costs = cost_of(alike.max(axis=0))
     open_scores = np.where(field.peaks(), field.scores, -np.inf)
     while len(missed) < MAX_NEAR_MISSES:
         start = int(np.argmax(open_scores))
         if not np.isfinite(open_scores[start]):
             break
+        open_scores[start] = -np.inf
         start_s, end_s = field.span_s(start)
         others = taken + [(m.start_s, m.end_s) for m in missed]
         if max((_overlap_s((start_s, end_s), o) for o in others), default=0.0) > OVERLAP_SHARE * (end_s - start_s):
-            open_scores[start] = -np.inf
             continue
         score, parts = score_parts(scores, start_s, end_s)
-        reason = _reason((start_s, end_s), taken)
-        missed.append(NearMiss(n=0, start_s=start_s, end_s=end_s, score=score, signals=parts, reason=reason))
-        open_scores[start] = -np.inf
+        reason, to = _reason((start_s, end_s), taken)
+        if reason == "lower score" and costs[start] > 0 and score >= chosen[-1].score:
+            reason, to = "similar", int(np.argmax(alike[:, start])) + 1
+        missed.append(NearMiss(n=0, start_s=start_s, end_s=end_s, score=score, signals=parts, reason=reason, to=to))
     return missed
 
 
-def _reason(span: tuple[float, float], taken: list[tuple[float, float]]) -> str:
-    if any(_overlap_s(span, t) > 0 for t in taken):
-        return "overlap"
-    if any(_overlap_s((span[0] - SPACING_S, span[1] + SPACING_S), t) > 0 for t in taken):
-        return "similar"
-    return "lower score"
+def _reason(span: tuple[float, float], taken: list[tuple[float, float]]) -> tuple[str, int | None]:
+    """Why a range lost, and to which of the chosen ones, from 1."""
+    wide = (span[0] - SPACING_S, span[1] + SPACING_S)
+    for reason, one in (("overlap", span), ("close", wide)):
+        shared_s = [_overlap_s(one, t) for t in taken]
+        if max(shared_s) > 0:
+            return reason, shared_s.index(max(shared_s)) + 1
+    return "lower score", None
 
 
 def _overlap_s(a: tuple[float, float], b: tuple[float, float]) -> float:
