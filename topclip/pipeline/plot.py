@@ -17,10 +17,12 @@ from topclip.pipeline.scoring import HOP_S, Scores, score_source
 
 WIDTH_PX, LEFT_PX, RIGHT_PX = 1200, 150, 24
 HEAD_PX, AXIS_PX, FOOT_PX = 64, 30, 16
-ROW_PX, SCORE_PX, SHOTS_PX, MISSES_PX, GAP_PX = 46, 84, 18, 22, 10
+ROW_PX, SCORE_PX, SHOTS_PX, MISSES_PX, GAP_PX = 46, 84, 18, 33, 10
 MAX_COLUMNS = 700
 MAX_CUTS = 2000
 TICKS = 10
+LETTER_PX = 6.0
+"""Width of a letter of the near-misses' labels, at most."""
 STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
 INK, SOFT, SCORE, SIGNAL, CHOSEN, MISSED = "#1b1f24", "#6b7280", "#1d4ed8", "#64748b", "#16a34a", "#d97706"
 STYLE = f"""text{{font:12px system-ui,sans-serif;fill:{INK}}} .soft{{fill:{SOFT}}} .title{{font-size:16px;font-weight:600}}
@@ -118,14 +120,19 @@ class _Drawing:
     def _misses_row(self) -> list[str]:
         top = self._take(MISSES_PX)
         found = [_label("near-misses", "", top, MISSES_PX)]
-        for miss in self._plan.near_misses:
+        free_px = [0.0, 0.0]  # where the labels of the two lines end
+        for miss in sorted(self._plan.near_misses, key=lambda m: m.start_s):
             left, right = self._x(miss.start_s), self._x(miss.end_s)
             to = f" to {miss.to}" if miss.to else ""
             said = f"{_told(miss)}: {escape(miss.reason)}{to}"
+            middle, label = (left + right) / 2, f"{miss.reason}{to}"
+            half_px = LETTER_PX * len(label) / 2
+            line = 0 if middle - half_px >= free_px[0] or free_px[0] <= free_px[1] else 1
+            free_px[line] = middle + half_px
             found.append(
                 f'<g><title>{said}</title><rect x="{left:.1f}" y="{top:.1f}" width="{max(2.0, right - left):.1f}" '
                 f'height="8" rx="2" fill="{MISSED}"/><text class="soft mid" style="font-size:10px" '
-                f'x="{(left + right) / 2:.1f}" y="{top + 19:.1f}">{escape(miss.reason)}{to}</text></g>'
+                f'x="{middle:.1f}" y="{top + 19 + 11 * line}">{escape(label)}</text></g>'
             )
         return found
 
@@ -151,9 +158,10 @@ class _Drawing:
 
 def _label(text: str, note: str, top: float, height: float) -> str:
     """A row's name at its left; text is markup already."""
-    y = top + height / 2 + (0 if note and height > SHOTS_PX + MISSES_PX else 4)
-    if not note or height <= SHOTS_PX + MISSES_PX:
-        return f'<text class="end" x="{LEFT_PX - 14}" y="{y:.1f}">{text} {note}</text>'.replace(" </text>", "</text>")
+    if height < ROW_PX:
+        name = f"{text} {note}".strip()
+        return f'<text class="end" x="{LEFT_PX - 14}" y="{top + height / 2 + 4:.1f}">{name}</text>'
+    y = top + height / 2
     return (
         f'<text class="end" x="{LEFT_PX - 14}" y="{y:.1f}">{text}'
         f'<tspan class="soft" x="{LEFT_PX - 14}" dy="14">{note}</tspan></text>'
