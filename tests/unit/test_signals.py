@@ -8,7 +8,8 @@ import pytest
 
 from topclip.analysers import ANALYSERS
 from topclip.analysers.fingerprint import fingerprints
-from topclip.analysers.tracks import N_BANDS, N_LAGS, N_TONES, Array, FrameNumbers, SoundNumbers, Tracks
+from topclip.analysers.frames import FrameNumbers
+from topclip.analysers.tracks import N_BANDS, Array, SoundNumbers, Tracks
 from topclip.media.spectrum import BAND_EDGES_HZ, spectra
 from topclip.model.request import Weights
 
@@ -84,10 +85,7 @@ def test_an_analyser_keeps_the_contract(name: str) -> None:
 
 @pytest.mark.parametrize("name", ANALYSERS)
 def test_an_analyser_without_its_matter_has_no_signal(name: str) -> None:
-    nothing = Tracks(
-        np.empty(0, np.int64), np.empty((0, N_LAGS), np.float32), np.empty(0, np.float32), np.empty((0, N_TONES), np.uint8),
-        **NO_SOUND, n_corrupt=np.zeros(1, np.int64),
-    )  # fmt: skip
+    nothing = Tracks(**FrameNumbers().arrays(), **NO_SOUND, n_corrupt=np.zeros(1, np.int64))
     assert ANALYSERS[name](nothing, NO_CUTS, 1 / FPS) is None
 
 

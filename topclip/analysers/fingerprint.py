@@ -6,9 +6,10 @@ machine, in whatever order its library adds.
 
 import numpy as np
 
+from topclip.analysers.frames import N_TONES
 from topclip.analysers.motion import HOP_S as MOTION_HOP_S
 from topclip.analysers.motion import motion
-from topclip.analysers.tracks import LEVEL_HOP_S, N_BANDS, N_TONES, Array, Tracks
+from topclip.analysers.tracks import LEVEL_HOP_S, N_BANDS, Array, Tracks
 
 STEP_S = 1.0
 BAND_STEPS = 6
