@@ -38,6 +38,9 @@ from topclip.storage.base import clip_key
 
 RENDER_VERSION = "5"
 SAFE_LEAD_S = 300.0
+MAX_REPAIRS = 3
+REPAIR_STEP = 1.5
+"""A gain that was off was held back by the limiter, which will hold back half of what is added too: peaks over little else."""
 
 
 class _Job(NamedTuple):
@@ -168,15 +171,17 @@ def _prospect(job: _Job) -> Prospect:
 
 
 def _splice(job: _Job, path: Path) -> _Made:
-    """Copy and check, and once more with another gain where the checks ask for it.
+    """Copy and check, and again with another gain where the checks ask for it.
 
     Raises: Obstacle if encoding may do better; CheckFailed if it would not.
     """
     prospect, attempt = _prospect(job), Attempt(first_gain_db(job.spec), None)
     made = _try_splice(job, path, prospect, attempt)
-    again = replace(_repaired(job, attempt, made), seek_lead_s=None)
-    if again != attempt:
-        made = _try_splice(job, path, prospect, again)
+    for _ in range(MAX_REPAIRS):
+        again = replace(_repaired(job, attempt, made), seek_lead_s=None)
+        if again == attempt:
+            break
+        attempt, made = again, _try_splice(job, path, prospect, again)
     if made.failed - {"loudness"}:
         raise Obstacle("; ".join(in_words(check) for check in made.checks if not check.ok))
     _refuse_failed(made)
@@ -196,7 +201,7 @@ def _try_splice(job: _Job, path: Path, prospect: Prospect, attempt: Attempt) -> 
 
 
 def _encode(job: _Job, path: Path) -> _Made:
-    """Render, check, and once more with what the checks taught, if that is another try. Raises: EncodeError, CheckFailed."""
+    """Render, check, and again with what the checks taught, as long as that is another try. Raises: EncodeError, CheckFailed."""
     attempt = Attempt(first_gain_db(job.spec), _seek_lead_s(job))
     try:
         made = _try(job, path, attempt)
@@ -206,10 +211,12 @@ def _encode(job: _Job, path: Path) -> _Made:
         again = replace(attempt, seek_lead_s=_safe_lead_s(job))
         if again == attempt and isinstance(err, CheckFailed):
             raise  # what fails in ffmpeg may be the machine's doing
-        made = _try(job, path, again)
-    else:
-        if (again := _repaired(job, attempt, made)) != attempt:
-            made = _try(job, path, again)
+        attempt, made = again, _try(job, path, again)
+    for _ in range(MAX_REPAIRS):
+        again = _repaired(job, attempt, made)
+        if again == attempt:
+            break
+        attempt, made = again, _try(job, path, again)
     _refuse_failed(made)
     return made
 
@@ -243,7 +250,7 @@ def _repaired(job: _Job, attempt: Attempt, made: _Made) -> Attempt:
     gain_db, lead_s = attempt.gain_db, attempt.seek_lead_s
     loudness = integrated_lufs(made.found.momentary_lufs)
     if "loudness" in failed and loudness is not None:
-        gain_db = limited_gain(gain_db + job.spec.loudness - loudness)
+        gain_db = limited_gain(gain_db + REPAIR_STEP * (job.spec.loudness - loudness))
     if failed - {"loudness"}:
         lead_s = _safe_lead_s(job)
     return Attempt(gain_db, lead_s)
