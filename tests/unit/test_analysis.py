@@ -62,6 +62,9 @@ def test_a_chunk_seam_costs_nothing(media: Media, name: str, length_s: int) -> N
     assert whole.shots == parts.shots
     assert np.allclose(signal(whole, "motion").values, signal(parts, "motion").values, atol=1e-4)
     assert np.nanmax(np.abs(whole.loudness_lufs - parts.loudness_lufs)) < 0.5
+    assert np.array_equal(whole.fingerprints, parts.fingerprints)
+    for name_of in ("speech", "crowd", "onsets"):
+        assert np.array_equal(signal(whole, name_of).values, signal(parts, name_of).values)
 
 
 @pytest.mark.parametrize("name", ["tiny.mpg", "tiny_h264.mpg", "tiny_b.mpg"])
