@@ -78,7 +78,7 @@ def test_a_video_goes_in_and_a_clip_plays(page: Page, video: Path, running: Runn
     clip.evaluate("v => { v.muted = true; return v.play(); }")
     until(lambda: clip.evaluate("v => v.currentTime") > 0.3, 20)
     assert clip.evaluate("v => v.videoWidth / v.videoHeight") == pytest.approx(9 / 16, abs=0.01)
-    expect(card.locator(".why dt")).to_have_count(3)
+    expect(card.locator(".why dt")).to_have_count(7)
     assert _fits(page)
 
     with page.expect_download() as download:

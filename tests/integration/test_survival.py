@@ -13,13 +13,11 @@ from pytest_celery import CeleryTestSetup
 from tests.integration.faults import container, has_clips, in_stage, nothing_unacknowledged, redis_up
 from tests.nodes import RedisContainer
 from tests.waiting import until
-from topclip.config import Settings
 from topclip.errors import JobConflict, JobExpired, QueueUnavailable, UnknownJob
 from topclip.model.job import JobState, JobStatus, Stage
 from topclip.storage.base import ArtifactStore
 from workers.client import JobClient
 from workers.drive import redrive
-from workers.reconciler import Rounds
 from workers.scripts import Scripts
 
 Submit = Callable[..., str]
@@ -391,29 +389,3 @@ class TestOneWorkerWithRoom:
         status = finished(job_id)
         assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1)
         until(lambda: nothing_unacknowledged(redis_node), 10)
-
-
-def test_a_leader_that_stood_still_in_mid_round_ends_no_attempt_that_another_began(
-    app: Celery,
-    settings: Settings,
-    one_chunk: Path,
-    submit: Submit,
-    client: JobClient,
-    redis_node: RedisContainer,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    job_id = submit(one_chunk, mode="ranges", ranges=[[1.0, 4.0]])
-    redis_node.client.delete("topclip:control")  # its message is lost
-    redis_node.client.hincrbyfloat(f"topclip:job:{job_id}", "changed_at", -600)
-    still, other = Rounds(app, settings), Rounds(app, settings)
-    assert still.start_again() == other.start_again() == []  # suspect for one round
-    search = still._messages
-
-    def stand_still() -> list[tuple[str, int]]:
-        found = list(search())
-        assert other.start_again() == [job_id]
-        return found
-
-    monkeypatch.setattr(still, "_messages", stand_still)
-    assert still.start_again() == []
-    assert client.read(job_id).attempts == 2

@@ -114,7 +114,7 @@ def test_a_killed_worker_comes_back(shared: Running) -> None:
     first.kill()
     first.wait(10)
     until(lambda: {p.pid for p in shared.found(" worker ")} - {first.pid} != set())
-    until(lambda: bool(shared.find(" worker ").children()))
+    until(lambda: any(worker.children() for worker in shared.found(" worker ")))
 
 
 def test_a_killed_redis_comes_back_at_the_same_url_with_its_data(shared: Running) -> None:

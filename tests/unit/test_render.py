@@ -12,7 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.media import CUTS_S, RATE, Media, ffmpeg
+from tests.nodes import ROOT
 from tests.unit.conftest import make_context, request_for
+from topclip import run_local
 from topclip.errors import InvalidRequest, JobCancelled, MediaError, StorageFull
 from topclip.media.geometry import plan_geometry
 from topclip.media.probe import probe
@@ -354,3 +356,10 @@ def test_what_cannot_be_mended_is_tried_once_and_said_in_words(
 
 
 # --- the whole flow -------------------------------------------------------------------------------------------
+
+
+def test_peaks_over_little_else_reach_the_wanted_loudness(ctx: StageContext) -> None:
+    path = ROOT / "demo" / "footage.mp4"
+    result = run_local.run(request_for(path, mode="ranges", ranges=[[39.88, 47.6]], quality="draft"), ctx)
+    (clip,) = result.manifest.clips
+    assert [c.ok for c in clip.checks if c.name == "loudness"] == [True]

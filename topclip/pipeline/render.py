@@ -201,7 +201,7 @@ def _try_splice(job: _Job, path: Path, prospect: Prospect, attempt: Attempt) -> 
 
 
 def _encode(job: _Job, path: Path) -> _Made:
-    """Render, check, and again with what the checks taught, as long as that is another try. Raises: EncodeError, CheckFailed."""
+    """Render, check, and again with what the checks taught, if that is another try. Raises: EncodeError, CheckFailed."""
     attempt = Attempt(first_gain_db(job.spec), _seek_lead_s(job))
     try:
         made = _try(job, path, attempt)

@@ -1,0 +1,40 @@
+"""The one worker that starts lost jobs again."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from celery import Celery
+
+from tests.nodes import RedisContainer
+from topclip.config import Settings
+from workers.client import JobClient
+from workers.reconciler import Rounds
+
+Submit = Callable[..., str]
+
+
+def test_a_leader_that_stood_still_in_mid_round_ends_no_attempt_that_another_began(
+    app: Celery,
+    settings: Settings,
+    one_chunk: Path,
+    submit: Submit,
+    client: JobClient,
+    redis_node: RedisContainer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job_id = submit(one_chunk, mode="ranges", ranges=[[1.0, 4.0]])
+    redis_node.client.delete("topclip:control")  # its message is lost
+    redis_node.client.hincrbyfloat(f"topclip:job:{job_id}", "changed_at", -600)
+    still, other = Rounds(app, settings), Rounds(app, settings)
+    assert still.start_again() == other.start_again() == []  # suspect for one round
+    search = still._messages
+
+    def stand_still() -> list[tuple[str, int]]:
+        found = list(search())
+        assert other.start_again() == [job_id]
+        return found
+
+    monkeypatch.setattr(still, "_messages", stand_still)
+    assert still.start_again() == []
+    assert client.read(job_id).attempts == 2
