@@ -13,8 +13,8 @@ from topclip.storage.base import ArtifactStore
 from workers.client import JobClient
 
 P = "topclip:"
-CLIP = {"mode": "ranges", "ranges": [[1.0, 21.0]]}
-"""A job of one clip."""
+CLIP = {"mode": "ranges", "ranges": [[1.0, 21.0]], "aspect": "1:1"}
+"""A job of one clip, of another shape, so that ffmpeg has all of it to encode."""
 
 
 def container(setup: CeleryTestSetup, n: int = 0) -> WorkerContainer:
