@@ -92,17 +92,24 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
         if isinstance(error, QueueUnavailable):  # a retry could not be published either: the delivery itself goes back
             log.warning("%s goes back to its queue: %s", self.name, error)
             self.pulse.finish("published")
-            time.sleep(HAND_BACK_PAUSE_S)
-            raise Reject(str(error), requeue=True)
+            _hand_back(str(error))
         if error.retryable and self.request.retries < RETRIES:
             self.pulse.finish("published")
             log.warning("%s will be tried again: %s", self.name, error)
-            raise self.retry(exc=error, countdown=pause_s(self.request.retries), max_retries=RETRIES)
+            self._try_again(error)
         log.error("%s failed: %s", self.name, error, exc_info=err if type(error) is TopClipError else None)
         self.pulse.finish()
         if self.is_part:
             return self.failed_part(error, **kwargs)
         raise error from err
+
+    def _try_again(self, error: TopClipError) -> NoReturn:
+        """Raises: Retry; Reject if that could not be published, which Celery itself would store as the job's failure."""
+        try:
+            raise self.retry(exc=error, countdown=pause_s(self.request.retries), max_retries=RETRIES)
+        except Reject as err:
+            log.warning("%s goes back to its queue, its retry could not be published: %s", self.name, err)
+            _hand_back(str(err))
 
     def failed_part(self, error: TopClipError, **kwargs: Any) -> JsonDict:
         """The value of a part that could not be done; kwargs are the task's. Only parts have one."""
@@ -120,6 +127,12 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
         except PUBLISH_FAULTS as err:
             raise QueueUnavailable(f"the tasks of {stage} could not be published: {err!r}") from err
         raise AssertionError("replace always raises")
+
+
+def _hand_back(why: str) -> NoReturn:
+    """Give the delivery itself back to its queue, slowly enough for an outage."""
+    time.sleep(HAND_BACK_PAUSE_S)
+    raise Reject(why, requeue=True)
 
 
 def pause_s(n_retries: int) -> float:

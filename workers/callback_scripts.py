@@ -18,6 +18,7 @@ CALLBACKS: Final = {
     "claim_callbacks": FREE
     + """
 local due, lines, out = P..'callbacks', P..'callback-lines', P..'callbacks-out'
+redis.call('ZADD', lines, 'XX', 0, '')  -- adds nothing: refused where memory is full, in which no try could be published either
 for _, host in ipairs(redis.call('ZRANGE', out, '-inf', now(), 'BYSCORE')) do free(host) end
 local t = tonumber(now())
 -- what is due waits in a line for each receiver, so that whoever has many takes nobody's turn

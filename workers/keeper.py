@@ -74,10 +74,10 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
         if now - self._heard_at > max(2.0, self._lease_s / 2):  # an outage, a frozen Redis, or this worker was paused
             self._in_touch_since = now  # nobody could say anything meanwhile
         self._heard_at = now
-        self._deliver_late()
         if now - self._renewed_at >= self._lease_s / TICKS_PER_LEASE:
             self._renew()
             self._renewed_at = now
+        self._deliver_late()
         if now - self._listened_at >= LISTEN_EVERY_S:
             self._end_the_deaf(now)
             self._listened_at = now

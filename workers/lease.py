@@ -41,9 +41,12 @@ redis.call('ZREM', KEYS[2], ARGV[1]); redis.call('HDEL', KEYS[1], ARGV[1]); redi
 return 1"""
 # The lease passes to whoever restores the message, so that its old owner cannot renew it in the meantime.
 HAND_BACK = """
+if redis.call('HGET', KEYS[3], ARGV[1]) ~= ARGV[2] then
+  redis.call('HDEL', ARGV[3], ARGV[2])
+  return 0
+end
+redis.call('HSET', KEYS[3], ARGV[1], ARGV[4])  -- first, since where memory is full it is refused, before anything was done
 redis.call('HDEL', ARGV[3], ARGV[2])
-if redis.call('HGET', KEYS[3], ARGV[1]) ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[3], ARGV[1], ARGV[4])
 return 1"""
 # Lease in seconds -> 1 if no worker was heard of for too long: Redis was frozen, away or set to another time, or all workers
 # were. Owners come first then. Redis itself keeps count, since a sweep that was asked for before may lie in a socket and run

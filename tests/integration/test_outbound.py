@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 from uuid import uuid4
 
 import pytest
@@ -222,3 +223,34 @@ def test_a_try_whose_worker_is_killed_in_it_is_made_again_under_the_same_id(
     first, second = receiver.requests
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.body == second.body
+
+
+@pytest.mark.faults
+def test_a_try_that_fails_while_redis_is_away_is_made_again(
+    celery_setup: CeleryTestSetup,
+    one_chunk: Path,
+    server: Server,
+    client: JobClient,
+    finished: Finished,
+    redis_node: RedisContainer,
+) -> None:
+    content = one_chunk.read_bytes()
+    asked, may_fail, is_back = Event(), Event(), Event()
+
+    def answer(connection: socket.socket, request: Request) -> None:
+        asked.set()
+        may_fail.wait(60)
+        if is_back.is_set():  # else cut off, which a retry can help
+            connection.sendall(head(Content_Length=str(len(content))) + content)
+
+    server.answer = answer
+    worker = container(celery_setup)
+    job_id = submit_url(client, server.url("/a.mp4"))
+    assert asked.wait(30)
+    redis_node.kill()
+    may_fail.set()
+    until(lambda: "its retry could not be published" in worker.logs(), 60, worker.logs)
+    is_back.set()
+    redis_node.restart()
+    status = finished(job_id, 60)
+    assert (status.state, status.attempts, status.error) == (JobState.SUCCEEDED, 1, None)
