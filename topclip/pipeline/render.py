@@ -38,9 +38,9 @@ from topclip.storage.base import clip_key
 
 RENDER_VERSION = "5"
 SAFE_LEAD_S = 300.0
-MAX_REPAIRS = 3
-REPAIR_STEP = 1.5
-"""A gain that was off was held back by the limiter, which will hold back half of what is added too: peaks over little else."""
+REPAIR_STEPS = (1.0, 1.5, 1.5)
+"""How much of what the loudness was off by is added to the gain, one try after the other: where the limiter holds back peaks
+over little else, it holds back part of what is added too."""
 
 
 class _Job(NamedTuple):
@@ -177,8 +177,8 @@ def _splice(job: _Job, path: Path) -> _Made:
     """
     prospect, attempt = _prospect(job), Attempt(first_gain_db(job.spec), None)
     made = _try_splice(job, path, prospect, attempt)
-    for _ in range(MAX_REPAIRS):
-        again = replace(_repaired(job, attempt, made), seek_lead_s=None)
+    for step in REPAIR_STEPS:
+        again = replace(_repaired(job, attempt, made, step), seek_lead_s=None)
         if again == attempt:
             break
         attempt, made = again, _try_splice(job, path, prospect, again)
@@ -212,8 +212,8 @@ def _encode(job: _Job, path: Path) -> _Made:
         if again == attempt and isinstance(err, CheckFailed):
             raise  # what fails in ffmpeg may be the machine's doing
         attempt, made = again, _try(job, path, again)
-    for _ in range(MAX_REPAIRS):
-        again = _repaired(job, attempt, made)
+    for step in REPAIR_STEPS:
+        again = _repaired(job, attempt, made, step)
         if again == attempt:
             break
         attempt, made = again, _try(job, path, again)
@@ -241,7 +241,7 @@ def _seek_lead_s(job: _Job) -> float | None:
     return seek_lead_s(job.source, job.info, job.spec.start_pts, job.ctx.max_pixels)
 
 
-def _repaired(job: _Job, attempt: Attempt, made: _Made) -> Attempt:
+def _repaired(job: _Job, attempt: Attempt, made: _Made, step: float) -> Attempt:
     """The next attempt: more or less gain where the loudness was off, a longer run-up where the picture was.
 
     The same one if nothing failed, or nothing else can be tried.
@@ -250,7 +250,7 @@ def _repaired(job: _Job, attempt: Attempt, made: _Made) -> Attempt:
     gain_db, lead_s = attempt.gain_db, attempt.seek_lead_s
     loudness = integrated_lufs(made.found.momentary_lufs)
     if "loudness" in failed and loudness is not None:
-        gain_db = limited_gain(gain_db + REPAIR_STEP * (job.spec.loudness - loudness))
+        gain_db = limited_gain(gain_db + step * (job.spec.loudness - loudness))
     if failed - {"loudness"}:
         lead_s = _safe_lead_s(job)
     return Attempt(gain_db, lead_s)
