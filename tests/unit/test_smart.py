@@ -19,7 +19,9 @@ from tests.unit.conftest import make_context, request_for
 from topclip.errors import JobCancelled
 from topclip.media import h264
 from topclip.media.decode import Span
-from topclip.media.join import decoding_times
+from topclip.media.ends import Ends, ends_args
+from topclip.media.ffmpeg import run_ffmpeg
+from topclip.media.join import decoding_times, join
 from topclip.media.probe import probe
 from topclip.model.clip import ClipSpec, RenderedClip
 from topclip.model.source import SourceInfo
@@ -176,6 +178,7 @@ def test_damage_at_a_seam_falls_back(media: Media, tmp_path: Path) -> None:
     made = cut_range(source, 1.5, 6, tmp_path / "out.mp4", make_context(tmp_path / "store"))
     assert (made.method, made.frames, made.copied) == ("encode", 150 - 38, 0)
     assert made.note is not None
+    assert "decode" in made.note
     decoded(tmp_path / "out.mp4")
 
 
@@ -234,13 +237,18 @@ def test_a_wrong_clip_is_not_taken(media: Media, ctx: StageContext, tmp_path: Pa
 
 
 def test_a_head_of_other_pictures_is_not_taken(media: Media, ctx: StageContext, tmp_path: Path) -> None:
-    """As many pictures, at the right times, but those of another second."""
-    info, prospect = prospect_of(media("base.mp4"), 4.5, 12.0, ctx)
-    spec, out = spec_of(info, prospect), tmp_path / "out.mp4"
-    shift = round(4 / info.video.tick)
-    lying = replace(prospect, splice=replace(prospect.splice, pts=tuple(p + shift for p in prospect.splice.pts)))
-    with pytest.raises((smart.Obstacle, ValueError)):
-        smart.make_smart(lying, spec, 0.0, out, ctx)
+    """As many pictures, at the right times, of another film."""
+    path, other, out = media("base.mp4"), tmp_path / "other.mp4", tmp_path / "out.mp4"
+    subprocess.run(
+        [ffmpeg(), "-v", "error", "-i", path, "-vf", "negate", "-c:v", "libx264", "-c:a", "copy", other], check=True
+    )
+    info, prospect = prospect_of(path, 4.5, 12.0, ctx)
+    ends = Ends.beside(out, info, prospect.splice)
+    args = ends_args(replace(prospect, source=other), spec_of(info, prospect), ends, 0.0, 10**8)
+    run_ffmpeg(ctx.ffmpeg, args, lambda _: None)
+    join(prospect, ends, out, lambda: None)
+    with pytest.raises(smart.Obstacle, match="a picture next to a seam is not the source's"):
+        smart.prove_smart(prospect, out, lambda: None, 10**8)
 
 
 # --- the stage ------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import pytest
+from redis.exceptions import RedisError
 
 from tests.workers.conftest import P, works
 from tests.workers.test_callbacks import claim, job_ids
@@ -58,3 +59,14 @@ def test_a_line_goes_on_behind_jobs_that_are_gone_and_tries_that_were_lost(scrip
     assert claim(scripts) == [("a1", 1, 0)]
     redis.zadd(f"{P}callbacks-out", {"a.test": 1})
     assert claim(scripts) == [("a4", 1, 0)]
+
+
+def test_a_full_redis_claims_no_try_that_could_not_be_published(scripts: Scripts, redis: Any) -> None:
+    owe(redis, "a.test", ["a1"])
+    redis.config_set("maxmemory", "100kb")
+    try:
+        with pytest.raises(RedisError):
+            claim(scripts)
+    finally:
+        redis.config_set("maxmemory", "0")
+    assert claim(scripts) == [("a1", 1, 0)]

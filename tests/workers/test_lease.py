@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 from tests.waiting import until
 from tests.workers.conftest import P
-from workers.lease import BEAT, REAP, RENEW, TAKE, run_script
+from workers.lease import BEAT, HAND_BACK, LATE_HAND_BACK, REAP, RENEW, TAKE, run_script
 
 LEASE_S = 2.0
 
@@ -72,3 +73,17 @@ def test_nobody_is_reaped_before_a_worker_was_heard_of(redis: Any, taken: Any) -
     redis.delete(f"{P}keepers")
     redis.zadd(f"{P}unacked_index", {"tag": 1})
     assert reaped(taken) == []
+
+
+def test_a_hand_back_that_a_full_redis_refuses_is_not_half_done(redis: Any, taken: Any) -> None:
+    redis.hset(f"{P}starts", "mine", "clip-1")
+    redis.config_set("maxmemory", "100kb")
+    try:
+        with pytest.raises(ResponseError):
+            taken(HAND_BACK, "tag", "mine", f"{P}starts", "return")
+    finally:
+        redis.config_set("maxmemory", "0")
+    assert redis.hget(f"{P}unacked_lease", "tag") == "mine"
+    assert redis.hget(f"{P}starts", "mine") == "clip-1"
+    taken(LATE_HAND_BACK, "tag", "mine", f"{P}starts")
+    assert redis.zscore(f"{P}unacked_index", "tag") == 1

@@ -16,6 +16,8 @@ N_TONES = 16
 BLOCK_ROWS, BLOCK_COLUMNS = 4, 8
 """Parts of a picture whose mean grey shows its layout: fine patterns that shimmer leave them alone."""
 N_BLOCKS = BLOCK_ROWS * BLOCK_COLUMNS
+SHAPE = (36, 64)
+"""Rows and columns of a picture."""
 BATCH = 64
 
 Thumbs = NDArray[np.uint8]
@@ -68,17 +70,17 @@ class FrameNumbers:
 
 def stacked(thumbs: Sequence[Thumbs]) -> Thumbs:
     """Pictures as one array, uint8 (n, 36, 64), also if there are none."""
-    return np.stack(thumbs) if thumbs else np.empty((0, 36, 64), np.uint8)
+    return np.stack(thumbs) if thumbs else np.empty((0, *SHAPE), np.uint8)
 
 
 def _numbers(thumbs: Thumbs, before: Sequence[Thumbs]) -> dict[str, Array]:
     """What Tracks keeps of some pictures in a row. before: those right before them, N_LAGS at most."""
-    grids = grids_of(thumbs)
+    grids = grids_of(np.concatenate([stacked(before[-1:]), thumbs]))
     counts = np.stack([np.bincount(t.reshape(-1) >> 4, minlength=N_TONES) for t in thumbs])
     return {
         "differences": differences(thumbs, stacked(before)),
-        "layouts": layouts(thumbs, stacked(before[-1:])),
-        "grids": np.round(grids).astype(np.uint8),
+        "layouts": layouts(grids, len(thumbs)),
+        "grids": np.round(grids[len(grids) - len(thumbs) :]).astype(np.uint8),
         "tones": np.round(counts * (255 / thumbs[0].size)).astype(np.uint8),
     }
 
@@ -108,12 +110,14 @@ def differences(thumbs: Thumbs, before: Thumbs) -> Floats:
     return found
 
 
-def layouts(thumbs: Thumbs, before: Thumbs) -> Floats:
-    """Mean absolute difference of the parts' means to the frame before, float32 (n,); not a number for the first of all."""
-    found = np.full(len(thumbs), np.nan, np.float32)
-    grids = grids_of(np.concatenate([before[-1:], thumbs]))
+def layouts(grids: NDArray[np.float64], n: int) -> Floats:
+    """Mean absolute difference of the parts' means to the frame before, of the last n; not a number where there is none before.
+
+    grids: float64 (n or n + 1, N_BLOCKS).
+    """
+    found = np.full(n, np.nan, np.float32)
     changes = np.abs(np.diff(grids, axis=0)).mean(axis=1)
-    found[len(found) - len(changes) :] = changes
+    found[n - len(changes) :] = changes
     return found
 
 

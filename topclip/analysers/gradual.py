@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from topclip.analysers.frames import N_LAGS
 from topclip.analysers.tracks import Array
 
 HALVES = (4, 5, 6, 8, 10, 12, 15, 18, 22)
@@ -28,7 +29,6 @@ MAX_ALIKE = 0.92
 """Correlation of the two shots' parts; above it light changes on one set."""
 MIN_SPREAD = 0.55
 """Change of the median part to that of the mean one: a dissolve changes the picture everywhere, what moves in it does not."""
-LAGS = 5
 BLOCK = 8192
 
 DEEP, FLAT = 24.0, 12.0
@@ -108,10 +108,10 @@ class _Found(NamedTuple):
 def find_dissolves(grids: Array, differences: Array, apart: list[Passage]) -> list[Passage]:
     """Dissolves in time order.
 
-    grids: uint8 (n, parts). differences: float32 (n, LAGS), to the frame 1 to LAGS before. apart: where there are none.
+    grids: uint8 (n, parts). differences: float32 (n, N_LAGS), to the frame 1 to N_LAGS before. apart: where there are none.
     """
     found: list[_Found] = []
-    sums = [np.concatenate([[0.0], np.cumsum(differences[:, lag], dtype=np.float64)]) for lag in (0, LAGS - 1)]
+    sums = [np.concatenate([[0.0], np.cumsum(differences[:, lag], dtype=np.float64)]) for lag in (0, N_LAGS - 1)]
     is_open = np.ones(len(grids), bool)
     for one in apart:
         is_open[one.first : one.last + 1] = False
@@ -146,9 +146,9 @@ def _dissolves(grids: Array, jumps: Array, sums: list[Array], at: Array, half: i
     if not len(at):
         return []
     faults = _stray(grids, at, half) / change + beside / change / 3
-    steps = [(s[at + half + 1] - s[at - half + lag]) for s, lag in zip(sums, (1, LAGS), strict=True)]
+    steps = [(s[at + half + 1] - s[at - half + lag]) for s, lag in zip(sums, (1, N_LAGS), strict=True)]
     mean_step = np.maximum(steps[0] / (2 * half), 1e-6)
-    straight = steps[1] / (2 * half + 1 - LAGS) / LAGS / mean_step
+    straight = steps[1] / (2 * half + 1 - N_LAGS) / N_LAGS / mean_step
     peak = np.max([jumps[at + k] for k in range(1 - half, half + 1)], axis=0) / mean_step
     is_one = (faults <= MAX_FAULT) & (faults - beside / change / 3 <= MAX_STRAY)
     is_one &= (straight >= MIN_STRAIGHT) & (peak <= MAX_PEAK) & (_likeness(grids, at, half) <= MAX_ALIKE)

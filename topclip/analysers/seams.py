@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from topclip.analysers.frames import N_LAGS, differences, layouts
+from topclip.analysers.frames import N_LAGS, differences, grids_of, layouts, stacked
 from topclip.analysers.tracks import Array, Tracks
 
 
 def without_seams(parts: Sequence[Tracks]) -> list[Tracks]:
     """Chunks in the order of the grid, each as if it had been decoded together with those before it."""
-    mended, before = [], np.empty((0, 36, 64), np.uint8)
+    mended, before = [], stacked([])
     for part in parts:
         mended.append(_mended(part, before) if len(before) and len(part.head) else part)
         before = np.concatenate([before, part.tail])[-N_LAGS:]
@@ -22,5 +22,7 @@ def _mended(part: Tracks, before: Array) -> Tracks:
     found, changes = part.differences.copy(), part.layouts.copy()
     n = len(part.head)
     found[:n] = np.where(np.isnan(found[:n]), differences(part.head, before), found[:n])
-    changes[:1] = np.where(np.isnan(changes[:1]), layouts(part.head[:1], before), changes[:1])
+    changes[:1] = np.where(
+        np.isnan(changes[:1]), layouts(grids_of(np.concatenate([before[-1:], part.head[:1]])), 1), changes[:1]
+    )
     return replace(part, differences=found, layouts=changes)

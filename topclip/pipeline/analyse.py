@@ -50,7 +50,7 @@ def _found(key: str, ctx: StageContext) -> Tracks | None:
 
 def measure_chunk(path: Path, info: SourceInfo, chunk: Chunk, ctx: StageContext) -> Tracks:
     """Decode the chunk and reduce it to numbers. The first chunk owns all before it, the last all to the end."""
-    span = chunk_span(chunk)
+    span = Span(chunk.start_pts, chunk.end_pts, chunk.is_at_key)
     frames = FrameNumbers()
     end_s = chunk.end_s if span.end_pts is not None else math.ceil(info.duration_s / SOUND_HOP_S) * SOUND_HOP_S
     sound = SoundNumbers(chunk.start_s, end_s if info.audio is not None else chunk.start_s)
@@ -72,8 +72,3 @@ def _limit_s(info: SourceInfo, chunk: Chunk) -> float:
     """Seconds that a chunk may take: at worst all before it is decoded too."""
     pixels_per_s = info.video.width * info.video.height * float(info.video.rate)
     return work_s(chunk.end_s, chunk.end_s * pixels_per_s)
-
-
-def chunk_span(chunk: Chunk) -> Span:
-    """The pts that a chunk owns."""
-    return Span(chunk.start_pts, chunk.end_pts, chunk.is_at_key)

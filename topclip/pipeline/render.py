@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -171,19 +171,13 @@ def _prospect(job: _Job) -> Prospect:
 
 
 def _splice(job: _Job, path: Path) -> _Made:
-    """Copy and check, and again with another gain where the checks ask for it.
+    """Copy and check, and again with another gain where the loudness asks for it.
 
     Raises: Obstacle if encoding may do better; CheckFailed if it would not.
     """
     prospect, attempt = _prospect(job), Attempt(first_gain_db(job.spec), None)
     made = _try_splice(job, path, prospect, attempt)
-    for step in REPAIR_STEPS:
-        again = replace(_repaired(job, attempt, made, step), seek_lead_s=None)
-        if again == attempt:
-            break
-        attempt, made = again, _try_splice(job, path, prospect, again)
-    if made.failed - {"loudness"}:
-        raise Obstacle("; ".join(in_words(check) for check in made.checks if not check.ok))
+    made = _mended(job, attempt, made, lambda again: _try_splice(job, path, prospect, again))
     _refuse_failed(made)
     return made
 
@@ -197,7 +191,10 @@ def _try_splice(job: _Job, path: Path, prospect: Prospect, attempt: Attempt) -> 
         raise Obstacle(err.message) from err
     if said:
         raise Obstacle(f"a decoder complains of the joined clip: {in_one_line(said)}")
-    return _Made(path, found, _checks(job, found, attempt), len(prospect.splice.copied))
+    made = _Made(path, found, _checks(job, found, attempt), len(prospect.splice.copied))
+    if made.failed - {"loudness"}:
+        raise Obstacle("; ".join(in_words(check) for check in made.checks if not check.ok))
+    return made
 
 
 def _encode(job: _Job, path: Path) -> _Made:
@@ -212,12 +209,18 @@ def _encode(job: _Job, path: Path) -> _Made:
         if again == attempt and isinstance(err, CheckFailed):
             raise  # what fails in ffmpeg may be the machine's doing
         attempt, made = again, _try(job, path, again)
+    made = _mended(job, attempt, made, lambda again: _try(job, path, again))
+    _refuse_failed(made)
+    return made
+
+
+def _mended(job: _Job, attempt: Attempt, made: _Made, make: Callable[[Attempt], _Made]) -> _Made:
+    """The clip after as many further tries as its checks ask for."""
     for step in REPAIR_STEPS:
         again = _repaired(job, attempt, made, step)
         if again == attempt:
             break
-        attempt, made = again, _try(job, path, again)
-    _refuse_failed(made)
+        attempt, made = again, make(again)
     return made
 
 
