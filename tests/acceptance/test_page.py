@@ -124,6 +124,7 @@ def test_faults_are_told_at_the_field_and_by_the_server(page: Page, tmp_path: Pa
     expect(page.locator("#max_length")).to_have_attribute("aria-invalid", "true")
 
 
+@pytest.mark.faults
 def test_an_outage_of_redis_is_told_and_heals_by_itself(page: Page, video: Path, running: Running) -> None:
     card = _submit(page, video, "source")
     expect(card.locator(".state")).to_have_text("Done", timeout=DONE_MS)

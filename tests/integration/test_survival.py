@@ -24,6 +24,7 @@ Submit = Callable[..., str]
 Finished = Callable[..., JobStatus]
 
 
+@pytest.mark.faults
 def test_a_job_ends_although_its_only_worker_was_killed(
     celery_setup: CeleryTestSetup,
     source: Path,
