@@ -59,7 +59,7 @@ class Seconds(click.ParamType[float]):
 def shots(file: Path, *, as_json: bool) -> int:
     """Find the shot boundaries of FILE: the first frame of each new shot."""
     with _workplace() as ctx, _progress() as on_progress:
-        info = run_local.analyse(_request(file, ClipOptions()), ctx, on_progress)
+        info = run_local.analyse(_request(file, ClipOptions()), ctx, on_progress, has_sound=False)
         analysis = load_analysis(info, ctx)
     document = {"fps": info.video.fps, "cuts": [cut.to_dict() for cut in _cuts(analysis)]}
     _print(document, _describe_shots, as_json=as_json)

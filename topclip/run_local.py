@@ -55,9 +55,17 @@ def run(request: ClipRequest, ctx: StageContext, on_progress: OnProgress = no_pr
     return LocalResult(final.manifest, final.manifest_key, plan.plan_key)
 
 
-def analyse(request: ClipRequest, ctx: StageContext, on_progress: OnProgress = no_progress) -> SourceInfo:
-    """Probe a source and analyse all its chunks, as many at once as the context has threads. Raises: TopClipError."""
+def analyse(
+    request: ClipRequest, ctx: StageContext, on_progress: OnProgress = no_progress, *, has_sound: bool = True
+) -> SourceInfo:
+    """Probe a source and analyse all its chunks, as many at once as the context has threads.
+
+    has_sound: False leaves the sound out; what is found is then no good for a plan, and for a store of its own only.
+    Raises: TopClipError.
+    """
     info = probe_source(request, _reporting(ctx, Stage.PROBE, on_progress, 0.0, None))
+    if not has_sound:
+        info = info.model_copy(update={"audio": None})
     chunks = plan_chunks(info)
     done_s = dict.fromkeys(range(len(chunks)), 0.0)
     stopped = Event()

@@ -8,16 +8,14 @@ from pathlib import Path
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from topclip.errors import CheckFailed, TopClipError
-from topclip.media.decode import THUMB_HEIGHT_PX, THUMB_WIDTH_PX
 from topclip.media.geometry import Size, plan_geometry
 from topclip.media.limits import within_memory
 from topclip.media.opening import open_media
 from topclip.media.sound import measure_file
+from topclip.media.thumb import Thumbs
 from topclip.model.clip import Check, ClipSpec
 from topclip.model.source import SourceInfo
 
@@ -90,7 +88,7 @@ def _watch(container: InputContainer, tick: Callable[[], None]) -> Pictures:
     video = container.streams.video[0]
     video.codec_context.thread_count = 1
     unit_s = float(video.time_base or Fraction(1))
-    scaler, seen = VideoReformatter(), Pictures()
+    thumbs, seen = Thumbs(), Pictures()
     try:
         for frame in container.decode(video):
             tick()
@@ -99,17 +97,12 @@ def _watch(container: InputContainer, tick: Callable[[], None]) -> Pictures:
                 seen.start_s = at_s
             seen.n_frames += 1
             seen.end_s = at_s + (frame.duration or 0) * unit_s  # shown at least so long
-            seen.brightest = max(seen.brightest, _brightness(scaler, frame))
+            seen.brightest = max(seen.brightest, float(np.mean(thumbs.of(frame))))
     except FFmpegError as err:
         seen.fault = str(err)
     if video.duration:
         seen.end_s = seen.start_s + video.duration * unit_s
     return seen
-
-
-def _brightness(scaler: VideoReformatter, frame: VideoFrame) -> float:
-    small = scaler.reformat(frame, THUMB_WIDTH_PX, THUMB_HEIGHT_PX, "gray", interpolation=Interpolation.AREA)
-    return float(np.mean(small.to_ndarray()))
 
 
 def check_clip(

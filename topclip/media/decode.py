@@ -12,24 +12,22 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
-from numpy.typing import NDArray
 
 from topclip.media.guard import decoder_pixels
 from topclip.media.limits import within_memory
 from topclip.media.opening import open_media
 from topclip.media.packets import read_packets
-from topclip.media.seek import can_seek
+from topclip.media.seek import can_seek, has_true_times
+from topclip.media.skim import SKIMMABLE, Skim
 from topclip.media.sound import BLOCK_S, Meter, SoundBlock
+from topclip.media.thumb import Thumb, Thumbs
 from topclip.media.timeline import LEAP_FRAMES, Timeline, frame_ticks, leap_ticks
 from topclip.model.source import SourceInfo
 
-THUMB_WIDTH_PX, THUMB_HEIGHT_PX = 64, 36
 LEAD_FRAMES = 5
 """Pictures wanted before the first owned one, so that nothing about it depends on where the range begins."""
 LEADS_S = (2.0, 12.0, 75.0, float("inf"))
@@ -41,8 +39,6 @@ SOUND_SEEK_S = 1.5
 SOUND_AFTER_S = 0.4
 SOUND_END_S = 1
 """Sound that begins so long after a span is not even looked at, so that no gap of years between damaged times is filled."""
-
-Thumb = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -84,16 +80,20 @@ class Faults:
 
 
 def decode_span(
-    path: Path, info: SourceInfo, span: Span, faults: Faults, *, max_pixels: int
+    path: Path, info: SourceInfo, span: Span, faults: Faults, *, max_pixels: int, may_skim: bool = False
 ) -> Iterator[Picture | SoundBlock]:
-    """Decode a span. Pictures come in rising pts, sound blocks in time order, the two interleaved as in the file.
+    """Decode a span. Pictures come in rising pts, sound blocks in time order, the two about as in the file.
 
     Sound is yielded from up to SOUND_LEAD_S before the span to SOUND_AFTER_S behind it. faults: is filled on the way.
+    may_skim: whether thumbs may be drawn between those of others where nothing happens (skim.py).
     max_pixels: much larger pictures count as damage: a frame may be of another size than the header says.
     Raises: ProbeError, UnsupportedMedia if the file cannot be opened; MediaLimit.
     """
     for lead_s in (None, *LEADS_S) if span.is_at_key else LEADS_S:
-        with _Pass(path, info, span, faults, max_pixels) as run, within_memory("decoding the source"):
+        with (
+            _Pass(path, info, span, faults, max_pixels, may_skim=may_skim) as run,
+            within_memory("decoding the source"),
+        ):
             if run.begin(lead_s):
                 yield from run.items()
                 return
@@ -103,13 +103,17 @@ def decode_span(
 class _Pass:
     """One attempt: opened, positioned, checked for enough lead-in, then read to the end of the span."""
 
-    def __init__(self, path: Path, info: SourceInfo, span: Span, faults: Faults, max_pixels: int) -> None:
+    def __init__(
+        self, path: Path, info: SourceInfo, span: Span, faults: Faults, max_pixels: int, *, may_skim: bool
+    ) -> None:
         self._container: InputContainer = open_media(path, max_pixels)
         self._max_pixels = max_pixels
         self._info, self._span, self._faults = info, span, faults
         self._video = self._container.streams[info.video.index]
         self._audio = None if info.audio is None else self._container.streams[info.audio.index]
-        self._scaler = VideoReformatter()
+        self._may_skim = may_skim and info.video.codec in SKIMMABLE and has_true_times(info)
+        self._skim: Skim | None = None
+        self._thumbs = Thumbs()
         self._meter = Meter(_sound_origin(info, span), _sound_end(info, span))
         self._timeline = Timeline(info.video)
         self._leap_ticks = leap_ticks(info)
@@ -142,6 +146,8 @@ class _Pass:
         at_start = self._seek_key() if lead_s is None else self._seek(lead_s)
         if at_start:
             self._first_pts = self._next_pts = self._info.video.start_pts
+        if self._may_skim and (at_start or lead_s is None):
+            self._skim = self._new_skim()
         self._stream = self._decoded()
         for item in self._stream:
             if isinstance(item, SoundBlock):
@@ -162,6 +168,17 @@ class _Pass:
         if self._first is not None:
             yield self._first
             yield from self._stream
+
+    def _new_skim(self) -> Skim:
+        return Skim(
+            self._video.codec_context,
+            first_pts=self._span.start_pts,
+            end_pts=self._span.end_pts,
+            thumb=self._thumbs.of,
+            time=self._shown_at,
+            on_fault=self._faults.count,
+            tick=self._faults.tick,
+        )
 
     def _seek_key(self) -> bool:
         """Go to where the sound's lead-in begins; packets of pictures are passed over up to the key frame."""
@@ -212,6 +229,11 @@ class _Pass:
         is_video = packet.stream is self._video
         if (self._video_done or self._is_before_key(packet)) if is_video else self._audio_done:
             return
+        if is_video and self._skim is not None:
+            for pts, thumb in self._skim.push(packet):
+                yield from self._judged(pts, thumb)
+            self._video_done = self._video_done or self._skim.is_done
+            return
         try:
             for frame in packet.decode():
                 if isinstance(frame, VideoFrame):
@@ -233,12 +255,17 @@ class _Pass:
 
     def _pictures(self, frame: VideoFrame) -> Iterator[Picture]:
         """The frame as a picture, if its time can be believed; those before it that it speaks for."""
+        pts = self._shown_at(frame)
+        if pts is not None:
+            yield from self._judged(pts, self._thumbs.of(frame))
+
+    def _shown_at(self, frame: VideoFrame) -> int | None:
+        """The frame's time; where that of the next one must be guessed, it follows this one."""
         pts = self._time(frame)
-        if pts is None:
-            return
-        self._next_pts = pts + (self._frame_ticks if self._info.video.is_bare else frame.duration or self._frame_ticks)
-        small = self._scaler.reformat(frame, THUMB_WIDTH_PX, THUMB_HEIGHT_PX, "gray", interpolation=Interpolation.AREA)
-        yield from self._judged(pts, np.asarray(small.to_ndarray(), np.uint8))
+        if pts is not None:
+            ticks = self._frame_ticks if self._info.video.is_bare else frame.duration or self._frame_ticks
+            self._next_pts = pts + ticks
+        return pts
 
     def _judged(self, pts: int, thumb: Thumb) -> Iterator[Picture]:
         """The picture, unless it leaps ahead; then those that leapt, if there are enough of them."""

@@ -11,8 +11,7 @@ from av.video.stream import VideoStream as AvVideo
 
 from topclip.media.opening import open_media
 from topclip.media.packets import read_packets
-from topclip.media.seek import can_seek
-from topclip.media.timeline import RESTARTING_FORMATS
+from topclip.media.seek import has_true_times
 from topclip.model.source import SourceInfo
 
 MAX_PACKETS = 1000
@@ -30,7 +29,7 @@ def span_starts(
     tick(): called for each packet that is looked at; may raise to stop. Raises: MediaError if the file cannot be opened.
     """
     video = info.video
-    if n_spans < 2 or not can_seek(info) or video.dts_lag is not None or info.container in RESTARTING_FORMATS:
+    if n_spans < 2 or not has_true_times(info):
         return ()
     least = round(info.duration_s / n_spans * MIN_SHARE / video.tick)
     last = video.start_pts + round(info.duration_s / video.tick) - least

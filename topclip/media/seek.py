@@ -7,6 +7,7 @@ from av.error import FFmpegError
 
 from topclip.media.opening import open_media
 from topclip.media.packets import read_packets
+from topclip.media.timeline import RESTARTING_FORMATS
 from topclip.model.source import SourceInfo
 
 LEADS_S = (2.0, 12.0, 75.0)
@@ -22,6 +23,11 @@ UNSEEKABLE = frozenset(
 def can_seek(info: SourceInfo) -> bool:
     """Whether a position in the container can be found by time."""
     return not UNSEEKABLE & set(info.container.split(","))
+
+
+def has_true_times(info: SourceInfo) -> bool:
+    """Whether the times of packets are those that their frames are shown at: neither made up nor likely to be damaged."""
+    return can_seek(info) and info.video.dts_lag is None and info.container not in RESTARTING_FORMATS
 
 
 def seek_lead_s(path: Path, info: SourceInfo, start_pts: int, max_pixels: int) -> float | None:

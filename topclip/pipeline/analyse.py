@@ -58,7 +58,9 @@ def measure_chunk(path: Path, info: SourceInfo, chunk: Chunk, ctx: StageContext)
     at_s = 0.0
     tick = timed(lambda: ctx.report(at_s, chunk.duration_s), _limit_s(info, chunk), f"analysing chunk {chunk.index}")
     faults = Faults(tick=tick)
-    for item in decode_span(path, info, span, faults, max_pixels=ctx.max_pixels):
+    # A group of pictures is judged as one: none may lie across a seam.
+    may_skim = bool(info.chunk_pts) or span == Span(None, None)
+    for item in decode_span(path, info, span, faults, max_pixels=ctx.max_pixels, may_skim=may_skim):
         if isinstance(item, Picture):
             frames.add(item.pts, item.thumb, is_owned=item.is_owned)
             source_s = float((item.pts - info.video.start_pts) * info.video.tick)

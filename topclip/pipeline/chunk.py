@@ -5,20 +5,20 @@ import math
 from topclip.model.analysis import Chunk
 from topclip.model.source import SourceInfo
 
-MIN_CHUNK_S = 20
-"""Shorter ones cost more in seeking and lead-in than they gain in parallel work."""
+MIN_CHUNK_S, MIN_AT_KEY_S = 20, 10
+"""Shorter ones cost more in seeking and lead-in than they gain in parallel work; one that begins at a key frame has little."""
 MAX_CHUNK_S = 60
 """Longer ones would keep a process from other jobs for too long: a task is not interrupted."""
 CHUNKS_WANTED = 64
 """Between the two bounds: more headers of a chord cost more in messages than they gain."""
 
 
-def n_chunks_wanted(duration_s: float) -> int:
+def n_chunks_wanted(duration_s: float, min_chunk_s: int = MIN_AT_KEY_S) -> int:
     """How many chunks a source is cut into where it can be cut anywhere; at least one.
 
     A rest shorter than half a chunk goes to the last one.
     """
-    return max(1, math.floor(duration_s / _length_s(duration_s) + 0.5))
+    return max(1, math.floor(duration_s / _length_s(duration_s, min_chunk_s) + 0.5))
 
 
 def plan_chunks(info: SourceInfo) -> tuple[Chunk, ...]:
@@ -28,8 +28,8 @@ def plan_chunks(info: SourceInfo) -> tuple[Chunk, ...]:
     """
     starts: list[int] = list(info.chunk_pts)
     if not starts:
-        length_s = _length_s(info.duration_s)
-        starts = [_pts_at(info, i * length_s) for i in range(1, n_chunks_wanted(info.duration_s))]
+        length_s = _length_s(info.duration_s, MIN_CHUNK_S)
+        starts = [_pts_at(info, i * length_s) for i in range(1, n_chunks_wanted(info.duration_s, MIN_CHUNK_S))]
     edges = [None, *starts, None]
     times_s = [0.0, *(_time_s(info, pts) for pts in starts), info.duration_s]
     return tuple(
@@ -45,8 +45,8 @@ def plan_chunks(info: SourceInfo) -> tuple[Chunk, ...]:
     )
 
 
-def _length_s(duration_s: float) -> int:
-    return min(MAX_CHUNK_S, max(MIN_CHUNK_S, math.ceil(duration_s / CHUNKS_WANTED)))
+def _length_s(duration_s: float, min_chunk_s: int) -> int:
+    return min(MAX_CHUNK_S, max(min_chunk_s, math.ceil(duration_s / CHUNKS_WANTED)))
 
 
 def _pts_at(info: SourceInfo, time_s: int) -> int:

@@ -1,0 +1,130 @@
+"""Analysis that leaves pictures out: fewer are decoded, and nothing is lost by it."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.media import CUTS_S, RATE, Media, run
+from tests.unit.conftest import make_context
+from topclip.analysers.shots import find_cuts
+from topclip.analysers.tracks import Tracks
+from topclip.media import decode, skim
+from topclip.media.probe import probe
+from topclip.media.thumb import Thumbs
+from topclip.pipeline.analyse import measure_chunk
+from topclip.pipeline.chunk import plan_chunks
+
+CUTS = [int(t * RATE) for t in CUTS_S]
+LONG_GROUPS = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "24", "-pix_fmt", "yuv420p", "-bf", "3")
+LONG_GROUPS += ("-b_strategy", "0", "-g", "110", "-keyint_min", "110", "-sc_threshold", "0", "-an")
+X265 = "log-level=none:keyint=110:min-keyint=110:scenecut=0:pools=none:frame-threads=1"
+"""Key frames by the clock: cuts fall among the pictures that nothing rests on."""
+
+
+@pytest.fixture
+def n_decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Counts thumbs that are made of frames."""
+    made = [0]
+    thumb_of = Thumbs.of
+
+    def counted(self: Thumbs, frame: av.VideoFrame) -> skim.Thumb:
+        made[0] += 1
+        return thumb_of(self, frame)
+
+    monkeypatch.setattr(Thumbs, "of", counted)
+    return made
+
+
+def measured(path: Path) -> Tracks:
+    info = probe(path)
+    (chunk,) = plan_chunks(info)
+    return measure_chunk(path, info, chunk, make_context(path.parent / "store"))
+
+
+@pytest.fixture(scope="module")
+def long_groups(media: Media, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("skim") / "groups.mp4"
+    run("-i", media("base.mp4"), *LONG_GROUPS, path)
+    return path
+
+
+def test_cuts_are_found_to_the_frame_where_a_third_is_left_out(long_groups: Path, n_decoded: list[int]) -> None:
+    tracks = measured(long_groups)
+    assert find_cuts(tracks).tolist() == CUTS
+    assert n_decoded[0] < 0.67 * len(tracks.pts)
+
+
+def test_a_group_too_large_to_keep_is_decoded_as_it_comes(
+    long_groups: Path, n_decoded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(skim, "MAX_PACKETS", 40)
+    tracks = measured(long_groups)
+    assert find_cuts(tracks).tolist() == CUTS
+    assert n_decoded[0] >= len(tracks.pts)
+    monkeypatch.setattr(decode, "SKIMMABLE", frozenset())
+    whole = measured(long_groups)
+    assert np.array_equal(tracks.pts, whole.pts)
+    assert np.allclose(tracks.differences, whole.differences, atol=1e-4, equal_nan=True)
+
+
+@pytest.mark.parametrize(("codec", "first"), [("h264", 130), ("h264", 110), ("hevc", 110)])  # 110: with the key frame
+def test_damage_costs_no_more_frames_than_it_breaks(
+    long_groups: Path, media: Media, monkeypatch: pytest.MonkeyPatch, codec: str, first: int
+) -> None:
+    path = long_groups
+    if codec == "hevc":
+        path = long_groups.with_name("hevc.mp4")
+        run(
+            "-i",
+            media("base.mp4"),
+            "-t",
+            "10",
+            "-an",
+            "-c:v",
+            "libx265",
+            "-preset",
+            "ultrafast",
+            "-x265-params",
+            X265,
+            path,
+        )
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    for position, size in packets[first : first + 3]:
+        content[position : position + size] = bytes(size)
+    broken = path.with_name(f"broken{first}.mp4")
+    broken.write_bytes(bytes(content))
+    found = measured(broken)
+    monkeypatch.setattr(decode, "SKIMMABLE", frozenset())
+    whole = measured(broken)
+    assert len(whole.pts) < len(packets), "the file is not what it is made for"
+    assert np.array_equal(found.pts, whole.pts)
+    assert found.n_corrupt.tolist() == whole.n_corrupt.tolist()
+
+
+def still(path: Path, with_other: bool) -> Path:
+    """A still, grainy picture of 12 s, key frames each 4 s; perhaps with another one from 5.2 to 6.4 s."""
+    other = (
+        "[1]trim=duration=1.2,setpts=PTS+5.2/TB[o];[b][o]overlay=enable='between(t,5.2,6.39)'"
+        if with_other
+        else "[b]null"
+    )
+    graph = f"[0]loop=-1:1,noise=alls=2:allf=t:all_seed=1,trim=duration=12[b];{other},format=yuv420p[v]"
+    pictures = ("-f", "lavfi", "-i", "mandelbrot=s=320x180:r=25", "-f", "lavfi", "-i", "testsrc2=s=320x180:r=25")
+    code = ("-c:v", "libx264", "-crf", "24", "-g", "100", "-keyint_min", "100", "-sc_threshold", "0")
+    run(*pictures, "-filter_complex", graph, "-map", "[v]", *code, path)
+    return path
+
+
+def test_a_still_scene_is_hardly_decoded(tmp_path: Path, n_decoded: list[int]) -> None:
+    tracks = measured(still(tmp_path / "still.mp4", with_other=False))
+    assert len(tracks.pts) == 300
+    assert find_cuts(tracks).tolist() == []
+    assert n_decoded[0] < 75  # the last group, behind which no key frame tells that all was still, and a few
+
+
+def test_a_cut_and_back_in_a_still_scene_is_found(tmp_path: Path) -> None:
+    assert find_cuts(measured(still(tmp_path / "other.mp4", with_other=True))).tolist() == [130, 160]

@@ -1,0 +1,296 @@
+"""Thumbs of every frame, of which only those are decoded that tell something.
+
+The unit is a group of pictures: a key frame and all that is shown from it up to the next one. What no other picture rests on
+is passed over, and its thumb drawn between its neighbours'; where the picture jumps from one neighbour to the next, what lies
+between is decoded after all, so that a cut is found at its own frame. A group between two key frames that look alike, without
+a large packet, is not decoded at all: a cut to another picture and back would cost bytes.
+
+A group is judged by its own packets alone, so that nothing depends on where a span begins. One with damage, or with times that
+cannot be right, is decoded whole, as is one too large to be kept.
+"""
+
+import bisect
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from av.error import FFmpegError
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+
+from topclip.media.thumb import Thumb
+
+SKIMMABLE = frozenset({"h264", "hevc"})
+"""Codecs that say of a packet whether others rest on it."""
+MAX_PACKETS, MAX_BYTES = 1200, 48 << 20
+"""A larger group is not kept but decoded as it comes."""
+JUMP, LAYOUT_JUMP = 5.0, 4.0
+"""Grey levels between neighbours, of all points and of large parts' means, that may hide a cut,"""
+STANDS_OUT = 1.2
+"""if they are so many times what the pictures before or after them change."""
+PART_PX = 9, 8
+"""Rows and columns of such a part."""
+NEARBY = 6
+"""Frames beside a jump that are decoded too: a cut is told by what surrounds it."""
+STILL, STILL_PACKETS = 2.0, 8
+"""Grey levels between two key frames that look alike, and how many packets between them are worth a look."""
+STILL_SHARE = 0.3
+"""Of the smaller key frame's bytes: what no other packet of a still group reaches."""
+
+Skimmed = tuple[int, Thumb]
+
+
+class _Unsound(Exception):
+    """What came out of a group is not what its packets promise."""
+
+
+@dataclass
+class _Group:
+    """Packets in decoding order. after: the next key frame, and of what follows it all that is shown before it.
+
+    first_pts: what is shown earlier is not the group's; None: at a file's start all is.
+    """
+
+    key: "Packet[Any]"
+    first_pts: int | None
+    inner: "list[Packet[Any]]" = field(default_factory=list)
+    after: "list[Packet[Any]]" = field(default_factory=list)
+    is_spilt: bool = False
+
+    @property
+    def end_pts(self) -> int | None:
+        """When the next group begins; None: this is the last one."""
+        return self.after[0].pts if self.after else None
+
+    @property
+    def packets(self) -> "list[Packet[Any]]":
+        """All that must be decoded for its own pictures."""
+        return [self.key, *self.inner, *(self.after if len(self.after) > 1 else ())]
+
+    def takes(self, packet: "Packet[Any]") -> bool:
+        """Whether a packet belongs to the group."""
+        if not self.after:
+            return True
+        end = self.end_pts
+        return not packet.is_keyframe and packet.pts is not None and end is not None and packet.pts < end
+
+    def add(self, packet: "Packet[Any]") -> None:
+        """Take the next packet."""
+        (self.after if self.after or packet.is_keyframe else self.inner).append(packet)
+
+    def is_large(self) -> bool:
+        """Whether it is more than should be kept."""
+        n = len(self.inner) + len(self.after)
+        return n > MAX_PACKETS or (n % 16 == 0 and sum(p.size for p in self.packets) > MAX_BYTES)
+
+    def times(self) -> list[int]:
+        """When its frames are shown, rising. Raises: _Unsound."""
+        found = [p.pts for p in (self.key, *self.inner, *self.after[1:]) if not p.is_discard]
+        known = sorted(pts for pts in found if pts is not None)
+        if len(set(known)) < len(found) or self.key.is_discard or known[0] != self.key.pts:
+            raise _Unsound
+        return known
+
+
+class Skim:
+    """Takes packets, gives thumbs in the order that they are shown in."""
+
+    def __init__(
+        self,
+        context: VideoCodecContext,
+        *,
+        first_pts: int | None,
+        end_pts: int | None,
+        thumb: Callable[[VideoFrame], Thumb],
+        time: Callable[[VideoFrame], int | None],
+        on_fault: Callable[[BaseException], None],
+        tick: Callable[[], None],
+    ) -> None:
+        """first_pts, end_pts: the key frames that begin the span and what is behind it, None: open to that side.
+
+        time(frame): when it is shown, as whoever decodes frame by frame takes it. tick(): called for each packet that is
+        decoded; may raise to stop.
+        """
+        self._context, self._first_pts, self._end_pts = context, first_pts, end_pts
+        self._thumb, self._time, self._on_fault, self._tick = thumb, time, on_fault, tick
+        self._group: _Group | None = None
+        self._next_key: Skimmed | None = None
+        self.is_done = False
+        """Whether all of the span is out."""
+
+    def push(self, packet: "Packet[Any]") -> Iterator[Skimmed]:
+        """Take the next packet; an empty one ends all."""
+        group = self._group
+        if not packet.size:
+            yield from self._pictures(group) if group else ()
+            self._group, self.is_done = None, True
+        elif group is None:
+            if packet.is_keyframe:
+                self._group = _Group(packet, self._first_pts)
+        elif group.takes(packet):
+            if not self._is_lead(packet):
+                group.add(packet)
+                yield from self._spill(group, packet)
+        else:
+            yield from self._pictures(group)
+            self._group = _Group(group.after[0], group.end_pts)
+            self._group.add(packet)
+            self.is_done = self._end_pts is not None and (group.end_pts or 0) >= self._end_pts
+
+    def _is_lead(self, packet: "Packet[Any]") -> bool:
+        """Whether a packet is shown before the span."""
+        return self._first_pts is not None and packet.pts is not None and packet.pts < self._first_pts
+
+    def _pictures(self, group: _Group) -> Iterator[Skimmed]:
+        """All of a group that is complete."""
+        if group.is_spilt:
+            yield from self._timed(group, self._drained())
+            return
+        try:
+            found = self._still(group) or self._skimmed(group)
+        except (FFmpegError, ValueError, _Unsound):
+            yield from self._whole(group)
+            return
+        yield from found
+
+    def _spill(self, group: _Group, packet: "Packet[Any]") -> Iterator[Skimmed]:
+        """Decode a group that is too large to be kept as it comes."""
+        if group.is_spilt:
+            yield from self._timed(group, self._decoded([packet]))
+            group.inner.clear()
+        elif group.is_large():
+            group.is_spilt, self._context.skip_frame = True, "DEFAULT"
+            yield from self._timed(group, self._decoded([group.key, *group.inner, *group.after]))
+
+    def _whole(self, group: _Group) -> Iterator[Skimmed]:
+        """Every frame that decodes."""
+        self._context.skip_frame = "DEFAULT"
+        yield from self._timed(group, self._decoded(group.packets))
+        yield from self._timed(group, self._drained())
+
+    def _decoded(self, packets: "Iterable[Packet[Any]]") -> Iterator[VideoFrame]:
+        """Frames, past what cannot be decoded, which is told."""
+        for packet in packets:
+            self._tick()
+            try:
+                yield from self._context.decode(packet)
+            except (FFmpegError, ValueError) as err:
+                self._on_fault(err)
+
+    def _drained(self) -> Iterator[VideoFrame]:
+        """What the decoder still holds; it is as new afterwards."""
+        try:
+            yield from self._context.decode(None)
+        except (FFmpegError, ValueError) as err:
+            self._on_fault(err)
+        self._context.flush_buffers()
+
+    def _timed(self, group: _Group, frames: Iterable[VideoFrame]) -> Iterator[Skimmed]:
+        """Those frames that are the group's own."""
+        first, end = group.first_pts, group.end_pts
+        for frame in frames:
+            pts = self._time(frame)
+            if pts is not None and (first is None or pts >= first) and (end is None or pts < end):
+                yield pts, self._thumb(frame)
+
+    def _still(self, group: _Group) -> list[Skimmed] | None:
+        """The group between two key frames that look alike; None if it is no such group."""
+        known, self._next_key = self._next_key, None
+        sizes = [packet.size for packet in group.inner]
+        if not group.after or len(sizes) < STILL_PACKETS:
+            return None
+        if max(sizes) > STILL_SHARE * min(group.key.size, group.after[0].size):
+            return None
+        times = group.times()
+        first = known if known is not None and known[0] == times[0] else self._key(group.key)
+        self._next_key = last = self._key(group.after[0])
+        if _difference(first[1], last[1]) > STILL:
+            return None
+        return _drawn(times, dict([first]), last)
+
+    def _key(self, packet: "Packet[Any]") -> Skimmed:
+        found = self._run([packet], "DEFAULT", {packet.pts})
+        if len(found) != 1:
+            raise _Unsound
+        return next(iter(found.items()))
+
+    def _skimmed(self, group: _Group) -> list[Skimmed]:
+        """The group by what others rest on, and exactly where it jumps."""
+        times = group.times()
+        found = self._run(group.packets, "NONREF", {*times, group.end_pts})
+        last = next(((pts, found.pop(pts)) for pts in [group.end_pts] if pts in found), None)
+        if times[0] not in found:
+            raise _Unsound
+        wanted = _wanted(times, found, last)
+        if wanted:
+            needed = [p for p in group.packets if p.pts in found or p.pts in wanted or p.pts == group.end_pts]
+            found |= self._run(needed, "DEFAULT", wanted)
+            if not wanted <= found.keys():
+                raise _Unsound
+        return _drawn(times, found, last)
+
+    def _run(self, packets: "Sequence[Packet[Any]]", skip: str, wanted: AbstractSet[int | None]) -> dict[int, Thumb]:
+        """Thumbs of the wanted frames, by pts. Raises: FFmpegError, ValueError, _Unsound if any is broken."""
+        self._context.skip_frame = skip  # type: ignore[assignment]
+        found: dict[int, Thumb] = {}
+        try:
+            for packet in (*packets, None):
+                self._tick()
+                for frame in self._context.decode(packet):
+                    if frame.is_corrupt or frame.pts is None:
+                        raise _Unsound
+                    if frame.pts in wanted:
+                        found[frame.pts] = self._thumb(frame)
+                if len(found) == len(wanted):
+                    break
+        finally:
+            self._context.flush_buffers()
+        return found
+
+
+def _wanted(times: list[int], found: dict[int, Thumb], last: Skimmed | None) -> set[int]:
+    """Times around jumps that hide what was passed over, but for those that are known."""
+    shown = [*sorted(found.items()), *([last] if last else [])]
+    changes = [_difference(a[1], b[1]) for a, b in itertools.pairwise(shown)]
+    ends = [bisect.bisect_left(times, pts) for pts, _ in shown]
+    wanted: set[int] = set()
+    for k in range(len(changes)):
+        if ends[k + 1] - ends[k] > 1 and _is_jump(changes, k) and _layout(shown[k][1], shown[k + 1][1]) > LAYOUT_JUMP:
+            wanted.update(times[max(0, ends[k] - NEARBY) : ends[k + 1] + NEARBY])
+    if ends[-1] < len(times) - 1:  # nothing shows what comes after the last one
+        wanted.update(times[max(0, ends[-1] - NEARBY) :])
+    return wanted - found.keys()
+
+
+def _is_jump(changes: list[float], k: int) -> bool:
+    around = [side for side in (changes[max(0, k - 2) : k], changes[k + 1 : k + 3]) if side]
+    return changes[k] > JUMP and (not around or changes[k] >= STANDS_OUT * min(max(side) for side in around))
+
+
+def _layout(a: Thumb, b: Thumb) -> float:
+    """Mean change of the parts' means."""
+    rows, columns = PART_PX
+    parts = (a.astype(np.int16) - b).reshape(a.shape[0] // rows, rows, a.shape[1] // columns, columns)
+    return float(np.abs(parts.mean(axis=(1, 3))).mean())
+
+
+def _difference(a: Thumb, b: Thumb) -> float:
+    return float(np.abs(a.astype(np.int16) - b).mean())
+
+
+def _drawn(times: list[int], found: dict[int, Thumb], last: Skimmed | None) -> list[Skimmed]:
+    """A thumb for each time, those that are missing drawn between their neighbours."""
+    shown = sorted(found)
+    out: list[Skimmed] = []
+    for pts, after in zip(shown, [*shown[1:], None], strict=True):
+        end = bisect.bisect_left(times, after) if after is not None else len(times)
+        first, thumb = len(out), found[pts]
+        goal = found[after] if after is not None else last[1] if last else thumb
+        n, step = end - first, goal.astype(np.float32) - thumb
+        out.append((pts, thumb))
+        out += [(times[first + k], np.rint(thumb + step * (k / n)).astype(np.uint8)) for k in range(1, n)]
+    return out
