@@ -18,6 +18,7 @@ from cli.targets import refuse_source
 from topclip import run_local
 from topclip.config import Settings
 from topclip.errors import StorageError
+from topclip.first_plan import first_plan
 from topclip.media.binary import find_ffmpeg
 from topclip.media.limits import cap_memory, memory_limit
 from topclip.model.analysis import Analysis, Cut
@@ -75,15 +76,22 @@ def _cuts(analysis: Analysis) -> Iterator[Cut]:
 @click.argument("file", type=SOURCE)
 @clip_options
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the plan into this SVG file too.")
+@click.option("--first", "is_first", is_flag=True, help="By a first look: in seconds, though some may be missed.")
 @json_flag
-def plan(file: Path, options: ClipOptions, *, plot: Path | None, as_json: bool) -> int:
+def plan(file: Path, options: ClipOptions, *, plot: Path | None, is_first: bool, as_json: bool) -> int:
     """Show the highlights of FILE, and why they are."""
+    if is_first and plot:
+        raise click.UsageError("--plot draws the full plan: leave out --first")
     if plot:
         if not plot.absolute().parent.is_dir():
             raise click.BadParameter(f"no folder {plot.absolute().parent}", param_hint="--plot")
         refuse_source(file, plot)
     request = _request(file, options)
     with _workplace() as ctx, _progress() as on_progress:
+        if is_first:
+            found = first_plan(request, ctx, on_progress)
+            _print(found.to_dict(), _describe_plan, as_json=as_json)
+            return 0
         info = run_local.analyse(request, ctx, on_progress)
         content = ctx.store.get_bytes(make_plan(request, info, ctx).plan_key)
         if plot:

@@ -3,10 +3,11 @@
 The oracle for the distributed flow: the same stages, the same plan byte for byte.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from threading import Event
+from typing import TypeVar
 
 from topclip.errors import JobStopped
 from topclip.model.analysis import Chunk
@@ -22,6 +23,7 @@ from topclip.pipeline.plan import make_plan
 from topclip.pipeline.probe import probe_source
 from topclip.pipeline.render import render_clip
 
+T = TypeVar("T")
 ORDER = (Stage.PROBE, Stage.ANALYSE, Stage.SELECT, Stage.RENDER, Stage.FINALISE)
 
 OnProgress = Callable[[Stage, float, float], None]
@@ -66,20 +68,32 @@ def analyse(
     info = probe_source(request, _reporting(ctx, Stage.PROBE, on_progress, 0.0, None))
     if not has_sound:
         info = info.model_copy(update={"audio": None})
-    chunks = plan_chunks(info)
-    done_s = dict.fromkeys(range(len(chunks)), 0.0)
+    each_chunk(plan_chunks(info), ctx, on_progress, lambda chunk, to: analyse_chunk(request, info, chunk, to))
+    return info
+
+
+def each_chunk(
+    chunks: Sequence[Chunk],
+    ctx: StageContext,
+    on_progress: OnProgress,
+    work: Callable[[Chunk, StageContext], T],
+) -> list[T]:
+    """Work on chunks, as many at once as the context has threads; what came of each. One that fails ends all."""
+    done_s = dict.fromkeys((chunk.index for chunk in chunks), 0.0)
+    whole_s = sum(chunk.duration_s for chunk in chunks)
     stopped = Event()
 
-    def one(chunk: Chunk) -> None:
+    def one(chunk: Chunk) -> T:
         def report(part_s: float, total_s: float) -> None:
             if stopped.is_set():
                 raise JobStopped("another chunk failed")
             ctx.report(part_s, total_s)
             done_s[chunk.index] = part_s
-            on_progress(Stage.ANALYSE, sum(done_s.values()), info.duration_s)
+            on_progress(Stage.ANALYSE, sum(done_s.values()), whole_s)
 
-        analyse_chunk(request, info, chunk, replace(ctx, report=report))
+        made = work(chunk, replace(ctx, report=report))
         done_s[chunk.index] = chunk.duration_s
+        return made
 
     with ThreadPoolExecutor(max(1, ctx.threads)) as pool:
         running = [pool.submit(one, chunk) for chunk in chunks]
@@ -89,8 +103,8 @@ def analyse(
         finally:
             stopped.set()
             pool.shutdown(wait=True, cancel_futures=True)
-    on_progress(Stage.ANALYSE, info.duration_s, info.duration_s)
-    return info
+    on_progress(Stage.ANALYSE, whole_s, whole_s)
+    return [future.result() for future in running]
 
 
 def _reporting(

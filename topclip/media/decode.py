@@ -22,7 +22,7 @@ from topclip.media.limits import within_memory
 from topclip.media.opening import open_media
 from topclip.media.packets import read_packets
 from topclip.media.seek import can_seek, has_true_times
-from topclip.media.skim import SKIMMABLE, Skim
+from topclip.media.skim import SKIMMABLE, Effort, Skim
 from topclip.media.sound import BLOCK_S, Meter, SoundBlock
 from topclip.media.thumb import Thumb, Thumbs
 from topclip.media.timeline import LEAP_FRAMES, Timeline, frame_ticks, leap_ticks
@@ -80,18 +80,18 @@ class Faults:
 
 
 def decode_span(
-    path: Path, info: SourceInfo, span: Span, faults: Faults, *, max_pixels: int, may_skim: bool = False
+    path: Path, info: SourceInfo, span: Span, faults: Faults, *, max_pixels: int, effort: Effort = Effort.WHOLE
 ) -> Iterator[Picture | SoundBlock]:
     """Decode a span. Pictures come in rising pts, sound blocks in time order, the two about as in the file.
 
     Sound is yielded from up to SOUND_LEAD_S before the span to SOUND_AFTER_S behind it. faults: is filled on the way.
-    may_skim: whether thumbs may be drawn between those of others where nothing happens (skim.py).
+    effort: less than WHOLE only of a span between key frames, or of all; other thumbs are drawn between those (skim.py).
     max_pixels: much larger pictures count as damage: a frame may be of another size than the header says.
     Raises: ProbeError, UnsupportedMedia if the file cannot be opened; MediaLimit.
     """
     for lead_s in (None, *LEADS_S) if span.is_at_key else LEADS_S:
         with (
-            _Pass(path, info, span, faults, max_pixels, may_skim=may_skim) as run,
+            _Pass(path, info, span, faults, max_pixels, effort=effort) as run,
             within_memory("decoding the source"),
         ):
             if run.begin(lead_s):
@@ -104,14 +104,14 @@ class _Pass:
     """One attempt: opened, positioned, checked for enough lead-in, then read to the end of the span."""
 
     def __init__(
-        self, path: Path, info: SourceInfo, span: Span, faults: Faults, max_pixels: int, *, may_skim: bool
+        self, path: Path, info: SourceInfo, span: Span, faults: Faults, max_pixels: int, *, effort: Effort
     ) -> None:
         self._container: InputContainer = open_media(path, max_pixels)
         self._max_pixels = max_pixels
         self._info, self._span, self._faults = info, span, faults
         self._video = self._container.streams[info.video.index]
         self._audio = None if info.audio is None else self._container.streams[info.audio.index]
-        self._may_skim = may_skim and info.video.codec in SKIMMABLE and has_true_times(info)
+        self._effort = effort if info.video.codec in SKIMMABLE and has_true_times(info) else Effort.WHOLE
         self._skim: Skim | None = None
         self._thumbs = Thumbs()
         self._meter = Meter(_sound_origin(info, span), _sound_end(info, span))
@@ -146,7 +146,7 @@ class _Pass:
         at_start = self._seek_key() if lead_s is None else self._seek(lead_s)
         if at_start:
             self._first_pts = self._next_pts = self._info.video.start_pts
-        if self._may_skim and (at_start or lead_s is None):
+        if self._effort is not Effort.WHOLE and (at_start or lead_s is None):
             self._skim = self._new_skim()
         self._stream = self._decoded()
         for item in self._stream:
@@ -172,6 +172,7 @@ class _Pass:
     def _new_skim(self) -> Skim:
         return Skim(
             self._video.codec_context,
+            effort=self._effort,
             first_pts=self._span.start_pts,
             end_pts=self._span.end_pts,
             thumb=self._thumbs.of,

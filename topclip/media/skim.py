@@ -14,6 +14,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,14 @@ STILL_SHARE = 0.3
 """Of the smaller key frame's bytes: what no other packet of a still group reaches."""
 
 Skimmed = tuple[int, Thumb]
+
+
+class Effort(Enum):
+    """How much is decoded: every picture, what tells something, or key frames alone, which show no cut at its frame."""
+
+    WHOLE = "whole"
+    TELLING = "telling"
+    KEYS = "keys"
 
 
 class _Unsound(Exception):
@@ -103,6 +112,7 @@ class Skim:
         self,
         context: VideoCodecContext,
         *,
+        effort: Effort,
         first_pts: int | None,
         end_pts: int | None,
         thumb: Callable[[VideoFrame], Thumb],
@@ -115,7 +125,7 @@ class Skim:
         time(frame): when it is shown, as whoever decodes frame by frame takes it. tick(): called for each packet that is
         decoded; may raise to stop.
         """
-        self._context, self._first_pts, self._end_pts = context, first_pts, end_pts
+        self._context, self._effort, self._first_pts, self._end_pts = context, effort, first_pts, end_pts
         self._thumb, self._time, self._on_fault, self._tick = thumb, time, on_fault, tick
         self._group: _Group | None = None
         self._next_key: Skimmed | None = None
@@ -151,7 +161,8 @@ class Skim:
             yield from self._timed(group, self._drained())
             return
         try:
-            found = self._still(group) or self._skimmed(group)
+            found = self._between_keys(group) if self._effort is Effort.KEYS else self._still(group)
+            found = found or self._skimmed(group)
         except (FFmpegError, ValueError, _Unsound):
             yield from self._whole(group)
             return
@@ -199,17 +210,21 @@ class Skim:
 
     def _still(self, group: _Group) -> list[Skimmed] | None:
         """The group between two key frames that look alike; None if it is no such group."""
-        known, self._next_key = self._next_key, None
         sizes = [packet.size for packet in group.inner]
-        if not group.after or len(sizes) < STILL_PACKETS:
-            return None
-        if max(sizes) > STILL_SHARE * min(group.key.size, group.after[0].size):
-            return None
+        is_quiet = group.after and len(sizes) >= STILL_PACKETS
+        if is_quiet and max(sizes) <= STILL_SHARE * min(group.key.size, group.after[0].size):
+            return self._between_keys(group, STILL)
+        self._next_key = None
+        return None
+
+    def _between_keys(self, group: _Group, most: float = np.inf) -> list[Skimmed]:
+        """The group drawn between its key frame and the next; empty if those differ by more."""
+        known, self._next_key = self._next_key, None
         times = group.times()
         first = known if known is not None and known[0] == times[0] else self._key(group.key)
-        self._next_key = last = self._key(group.after[0])
-        if _difference(first[1], last[1]) > STILL:
-            return None
+        self._next_key = last = self._key(group.after[0]) if group.after else None
+        if last is not None and _difference(first[1], last[1]) > most:
+            return []
         return _drawn(times, dict([first]), last)
 
     def _key(self, packet: "Packet[Any]") -> Skimmed:

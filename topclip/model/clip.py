@@ -53,6 +53,7 @@ class Plan(Model):
     source: JsonDict = Field(description="Facts of the source that the plan rests on: sha256, duration_s, name.")
     options: JsonDict
     version: str = Field(description="Version of analysis and selection.")
+    is_first: bool = Field(False, description="Whether it was made by a first look; the full plan may choose others.")
     highlights: tuple[Highlight, ...]
     near_misses: tuple[NearMiss, ...]
 

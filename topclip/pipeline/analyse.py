@@ -10,6 +10,7 @@ from topclip.analysers.frames import FrameNumbers
 from topclip.analysers.tracks import ANALYSIS_VERSION, SOUND_HOP_S, SoundNumbers, Tracks
 from topclip.media.decode import Faults, Picture, Span, decode_span
 from topclip.media.limits import timed, work_s
+from topclip.media.skim import Effort
 from topclip.model.analysis import Chunk, ChunkResult
 from topclip.model.request import ClipRequest
 from topclip.model.source import SourceInfo
@@ -48,7 +49,9 @@ def _found(key: str, ctx: StageContext) -> Tracks | None:
         return None
 
 
-def measure_chunk(path: Path, info: SourceInfo, chunk: Chunk, ctx: StageContext) -> Tracks:
+def measure_chunk(
+    path: Path, info: SourceInfo, chunk: Chunk, ctx: StageContext, effort: Effort = Effort.TELLING
+) -> Tracks:
     """Decode the chunk and reduce it to numbers. The first chunk owns all before it, the last all to the end."""
     span = Span(chunk.start_pts, chunk.end_pts, chunk.is_at_key)
     frames = FrameNumbers()
@@ -59,8 +62,9 @@ def measure_chunk(path: Path, info: SourceInfo, chunk: Chunk, ctx: StageContext)
     tick = timed(lambda: ctx.report(at_s, chunk.duration_s), _limit_s(info, chunk), f"analysing chunk {chunk.index}")
     faults = Faults(tick=tick)
     # A group of pictures is judged as one: none may lie across a seam.
-    may_skim = bool(info.chunk_pts) or span == Span(None, None)
-    for item in decode_span(path, info, span, faults, max_pixels=ctx.max_pixels, may_skim=may_skim):
+    if not info.chunk_pts and span != Span(None, None):
+        effort = Effort.WHOLE
+    for item in decode_span(path, info, span, faults, max_pixels=ctx.max_pixels, effort=effort):
         if isinstance(item, Picture):
             frames.add(item.pts, item.thumb, is_owned=item.is_owned)
             source_s = float((item.pts - info.video.start_pts) * info.video.tick)

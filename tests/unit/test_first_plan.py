@@ -1,0 +1,71 @@
+"""A plan by a first look."""
+
+import json
+from pathlib import Path
+
+import av
+import pytest
+from click.testing import CliRunner
+
+from cli.local import plan as plan_command
+from tests.media import Media, run
+from tests.unit.conftest import make_context, request_for
+from topclip import run_local
+from topclip.first_plan import first_plan
+from topclip.media.thumb import Thumb, Thumbs
+from topclip.model.clip import Plan
+from topclip.model.request import ClipRequest
+
+OPTIONS = {"count": 1, "min_length": 5, "max_length": 8}
+
+
+@pytest.fixture(scope="module")
+def long_source(media: Media, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The base after 48 s in which little happens, as eight groups of pictures at least."""
+    path = tmp_path_factory.mktemp("first") / "long.mp4"
+    calm = ("-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=48", "-f", "lavfi", "-i", "sine=180:r=48000:d=48")
+    graph = "[1]volume=0.02,aformat=channel_layouts=stereo[q];[0][q][2:v][2:a]concat=n=2:v=1:a=1[v][a]"
+    code = ("-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", "50", "-c:a", "aac")
+    run(*calm, "-i", media("base.mp4"), "-filter_complex", graph, "-map", "[v]", "-map", "[a]", *code, path)
+    return path
+
+
+def full_plan(request: ClipRequest, folder: Path) -> Plan:
+    ctx = make_context(folder)
+    content = ctx.store.get_bytes(run_local.run(request, ctx).plan_key)
+    return Plan.model_validate_json(content)
+
+
+def test_it_chooses_like_the_full_plan_and_decodes_less(
+    long_source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [0]
+    thumb_of = Thumbs.of
+
+    def counted(self: Thumbs, frame: av.VideoFrame) -> Thumb:
+        made[0] += 1
+        return thumb_of(self, frame)
+
+    monkeypatch.setattr(Thumbs, "of", counted)
+    request = request_for(long_source, mode="plan", **OPTIONS)
+    full = full_plan(request, tmp_path / "full")
+    n_full, made[0] = made[0], 0
+    first = first_plan(request, make_context(tmp_path / "first"))
+    assert [(h.start_pts, h.end_pts) for h in first.highlights] == [(h.start_pts, h.end_pts) for h in full.highlights]
+    assert first.is_first
+    assert not full.is_first
+    assert made[0] < 0.6 * n_full
+
+
+def test_the_command_says_that_it_is_one(long_source: Path) -> None:
+    flags = ["--count", "1", "--min-length", "5", "--max-length", "8"]
+    result = CliRunner().invoke(plan_command, [str(long_source), "--first", "--json", *flags])
+    document = json.loads(result.stdout)
+    assert document["is_first"] is True
+    assert len(document["highlights"]) == 1
+
+
+def test_it_is_not_drawn(long_source: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(plan_command, [str(long_source), "--first", "--plot", str(tmp_path / "p.svg")])
+    assert result.exit_code == 2
+    assert "--first" in result.output

@@ -1,0 +1,49 @@
+"""A plan of a long source within seconds, in one process: a glance at all of it, a look at what might be chosen.
+
+All of the sound is measured, but of the pictures only key frames; what is chosen by that is then analysed as it should be, and
+chosen again. What a full analysis finds elsewhere is not in such a plan.
+"""
+
+from topclip.analysers.tracks import Tracks
+from topclip.media.skim import Effort
+from topclip.model.analysis import Chunk
+from topclip.model.clip import Highlight, Plan
+from topclip.model.job import Stage
+from topclip.model.request import ClipRequest
+from topclip.pipeline.analyse import measure_chunk
+from topclip.pipeline.boundaries import TOLERANCE_S
+from topclip.pipeline.chunk import plan_chunks
+from topclip.pipeline.context import StageContext
+from topclip.pipeline.merge import merge_chunks
+from topclip.pipeline.probe import probe_source
+from topclip.pipeline.select import select_clips
+from topclip.pipeline.source import source_path
+from topclip.run_local import OnProgress, each_chunk, no_progress
+
+REACH_S = 2 * TOLERANCE_S
+"""Beside a highlight: its edges may move so far, and by what lies around them."""
+
+
+def first_plan(request: ClipRequest, ctx: StageContext, on_progress: OnProgress = no_progress) -> Plan:
+    """Choose by a first look. Raises: TopClipError."""
+    info = probe_source(request, ctx)
+    on_progress(Stage.PROBE, 1.0, 1.0)
+    chunks = plan_chunks(info)
+    with source_path(request, ctx, info) as path:
+
+        def glance(chunk: Chunk, to: StageContext) -> Tracks:
+            return measure_chunk(path, info, chunk, to, Effort.KEYS)
+
+        def look(chunk: Chunk, to: StageContext) -> Tracks:
+            return measure_chunk(path, info, chunk, to)
+
+        parts = dict(zip(chunks, each_chunk(chunks, ctx, on_progress, glance), strict=True))
+        plan = select_clips(info, merge_chunks(info, list(parts.values())), request.options)
+        near = [chunk for chunk in chunks if any(_touches(chunk, one) for one in plan.highlights)]
+        parts.update(zip(near, each_chunk(near, ctx, on_progress, look), strict=True))
+    plan = select_clips(info, merge_chunks(info, list(parts.values())), request.options)
+    return plan.model_copy(update={"is_first": True})
+
+
+def _touches(chunk: Chunk, one: Highlight) -> bool:
+    return chunk.start_s < one.end_s + REACH_S and one.start_s - REACH_S < chunk.end_s
