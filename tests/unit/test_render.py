@@ -304,7 +304,7 @@ def test_a_clip_on_its_way_to_or_from_the_store_is_no_silence(media: Media, tmp_
     assert isinstance(made, RenderedClip)
     store.delete(made.key.replace(".mp4", ".json"))
     assert render_clip(request, info, spec, ctx) == made
-    assert len(store.ticks) == 4  # the thumbnail, the clip; the clip looked at, its thumbnail
+    assert len(store.ticks) == 2  # the clip; the clip looked at
     for tick in store.ticks:
         seen.clear()
         tick()

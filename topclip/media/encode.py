@@ -7,6 +7,7 @@ only gets near; what the demuxer hands over before the range is decoded and drop
 from dataclasses import dataclass
 from pathlib import Path
 
+from topclip.media.colour import clip_filter, reading_filter, scale_filter
 from topclip.media.geometry import Geometry, plan_geometry
 from topclip.media.guard import file_url, input_args
 from topclip.media.limits import Allowance, work_s
@@ -15,15 +16,17 @@ from topclip.media.sound import CLAMP
 from topclip.media.timeline import leap_test, number_filter, timeline_filter
 from topclip.model.clip import ClipSpec
 from topclip.model.request import Fit, Quality
-from topclip.model.source import SourceInfo
+from topclip.model.source import AudioStream, SourceInfo
 
 MAX_GAIN_DB = 30.0
 """More gain than this makes noise, not sound."""
 PEAK_LIMIT_DB = -1.5
-"""Of the samples; what is between them stays below -1 dB."""
+"""Of the samples, to begin with: mostly what lies between them, and what AAC adds, stays below -1 dB."""
 AUDIO_RATE_HZ = 48_000
 AUDIO_BITRATE = "160k"
 BLUR_SHRINK = 8
+INTERLACEABLE = frozenset({"h264", "mpeg2video", "vc1", "mpeg4", "dvvideo", "prores", "dnxhd", "ffv1", "mjpeg"})
+"""Codecs that flag each frame, whether it is two fields: those that are lose their comb, others pass as they are."""
 LEAST_ROOM_BYTES = 64 << 20
 """For sound and headers."""
 
@@ -35,14 +38,27 @@ X264 = {
 
 
 @dataclass(frozen=True)
+class Level:
+    """How the sound is brought to its loudness: a gain, then a limit of the samples' peaks, dB."""
+
+    gain_db: float
+    limit_db: float = PEAK_LIMIT_DB
+
+
+@dataclass(frozen=True)
 class Attempt:
     """What may differ from one try to the next.
 
-    gain_db: for the sound. seek_lead_s: how long before the range decoding begins, None: with the file.
+    level: for the sound. seek_lead_s: how long before the range decoding begins, None: with the file.
     """
 
-    gain_db: float
+    level: Level
     seek_lead_s: float | None
+
+
+def first_level(spec: ClipSpec) -> Level:
+    """By the loudness that analysis measured."""
+    return Level(first_gain_db(spec))
 
 
 def first_gain_db(spec: ClipSpec) -> float:
@@ -69,22 +85,37 @@ def clip_args(
     source: Path, info: SourceInfo, spec: ClipSpec, attempt: Attempt, *, out: Path, threads: int, max_pixels: int
 ) -> list[str]:
     """Arguments of ffmpeg that make the clip as an mp4. max_pixels: largest picture that is allowed."""
-    args = [*_seek(info, spec, attempt), *input_args(max_pixels), "-copyts"]
-    args += [*(("-f", MJPEG_FORMAT) if info.container == MJPEG_FORMAT else ()), "-i", file_url(source)]
+    args = ["-copyts", *_input(source, info, spec, attempt, max_pixels)]
     args += ["-map", f"0:{info.video.index}", "-vf", video_filter(info, spec, attempt), *_video_codec(info, spec)]
     if info.audio is not None:
-        args += ["-map", f"0:{info.audio.index}", "-af", audio_filter(info, spec, attempt.gain_db)]
-        args += ["-c:a", "aac", "-b:a", AUDIO_BITRATE, "-ar", str(AUDIO_RATE_HZ), "-ac", "2"]
-    args += ["-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1", "-fflags", "+bitexact"]
+        args += _sound(0, info.audio, audio_filter(info, spec, attempt.level))
     args += ["-threads", str(threads), "-filter_threads", str(threads), "-max_muxing_queue_size", "9999"]
+    return [*args, *_mp4(out)]
+
+
+def resound_args(
+    clip: Path, source: Path, info: SourceInfo, spec: ClipSpec, attempt: Attempt, *, out: Path, max_pixels: int
+) -> list[str]:
+    """Arguments of ffmpeg that give a clip other sound; its picture is copied as it is."""
+    assert info.audio is not None
+    args = ["-copyts", *input_args(None), "-i", file_url(clip), *_input(source, info, spec, attempt, max_pixels)]
+    args += ["-map", "0:v", "-c:v", "copy", *_sound(1, info.audio, audio_filter(info, spec, attempt.level))]
+    return [*args, *_mp4(out)]
+
+
+def _input(source: Path, info: SourceInfo, spec: ClipSpec, attempt: Attempt, max_pixels: int) -> list[str]:
+    form = ("-f", MJPEG_FORMAT) if info.container == MJPEG_FORMAT else ()
+    return [*_seek(info, spec, attempt), *input_args(max_pixels), *form, "-i", file_url(source)]
+
+
+def _sound(n_input: int, audio: AudioStream, chain: str) -> list[str]:
+    code = ["-c:a", "aac", "-b:a", AUDIO_BITRATE, "-ar", str(AUDIO_RATE_HZ), "-ac", "2"]
+    return ["-map", f"{n_input}:{audio.index}", "-af", chain, *code]
+
+
+def _mp4(out: Path) -> list[str]:
+    args = ["-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1", "-fflags", "+bitexact"]
     return [*args, "-movflags", "+faststart", "-f", "mp4", file_url(out)]
-
-
-def thumbnail_args(clip: Path, at_s: float, out: Path) -> list[str]:
-    """Arguments of ffmpeg that make a small JPEG of a typical frame after a time of a clip."""
-    picture = "thumbnail=n=24,scale=w='min(640,iw)':h=-2:out_range=pc,format=yuvj420p"
-    seek = ["-ss", f"{at_s:.3f}", *input_args(None), "-i", file_url(clip)]
-    return [*seek, "-map", "0:v", "-vf", picture, "-frames:v", "1", "-q:v", "4", "-f", "mjpeg", file_url(out)]
 
 
 def _seek(info: SourceInfo, spec: ClipSpec, attempt: Attempt) -> list[str]:
@@ -105,16 +136,16 @@ def video_filter(info: SourceInfo, spec: ClipSpec, attempt: Attempt) -> str:
         f"trim=start_pts={spec.start_pts}:end_pts={spec.end_pts}",
         f"setpts=PTS-{spec.start_pts}",
     ]
-    if video.interlaced:
-        chain.append("yadif=mode=send_frame:deint=interlaced")
-    return ",".join(
-        [*chain, _fitted(geometry, spec.fit, info), "setsar=1", "format=yuv420p", f"settb={video.time_base}"]
-    )
+    chain += reading_filter(video)
+    if video.interlaced or video.codec in INTERLACEABLE:
+        chain.append("bwdif=mode=send_frame:deint=interlaced")
+    fitted = _fitted(geometry, spec.fit, info)
+    return ",".join([*chain, fitted, "setsar=1", clip_filter(video), f"settb={video.time_base}"])
 
 
 def _fitted(geometry: Geometry, fit: Fit, info: SourceInfo) -> str:
     crop, scaled, canvas = geometry
-    scale = f"scale={scaled.width}:{scaled.height}:flags=bicubic:out_range=tv"
+    scale = scale_filter(info.video, scaled)
     if scaled == canvas:
         if (crop.width, crop.height) == (info.video.display_width, info.video.display_height):
             return scale
@@ -124,10 +155,10 @@ def _fitted(geometry: Geometry, fit: Fit, info: SourceInfo) -> str:
         return f"{scale},pad={canvas.width}:{canvas.height}:(ow-iw)/2:(oh-ih)/2"
     small = f"{max(2, canvas.width // BLUR_SHRINK)}:{max(2, canvas.height // BLUR_SHRINK)}"
     behind = (
-        f"scale={small}:force_original_aspect_ratio=increase:flags=area:out_range=tv,setsar=1,crop={small},"
+        f"scale={small}:force_original_aspect_ratio=increase:flags=area,setsar=1,crop={small},"
         f"gblur=sigma=4,scale={canvas.width}:{canvas.height}:flags=bilinear"
     )
-    return f"split[a][b];[a]{behind}[behind];[b]{scale},setsar=1[front];[behind][front]overlay=(W-w)/2:(H-h)/2"
+    return f"{scale},setsar=1,split[a][front];[a]{behind}[behind];[behind][front]overlay=(W-w)/2:(H-h)/2"
 
 
 def _video_codec(info: SourceInfo, spec: ClipSpec) -> list[str]:
@@ -145,7 +176,7 @@ def _video_codec(info: SourceInfo, spec: ClipSpec) -> list[str]:
     ]
 
 
-def audio_filter(info: SourceInfo, spec: ClipSpec, gain_db: float) -> str:
+def audio_filter(info: SourceInfo, spec: ClipSpec, level: Level) -> str:
     """Choose the sound of the range to the sample, fill what is missing with silence, bring it to the wanted loudness."""
     start_s = float(spec.start_pts * info.video.tick)
     length_s = spec.end_s - spec.start_s
@@ -156,7 +187,7 @@ def audio_filter(info: SourceInfo, spec: ClipSpec, gain_db: float) -> str:
         f"aformat=sample_fmts=fltp:channel_layouts=stereo:sample_rates={AUDIO_RATE_HZ}",
         *(f"{name}={options}" for name, options in CLAMP),
     ]
-    if gain_db:
-        limit = 10 ** (PEAK_LIMIT_DB / 20)
-        chain += [f"volume={gain_db:.2f}dB", f"alimiter=limit={limit:.6f}:level=0:attack=5:release=60:latency=1"]
+    if spec.source_loudness is not None:
+        limit = 10 ** (level.limit_db / 20)
+        chain += [f"volume={level.gain_db:.2f}dB", f"alimiter=limit={limit:.6f}:level=0:attack=5:release=60:latency=1"]
     return ",".join([*chain, f"apad=whole_dur={length_s:.6f}", f"atrim=end={length_s:.6f}"])

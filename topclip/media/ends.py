@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from topclip.media.encode import AUDIO_BITRATE, AUDIO_RATE_HZ, Attempt, audio_filter, clip_allowance
+from topclip.media.encode import AUDIO_BITRATE, AUDIO_RATE_HZ, Attempt, Level, audio_filter, clip_allowance
 from topclip.media.guard import file_url, input_args
 from topclip.media.limits import Allowance
 from topclip.media.prospect import Prospect
@@ -46,7 +46,7 @@ class Ends:
         return [path for path in (self.head, self.tail, self.sound) if path is not None]
 
 
-def ends_args(prospect: Prospect, spec: ClipSpec, ends: Ends, gain_db: float, max_pixels: int) -> list[str]:
+def ends_args(prospect: Prospect, spec: ClipSpec, ends: Ends, level: Level, max_pixels: int) -> list[str]:
     """Arguments of ffmpeg that make the ends' pictures and the clip's sound. max_pixels: largest picture that is allowed."""
     info, splice, leads = prospect.info, prospect.splice, prospect.leads
     inputs: list[str] = []
@@ -63,7 +63,7 @@ def ends_args(prospect: Prospect, spec: ClipSpec, ends: Ends, gain_db: float, ma
             n_inputs += 1
     if ends.sound is not None and info.audio is not None:
         inputs += _input(prospect, spec.start_pts, leads.range_s, max_pixels)
-        outputs += ["-map", f"{n_inputs}:{info.audio.index}", "-af", audio_filter(info, spec, gain_db)]
+        outputs += ["-map", f"{n_inputs}:{info.audio.index}", "-af", audio_filter(info, spec, level)]
         outputs += ["-c:a", "aac", "-b:a", AUDIO_BITRATE, "-ar", str(AUDIO_RATE_HZ), "-ac", "2", *_mp4(ends.sound)]
     return ["-copyts", *inputs, *outputs]
 
@@ -72,7 +72,7 @@ def ends_allowance(prospect: Prospect, spec: ClipSpec, memory_bytes: int | None)
     """What that run may use: no more than making the whole clip may."""
     all_s = (prospect.leads.head_s, prospect.leads.tail_s, prospect.leads.range_s)
     lead_s = None if None in all_s else max(s for s in all_s if s is not None)
-    return clip_allowance(prospect.info, spec, Attempt(0.0, lead_s), memory_bytes)
+    return clip_allowance(prospect.info, spec, Attempt(Level(0.0), lead_s), memory_bytes)
 
 
 def _input(prospect: Prospect, start_pts: int, lead_s: float | None, max_pixels: int) -> list[str]:

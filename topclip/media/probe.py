@@ -28,6 +28,7 @@ from topclip.errors import (
     TopClipError,
     UnsupportedMedia,
 )
+from topclip.media.colour import colour_of
 from topclip.media.ending import end_of_picture
 from topclip.media.guard import AUDIO_FORMATS, STILL_FORMATS, decoder_pixels
 from topclip.media.limits import FLOOR_S, READ_BYTES_PER_S, no_memory, timed, within_memory
@@ -48,6 +49,8 @@ WEBP_FORMAT = "webp_pipe"
 FEWEST_JPEGS = 4
 """Phones write a photo as two or three pictures."""
 DEFAULT_RATE = Fraction(25)
+FIELD_ORDERS = range(2, 6)
+"""FFmpeg's numbers of a stream whose frames are two fields each."""
 NO_PTS_FORMAT, NO_PTS_CODECS = "avi", frozenset({"h264", "hevc", "vvc"})
 """AVI stores no presentation times, and for these codecs FFmpeg makes up some that are not in order."""
 
@@ -228,7 +231,8 @@ def _describe_video(container_format: ContainerFormat, stream: AvVideo, first: _
         is_bare=is_bare,
         pixel_format=frame.format.name,
         bit_depth=max(component.bits for component in frame.format.components),
-        interlaced=frame.interlaced_frame,
+        interlaced=frame.interlaced_frame or int(stream.codec_context.field_order) in FIELD_ORDERS,
+        colour=colour_of(frame),
     )
 
 

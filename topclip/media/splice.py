@@ -17,6 +17,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 
 from topclip.media import h264
+from topclip.media.colour import is_hdr
 from topclip.media.decode import Span
 from topclip.media.h264 import ParameterSets
 from topclip.media.limits import within_memory
@@ -138,6 +139,7 @@ def check_source(info: SourceInfo) -> None:
         (not video.is_bare and video.dts_lag is None, "the container has no presentation times"),
         (video.pixel_format == PIXEL_FORMAT, f"pixels are {video.pixel_format}, clips are {PIXEL_FORMAT}"),
         (not video.interlaced, "the picture is interlaced"),
+        (not is_hdr(video), "the picture is HDR, clips are not"),
         (video.rotation == 0, "the picture is to be turned"),
         (video.sample_aspect == "1/1", "pixels are not square"),
         (video.width % 2 == video.height % 2 == 0, "the picture's size is odd"),

@@ -75,7 +75,7 @@ class Analysis:
     frame_pts: int64, shape (n,), strictly rising, one for each frame. end_pts: where the last frame's time ends.
     level_db: RMS level, dBFS, at LEVEL_HOP_S; empty without audio. loudness_lufs: momentary, at its signal's hop; empty
     without audio. signals: by name, those that the source has. fingerprints: whole numbers, (n, k), one row a second: what it
-    looks and sounds like; empty where nothing is to be compared.
+    looks and sounds like; empty where nothing is to be compared. grids: uint8, (n, parts), mean greys of each frame's parts.
     """
 
     frame_pts: PtsArray
@@ -85,3 +85,4 @@ class Analysis:
     signals: tuple[Signal, ...]
     shots: tuple[Shot, ...]
     fingerprints: StepArray = field(default_factory=lambda: np.empty((0, 0), np.int16))
+    grids: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 1), np.uint8))

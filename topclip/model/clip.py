@@ -58,8 +58,16 @@ class Plan(Model):
     near_misses: tuple[NearMiss, ...]
 
 
+class Shares(Model):
+    """How much of a range of the source may look black, stand still and be silent."""
+
+    black: float = Field(ge=0, le=1)
+    frozen: float = Field(ge=0, le=1)
+    silent: float = Field(ge=0, le=1)
+
+
 class ClipSpec(Model):
-    """A clip to be made; all that determines its bytes."""
+    """A clip to be made; all that determines its bytes, and what they are checked by."""
 
     n: int
     start_s: float
@@ -78,6 +86,7 @@ class ClipSpec(Model):
     source_loudness: float | None = Field(
         description="Measured integrated loudness of the range, LUFS; null if silent."
     )
+    shares: Shares | None = Field(None, description="Of the range; null where it was not analysed.")
 
 
 class Check(Model):

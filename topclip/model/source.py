@@ -7,6 +7,16 @@ from pydantic import Field
 from topclip.model.base import Model
 
 
+class Colour(Model):
+    """How a picture's values are to be read, in FFmpeg's names; guessed where the source does not say."""
+
+    matrix: str = "bt709"
+    primaries: str = "bt709"
+    transfer: str = "bt709"
+    full_range: bool = Field(False, description="Whether values take all of their range, not that of television.")
+    is_rgb: bool = Field(False, description="Whether values are red, green and blue: then there is no matrix.")
+
+
 class VideoStream(Model):
     """The video stream that clips are made of."""
 
@@ -31,7 +41,8 @@ class VideoStream(Model):
     )
     pixel_format: str
     bit_depth: int = 8
-    interlaced: bool = Field(False, description="Whether the first frame is flagged as two fields.")
+    interlaced: bool = Field(False, description="Whether the stream or its first frame is flagged as two fields.")
+    colour: Colour = Colour()
 
     @property
     def rate(self) -> Fraction:

@@ -9,8 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from topclip.analysers.frames import grids_of
 from topclip.errors import InvalidRequest
 from topclip.media.decode import Faults, Picture, Span, decode_span
+from topclip.media.encode import Level
 from topclip.media.probe import check_limits, probe
 from topclip.media.splice import Obstacle
 from topclip.media.timeline import true_leaps
@@ -19,6 +24,7 @@ from topclip.model.request import Aspect, Fit, Quality
 from topclip.model.source import SourceInfo
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.render import encode_file
+from topclip.pipeline.shares import picture_shares
 from topclip.pipeline.smart import find_prospect, make_smart
 
 
@@ -72,7 +78,7 @@ def _copy(source: Path, info: SourceInfo, span: Span, out: Path, ctx: StageConte
     """Raises: Obstacle if it must be encoded."""
     prospect = find_prospect(source, info, span, ctx)
     splice = prospect.splice
-    make_smart(prospect, _spec(info, splice.pts, splice.end_pts), 0.0, out, ctx)
+    make_smart(prospect, _spec(info, splice.pts, splice.end_pts), Level(0.0), out, ctx)
     return CutResult("smart", len(splice.pts), len(splice.copied), None)
 
 
@@ -81,6 +87,7 @@ def _decoded_spec(source: Path, info: SourceInfo, span: Span, max_pixels: int) -
     video, last = info.video, span.end_pts
     assert last is not None
     found: list[int] = []
+    grids: list[NDArray[np.float64]] = []
     after = None
     silent = info.model_copy(update={"audio": None})
     for item in decode_span(source, silent, Span(span.start_pts, None), Faults(), max_pixels=max_pixels):
@@ -90,13 +97,16 @@ def _decoded_spec(source: Path, info: SourceInfo, span: Span, max_pixels: int) -
             after = item.pts
             break
         found.append(item.pts)
+        grids.append(grids_of(item.thumb[None]))
     if not found:
         raise InvalidRequest(
             f"the source has no picture in this range; it lasts {info.duration_s:g} s", {"field": "start"}
         )
     if after is None:
         after = found[-1] + max(1, round(1 / (video.rate * video.tick)))
-    return _spec(info, found, after)
+    spec = _spec(info, found, after)
+    shares = picture_shares(info, np.round(np.concatenate(grids)).astype(np.uint8), spec)
+    return spec.model_copy(update={"shares": shares})
 
 
 def _spec(info: SourceInfo, found: Sequence[int], after: int) -> ClipSpec:

@@ -40,6 +40,7 @@ def merge_chunks(info: SourceInfo, parts: Sequence[Tracks]) -> Analysis:
         signals=tuple(s for s in signals if s is not None),
         shots=_shots(info, tracks.pts, cuts, end_pts),
         fingerprints=fingerprints(tracks, cuts, tick_s),
+        grids=tracks.grids,
     )
 
 

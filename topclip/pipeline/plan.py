@@ -16,6 +16,7 @@ from topclip.pipeline.chunk import plan_chunks
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.merge import merge_chunks
 from topclip.pipeline.select import PLAN_VERSION, clip_specs, select_clips
+from topclip.pipeline.shares import shares_of
 from topclip.storage.base import chunk_key, plan_key
 
 
@@ -38,12 +39,14 @@ def make_plan(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> Plan
     key = plan_key(ctx.job_id, plan_digest(request, info))
     ctx.store.put_bytes(key, plan_document(plan))
     specs = () if options.mode is Mode.PLAN else clip_specs(plan, analysis, options)
-    return PlanResult(key, tuple(_with_leaps(info, analysis, spec) for spec in specs))
+    return PlanResult(key, tuple(_with_facts(info, analysis, spec) for spec in specs))
 
 
-def _with_leaps(info: SourceInfo, analysis: Analysis, spec: ClipSpec) -> ClipSpec:
+def _with_facts(info: SourceInfo, analysis: Analysis, spec: ClipSpec) -> ClipSpec:
+    """The spec with what a render and its check need to know of the range."""
     first, end = np.searchsorted(analysis.frame_pts, [spec.start_pts, spec.end_pts])
-    return spec.model_copy(update={"true_leaps": true_leaps(info, analysis.frame_pts[first:end].tolist())})
+    leaps = true_leaps(info, analysis.frame_pts[first:end].tolist())
+    return spec.model_copy(update={"true_leaps": leaps, "shares": shares_of(info, analysis, spec)})
 
 
 def load_analysis(info: SourceInfo, ctx: StageContext) -> Analysis:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,19 +11,10 @@ from typing import NamedTuple
 
 from topclip.analysers.loudness import integrated_lufs
 from topclip.errors import CheckFailed, MediaError, MediaLimit
-from topclip.media.check import BLACK_LEVEL, DAMAGED_HINT, Found, check_clip, in_words, look
-from topclip.media.decode import Faults, Picture, Span, decode_span
-from topclip.media.encode import (
-    MAX_GAIN_DB,
-    Attempt,
-    clip_allowance,
-    clip_args,
-    first_gain_db,
-    limited_gain,
-    thumbnail_args,
-)
+from topclip.media.decode import Span
+from topclip.media.encode import MAX_GAIN_DB, Attempt, Level, clip_allowance, clip_args, first_level
 from topclip.media.ffmpeg import run_ffmpeg
-from topclip.media.limits import FLOOR_S, Allowance
+from topclip.media.look import DAMAGED_HINT, Found, look
 from topclip.media.proof import decoder_messages, in_one_line
 from topclip.media.prospect import Prospect
 from topclip.media.seek import can_seek, seek_lead_s
@@ -31,16 +22,17 @@ from topclip.media.splice import Obstacle
 from topclip.model.clip import Check, ClipSpec, FailedClip, RenderedClip, RenderResult
 from topclip.model.request import Aspect, ClipRequest
 from topclip.model.source import SourceInfo
+from topclip.pipeline.check import SOUND_CHECKS, check_clip, in_words
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.resound import Tried, next_level, resound
 from topclip.pipeline.smart import find_prospect, make_smart, prove_smart
 from topclip.pipeline.source import source_path
 from topclip.storage.base import clip_key
 
-RENDER_VERSION = "5"
+RENDER_VERSION = "6"
 SAFE_LEAD_S = 300.0
-REPAIR_STEPS = (1.0, 1.5, 1.5)
-"""How much of what the loudness was off by is added to the gain, one try after the other: where the limiter holds back peaks
-over little else, it holds back part of what is added too."""
+SOUND_REPAIRS = 5
+"""What the limiter holds back of a gain is found out by trying; that takes two tries mostly, and the sound alone is made."""
 
 
 class _Job(NamedTuple):
@@ -126,10 +118,9 @@ def _publish(job: _Job, keys: list[str]) -> RenderedClip:
 def _left_behind(job: _Job, path: Path) -> _Made | None:
     """What an earlier run made, if it is sound."""
     try:
-        found = look(path, job.tick)
+        made = _looked_at(job, path, Level(MAX_GAIN_DB))
     except CheckFailed:
         return None
-    made = _Made(path, found, _checks(job, found, Attempt(MAX_GAIN_DB, None)))
     if made.failed:
         return None
     try:
@@ -171,19 +162,20 @@ def _prospect(job: _Job) -> Prospect:
 
 
 def _splice(job: _Job, path: Path) -> _Made:
-    """Copy and check, and again with another gain where the loudness asks for it.
+    """Copy and check, and again at another level where the sound asks for it.
 
     Raises: Obstacle if encoding may do better; CheckFailed if it would not.
     """
-    prospect, attempt = _prospect(job), Attempt(first_gain_db(job.spec), None)
-    made = _try_splice(job, path, prospect, attempt)
-    made = _mended(job, attempt, made, lambda again: _try_splice(job, path, prospect, again))
+    prospect, level = _prospect(job), first_level(job.spec)
+    made, tried = _try_splice(job, path, prospect, level), list[Tried]()
+    while made.failed and (again := _next_level(job, level, made, tried)) is not None:
+        level, made = again, _try_splice(job, path, prospect, again)
     _refuse_failed(made)
     return made
 
 
-def _try_splice(job: _Job, path: Path, prospect: Prospect, attempt: Attempt) -> _Made:
-    make_smart(prospect, job.spec, attempt.gain_db, path, job.ctx)
+def _try_splice(job: _Job, path: Path, prospect: Prospect, level: Level) -> _Made:
+    make_smart(prospect, job.spec, level, path, job.ctx)
     try:
         with decoder_messages() as said:
             found = look(path, job.tick)
@@ -191,37 +183,54 @@ def _try_splice(job: _Job, path: Path, prospect: Prospect, attempt: Attempt) -> 
         raise Obstacle(err.message) from err
     if said:
         raise Obstacle(f"a decoder complains of the joined clip: {in_one_line(said)}")
-    made = _Made(path, found, _checks(job, found, attempt), len(prospect.splice.copied))
-    if made.failed - {"loudness"}:
+    made = _Made(path, found, _checks(job, found, level), len(prospect.splice.copied))
+    if made.failed - SOUND_CHECKS:
         raise Obstacle("; ".join(in_words(check) for check in made.checks if not check.ok))
     return made
 
 
 def _encode(job: _Job, path: Path) -> _Made:
     """Render, check, and again with what the checks taught, if that is another try. Raises: EncodeError, CheckFailed."""
-    attempt = Attempt(first_gain_db(job.spec), _seek_lead_s(job))
+    attempt = Attempt(first_level(job.spec), _seek_lead_s(job))
+    safe = replace(attempt, seek_lead_s=_safe_lead_s(job))
     try:
         made = _try(job, path, attempt)
     except MediaLimit:
         raise  # it would take as much again
     except MediaError as err:
-        again = replace(attempt, seek_lead_s=_safe_lead_s(job))
-        if again == attempt and isinstance(err, CheckFailed):
+        if safe == attempt and isinstance(err, CheckFailed):
             raise  # what fails in ffmpeg may be the machine's doing
-        attempt, made = again, _try(job, path, again)
-    made = _mended(job, attempt, made, lambda again: _try(job, path, again))
+        attempt, made = safe, _try(job, path, safe)
+    if made.failed - SOUND_CHECKS and safe != attempt:
+        attempt, made = safe, _try(job, path, safe)
+    made = _with_better_sound(job, attempt, made)
     _refuse_failed(made)
     return made
 
 
-def _mended(job: _Job, attempt: Attempt, made: _Made, make: Callable[[Attempt], _Made]) -> _Made:
-    """The clip after as many further tries as its checks ask for."""
-    for step in REPAIR_STEPS:
-        again = _repaired(job, attempt, made, step)
-        if again == attempt:
-            break
-        attempt, made = again, make(again)
+def _with_better_sound(job: _Job, attempt: Attempt, made: _Made) -> _Made:
+    """The clip after as many tries of its sound as it needs and may have."""
+    level, tried = attempt.level, list[Tried]()
+    with _scratch(job, ".mp4") as again:
+        while made.failed and (following := _next_level(job, level, made, tried)) is not None:
+            level = following
+            now = replace(attempt, level=level)
+            sound = resound(made.path, again, source=job.source, info=job.info, spec=job.spec, attempt=now, ctx=job.ctx)
+            again.replace(made.path)
+            found = replace(made.found, sound=sound)
+            made = _Made(made.path, found, _checks(job, found, level))
     return made
+
+
+def _next_level(job: _Job, level: Level, made: _Made, tried: list[Tried]) -> Level | None:
+    """The level to try next; None if nothing else can be tried. tried: grows by what came of the last one."""
+    sound = made.found.sound
+    loudness = None if sound is None else integrated_lufs(sound.momentary_lufs)
+    if made.failed - SOUND_CHECKS or sound is None or loudness is None or len(tried) == SOUND_REPAIRS:
+        return None
+    tried.append(Tried(level, loudness, sound.true_peak_db))
+    following = next_level(tried, job.spec.loudness)
+    return None if following == level else following
 
 
 def _refuse_failed(made: _Made) -> None:
@@ -236,27 +245,16 @@ def _try(job: _Job, path: Path, attempt: Attempt) -> _Made:
     args = clip_args(job.source, job.info, spec, attempt, out=path, threads=ctx.threads, max_pixels=ctx.max_pixels)
     allowance = clip_allowance(job.info, spec, attempt, ctx.memory_bytes)
     run_ffmpeg(ctx.ffmpeg, args, lambda done_s: ctx.report(min(done_s, length_s), length_s), allowance=allowance)
-    found = look(path, job.tick)
-    return _Made(path, found, _checks(job, found, attempt))
+    return _looked_at(job, path, attempt.level)
+
+
+def _looked_at(job: _Job, path: Path, level: Level) -> _Made:
+    found = look(path, job.tick, threads=job.ctx.threads)
+    return _Made(path, found, _checks(job, found, level))
 
 
 def _seek_lead_s(job: _Job) -> float | None:
     return seek_lead_s(job.source, job.info, job.spec.start_pts, job.ctx.max_pixels)
-
-
-def _repaired(job: _Job, attempt: Attempt, made: _Made, step: float) -> Attempt:
-    """The next attempt: more or less gain where the loudness was off, a longer run-up where the picture was.
-
-    The same one if nothing failed, or nothing else can be tried.
-    """
-    failed = made.failed
-    gain_db, lead_s = attempt.gain_db, attempt.seek_lead_s
-    loudness = integrated_lufs(made.found.momentary_lufs)
-    if "loudness" in failed and loudness is not None:
-        gain_db = limited_gain(gain_db + step * (job.spec.loudness - loudness))
-    if failed - {"loudness"}:
-        lead_s = _safe_lead_s(job)
-    return Attempt(gain_db, lead_s)
 
 
 def _safe_lead_s(job: _Job) -> float | None:
@@ -265,27 +263,14 @@ def _safe_lead_s(job: _Job) -> float | None:
     return None if must_count or job.spec.start_s <= SAFE_LEAD_S else SAFE_LEAD_S
 
 
-def _checks(job: _Job, found: Found, attempt: Attempt) -> tuple[Check, ...]:
-    is_black = found.pictures.brightest <= BLACK_LEVEL and _source_is_black(job)
-    loudness = integrated_lufs(found.momentary_lufs)
-    at_limit = attempt.gain_db >= MAX_GAIN_DB
-    return check_clip(found, job.info, job.spec, loudness=loudness, may_be_black=is_black, at_limit=at_limit)
-
-
-def _source_is_black(job: _Job) -> bool:
-    span = Span(job.spec.start_pts, job.spec.end_pts)
-    silent = job.info.model_copy(update={"audio": None})
-    items = decode_span(job.source, silent, span, Faults(tick=job.tick), max_pixels=job.ctx.max_pixels)
-    return all(item.thumb.mean() <= BLACK_LEVEL for item in items if isinstance(item, Picture) and item.is_owned)
+def _checks(job: _Job, found: Found, level: Level) -> tuple[Check, ...]:
+    return check_clip(found, job.info, job.spec, at_limit=level.gain_db >= MAX_GAIN_DB)
 
 
 def _describe(job: _Job, made: _Made, keys: list[str]) -> RenderedClip:
-    """The clip's facts; makes and publishes its thumbnail."""
-    with _scratch(job, ".jpg") as picture:
-        at_s = (job.spec.end_s - job.spec.start_s) / 3
-        allowance = Allowance(job.ctx.memory_bytes, wall_s=FLOOR_S)
-        run_ffmpeg(job.ctx.ffmpeg, thumbnail_args(made.path, at_s, picture), lambda _: job.tick(), allowance=allowance)
-        job.ctx.store.put_file(keys[1], picture, job.tick)
+    """The clip's facts; publishes its thumbnail."""
+    assert made.found.pictures.poster is not None
+    job.ctx.store.put_bytes(keys[1], made.found.pictures.poster)
     pictures = made.found.pictures
     return RenderedClip(
         n=job.spec.n,

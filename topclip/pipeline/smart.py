@@ -9,6 +9,7 @@ from pathlib import Path
 
 from topclip.errors import MediaError
 from topclip.media.decode import Span
+from topclip.media.encode import Level
 from topclip.media.ends import Ends, ends_allowance, ends_args
 from topclip.media.ffmpeg import run_ffmpeg
 from topclip.media.join import join
@@ -51,14 +52,14 @@ def _leads(source: Path, info: SourceInfo, splice: Splice, lead_s: float | None,
     return Leads(head_s, float((splice.tail_pts - splice.tail_entry_pts) * tick), lead_s)
 
 
-def make_smart(prospect: Prospect, spec: ClipSpec, gain_db: float, out: Path, ctx: StageContext) -> None:
+def make_smart(prospect: Prospect, spec: ClipSpec, level: Level, out: Path, ctx: StageContext) -> None:
     """Make the clip and prove it. Raises: Obstacle if it cannot be, or is not as it should be; JobStopped, StorageError."""
     splice, length_s = prospect.splice, spec.end_s - spec.start_s
     if (spec.frames, spec.start_pts, spec.end_pts) != (len(splice.pts), splice.pts[0], splice.end_pts):
         raise Obstacle("decoding finds other pictures in the range than its packets tell")
     ends = Ends.beside(out, prospect.info, splice)
     allowance = ends_allowance(prospect, spec, ctx.memory_bytes)
-    args = ends_args(prospect, spec, ends, gain_db, ctx.max_pixels)
+    args = ends_args(prospect, spec, ends, level, ctx.max_pixels)
     tick = timed(lambda: ctx.report(length_s, length_s), allowance.wall_s or 0.0, "joining the clip")
     try:
         if ends.paths:
