@@ -76,6 +76,7 @@ class Analysis:
     level_db: RMS level, dBFS, at LEVEL_HOP_S; empty without audio. loudness_lufs: momentary, at its signal's hop; empty
     without audio. signals: by name, those that the source has. fingerprints: whole numbers, (n, k), one row a second: what it
     looks and sounds like; empty where nothing is to be compared. grids: uint8, (n, parts), mean greys of each frame's parts.
+    changes: mean absolute difference of grey to the frame before, 0-255, (n,); not a number where there is none.
     """
 
     frame_pts: PtsArray
@@ -86,3 +87,4 @@ class Analysis:
     shots: tuple[Shot, ...]
     fingerprints: StepArray = field(default_factory=lambda: np.empty((0, 0), np.int16))
     grids: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 1), np.uint8))
+    changes: FloatArray = field(default_factory=lambda: np.empty(0, np.float32))

@@ -9,10 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from topclip.analysers.frames import grids_of
+from topclip.analysers.frames import FrameNumbers
 from topclip.errors import InvalidRequest
 from topclip.media.decode import Faults, Picture, Span, decode_span
 from topclip.media.encode import Level
@@ -87,7 +84,7 @@ def _decoded_spec(source: Path, info: SourceInfo, span: Span, max_pixels: int) -
     video, last = info.video, span.end_pts
     assert last is not None
     found: list[int] = []
-    grids: list[NDArray[np.float64]] = []
+    numbers = FrameNumbers()
     after = None
     silent = info.model_copy(update={"audio": None})
     for item in decode_span(source, silent, Span(span.start_pts, None), Faults(), max_pixels=max_pixels):
@@ -97,7 +94,7 @@ def _decoded_spec(source: Path, info: SourceInfo, span: Span, max_pixels: int) -
             after = item.pts
             break
         found.append(item.pts)
-        grids.append(grids_of(item.thumb[None]))
+        numbers.add(item.pts, item.thumb, is_owned=True)
     if not found:
         raise InvalidRequest(
             f"the source has no picture in this range; it lasts {info.duration_s:g} s", {"field": "start"}
@@ -105,7 +102,8 @@ def _decoded_spec(source: Path, info: SourceInfo, span: Span, max_pixels: int) -
     if after is None:
         after = found[-1] + max(1, round(1 / (video.rate * video.tick)))
     spec = _spec(info, found, after)
-    shares = picture_shares(info, np.round(np.concatenate(grids)).astype(np.uint8), spec)
+    known = numbers.arrays()
+    shares = picture_shares(info, spec, known["grids"], known["differences"][:, 0])
     return spec.model_copy(update={"shares": shares})
 
 

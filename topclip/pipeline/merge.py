@@ -41,6 +41,7 @@ def merge_chunks(info: SourceInfo, parts: Sequence[Tracks]) -> Analysis:
         shots=_shots(info, tracks.pts, cuts, end_pts),
         fingerprints=fingerprints(tracks, cuts, tick_s),
         grids=tracks.grids,
+        changes=tracks.differences[:, 0],
     )
 
 

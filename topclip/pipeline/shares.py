@@ -17,7 +17,7 @@ from topclip.model.source import SourceInfo
 DARK_GREY, DARK_GREY_OF_HDR = 8.0, 50.0
 """Mean grey, 0-255, up to which a picture's part may come out black. PQ spends more of its range on the dark."""
 STILL_CHANGE = 0.5
-"""Mean change of the parts' mean greys, which are whole numbers, up to which a picture may come out as the one before."""
+"""Mean change of grey, of a picture or of its parts' means, up to which it may come out as the one before."""
 FAINT_LUFS = -60.0
 """What is no louder in the clip may be silent there."""
 
@@ -26,21 +26,26 @@ def shares_of(info: SourceInfo, analysis: Analysis, spec: ClipSpec) -> Shares:
     """The shares of a clip's range, 0-1."""
     first, end = np.searchsorted(analysis.frame_pts, [spec.start_pts, spec.end_pts])
     hops = slice(int(spec.start_s / SOUND_HOP_S), int(np.ceil(spec.end_s / SOUND_HOP_S)))
-    return picture_shares(info, analysis.grids[first:end], spec).model_copy(
+    return picture_shares(info, spec, analysis.grids[first:end], analysis.changes[first:end]).model_copy(
         update={"silent": _silent(analysis.loudness_lufs[hops], first_gain_db(spec))}
     )
 
 
-def picture_shares(info: SourceInfo, grids: Array, spec: ClipSpec) -> Shares:
-    """The shares of the picture; all of the sound may be silent. grids: uint8 (n, N_BLOCKS), mean greys of the parts."""
+def picture_shares(info: SourceInfo, spec: ClipSpec, grids: Array, changes: Array) -> Shares:
+    """The shares of the picture; all of the sound may be silent.
+
+    grids: uint8 (n, N_BLOCKS), mean greys of the parts. changes: float32 (n,), mean absolute difference to the frame before.
+    """
     crop = plan_geometry(info.video, spec.aspect, spec.fit).crop
     shown = crop.width * crop.height / (info.video.display_width * info.video.display_height)
-    n_parts = max(1, round(grids.shape[1] * shown)) if grids.ndim == 2 else 1
+    n_parts = max(1, round(grids.shape[1] * shown))
     dark = DARK_GREY_OF_HDR if is_hdr(info.video) else DARK_GREY
-    changes = np.abs(np.diff(grids.astype(np.int16), axis=0))
+    changed = (
+        changes[1:] if n_parts == grids.shape[1] else _least(np.abs(np.diff(grids.astype(np.int16), axis=0)), n_parts)
+    )
     return Shares(
         black=_share(_least(grids, n_parts) <= dark),
-        frozen=_share(_least(changes, n_parts) <= STILL_CHANGE),
+        frozen=_share(~(changed > STILL_CHANGE)),
         silent=1.0,
     )
 

@@ -1,0 +1,129 @@
+"""What the check of a rendered clip finds, and what it lets pass: each fault is put in by an ffmpeg that makes it."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.media import Media, ffmpeg, run
+from tests.unit.conftest import make_context, request_for
+from topclip import run_local
+from topclip.errors import CheckFailed
+from topclip.media.encode import Level
+from topclip.media.look import look
+from topclip.model.manifest import Manifest
+from topclip.pipeline.context import StageContext
+from topclip.pipeline.resound import Tried, next_level
+from topclip.storage.base import job_folder
+
+
+def faulty(folder: Path, *changes: tuple[str, str]) -> str:
+    """An ffmpeg whose arguments are changed on the way; it notes each run in the file `runs`."""
+    path = folder / "ffmpeg"
+    edits = "\n".join(f'a="${{a//{old}/{new}}}"' for old, new in changes)
+    path.write_text(
+        f'#!/bin/bash\nargs=()\nfor a in "$@"; do\n{edits}\nargs+=("$a"); done\n'
+        f'echo "$@" >>"{folder}/runs"\nexec "{ffmpeg()}" "${{args[@]}}"\n'
+    )
+    path.chmod(0o755)
+    return str(path)
+
+
+def manifest_of(path: Path, ctx: StageContext, **options: object) -> Manifest:
+    wanted = {"mode": "ranges", "ranges": [[0.5, 3.5]], "quality": "draft", "aspect": "1:1", "fit": "pad", **options}
+    return run_local.run(request_for(path, **wanted), ctx).manifest
+
+
+FAULTS = {
+    "black": (("setsar=1", "setsar=1,drawbox=t=fill:c=black"), "100% of it is black, of the source 0% at most"),
+    "frozen": (("setsar=1", "setsar=1,drawbox=t=fill:c=gray"), "the picture stands still for 100% of it"),
+    "silent": (("apad=", "volume=0:enable=gt(t\\\\,1.2),apad="), "of it is silent, of the source"),
+    "colour": (("colorspace=smpte170m", "colorspace=bt709"), "colour is"),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), FAULTS.values(), ids=FAULTS)
+def test_a_clip_that_is_not_what_its_source_is_fails_with_the_reason(
+    media: Media, tmp_path: Path, change: tuple[str, str], words: str
+) -> None:
+    ctx = make_context(tmp_path / "store", ffmpeg=faulty(tmp_path, change))
+    with pytest.raises(CheckFailed, match="is not as it should be") as caught:
+        manifest_of(media("short.mp4"), ctx, ranges=[[4.5, 7.5]])
+    assert words in caught.value.message
+
+
+def test_a_sound_clip_says_what_it_was_checked_for(media: Media, ctx: StageContext) -> None:
+    (clip,) = manifest_of(media("short.mp4"), ctx, ranges=[[4.5, 7.5]]).clips
+    assert all(check.ok for check in clip.checks)
+    picture = {"streams", "pixel_format", "colour", "size", "decodes", "frames", "duration", "black", "frozen"}
+    assert {check.name for check in clip.checks} == {
+        *(*picture, "starts_together", "ends_together", "silent", "loudness", "true_peak")
+    }
+
+
+@pytest.mark.parametrize(
+    ("picture", "sound"),
+    [
+        ("color=c=0x406080:s=320x180:r=25", "sine=f=300:r=48000"),
+        ("color=c=black:s=320x180:r=25", "anoisesrc=a=0.1:seed=1:r=44100"),
+        ("testsrc2=s=320x180:r=25", "aevalsrc='0.00003*sin(600*t)':s=48000"),
+        ("color=c=black:s=320x180:r=25,drawbox=x=0:w=20:c=white:t=fill", "anullsrc=r=48000"),
+        ("testsrc2=s=320x180:r=25,fade=in:st=0:d=3", "sine=f=300:r=8000"),
+    ],
+    ids=["still with sound", "black with sound", "hardly to be heard", "bright at the edge only", "fade from black"],
+)
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_a_clip_may_be_what_its_source_is(
+    tmp_path: Path, ctx: StageContext, picture: str, sound: str, fit: str
+) -> None:
+    path = tmp_path / "source.mkv"
+    inputs = ("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound, "-t", "4")
+    run(*inputs, "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "flac", path)
+    manifest = manifest_of(path, ctx, fit=fit, ranges=[[0.2, 3.4]])
+    assert not manifest.failed
+    assert all(check.ok for check in manifest.clips[0].checks)
+
+
+# --- sound ----------------------------------------------------------------------------------------------------
+
+SOUNDS = {
+    "peaks over little else": "aevalsrc='0.05*sin(1300*t)+0.9*lt(mod(t,1.1),0.05)*sin(19000*t)':s=48000",
+    "what AAC takes away": "anoisesrc=a=0.4:seed=2:r=48000",
+    "mono of 8000 Hz": "anoisesrc=c=pink:a=0.5:seed=4:r=8000",
+    "5.1 at 44100 Hz": "aevalsrc='0.3*sin(900*t)|0.3*sin(950*t)|0.5*sin(2800*t)*lt(mod(t,1),0.4)|0|0.2*sin(t)|0':c=5.1:s=44100",
+}
+
+
+def heard_by_ffmpeg(path: Path) -> tuple[float, float]:
+    """Integrated loudness and true peak by ffmpeg's own meter."""
+    command = [ffmpeg(), "-nostdin", "-i", str(path), "-vn", "-af", "ebur128=peak=true", "-f", "null", "-"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    summary = said[said.rindex("Summary") :]
+    return float(summary.split("I:")[1].split("LUFS")[0]), float(summary.split("Peak:")[1].split("dBFS")[0])
+
+
+@pytest.mark.parametrize("sound", SOUNDS.values(), ids=SOUNDS)
+@pytest.mark.parametrize("target", [-14.0, -9.0])
+def test_sound_comes_to_its_loudness_below_its_peak_and_the_picture_is_encoded_once(
+    tmp_path: Path, sound: str, target: float
+) -> None:
+    path = tmp_path / "source.mkv"
+    inputs = ("-f", "lavfi", "-i", "testsrc2=s=128x72:r=25", "-f", "lavfi", "-i", sound, "-t", "8")
+    run(*inputs, "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "flac", path)
+    ctx = make_context(tmp_path / "store", ffmpeg=faulty(tmp_path))
+    (clip,) = manifest_of(path, ctx, ranges=[[0.5, 7.5]], loudness=target).clips
+    with ctx.store.local_path(f"{job_folder(ctx.job_id)}/{clip.file}") as file:
+        loudness, peak_db = heard_by_ffmpeg(file)
+        assert look(file, lambda: None).pictures.n_frames == clip.frames
+    assert loudness == pytest.approx(target, abs=0.55)  # the meter says one decimal
+    assert peak_db <= -1.0
+    assert (tmp_path / "runs").read_text().count("libx264") == 1
+
+
+def test_a_level_follows_the_line_through_the_last_two() -> None:
+    first = Tried(Level(10.0), loudness=-18.0, peak_db=-3.0)
+    assert next_level([first], -14.0) == Level(14.0)
+    second = Tried(Level(14.0), loudness=-16.0, peak_db=-1.5)
+    assert next_level([first, second], -14.0) == Level(18.0)
+    assert next_level([Tried(Level(3.0), loudness=-14.0, peak_db=-0.4)], -14.0) == Level(3.0, -2.25)
+    assert next_level([Tried(Level(29.0), loudness=-30.0, peak_db=-9.0)], -14.0) == Level(30.0)
