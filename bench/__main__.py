@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import cut, fairness, fuzz, job, lease, select, shots, soak, streams, web
+from bench import cut, fairness, fuzz, job, lease, render, select, shots, soak, streams, web
 
 BENCHES = {
     "web": web.measure,
@@ -12,6 +12,7 @@ BENCHES = {
     "select": select.measure,
     "streams": streams.measure,
     "cut": cut.measure,
+    "render": render.measure,
     "shots": shots.measure,
 }
 TRIALS = {"fuzz": fuzz.main, "soak": soak.main}

@@ -4,6 +4,8 @@ All of the sound is measured, but of the pictures only key frames; what is chose
 chosen again. What a full analysis finds elsewhere is not in such a plan.
 """
 
+from collections.abc import Sequence
+
 from topclip.analysers.tracks import Tracks
 from topclip.media.skim import Effort
 from topclip.model.analysis import Chunk
@@ -18,7 +20,7 @@ from topclip.pipeline.merge import merge_chunks
 from topclip.pipeline.probe import probe_source
 from topclip.pipeline.select import select_clips
 from topclip.pipeline.source import source_path
-from topclip.run_local import OnProgress, each_chunk, no_progress
+from topclip.run_local import OnProgress, no_progress, side_by_side
 
 REACH_S = 2 * TOLERANCE_S
 """Beside a highlight: its edges may move so far, and by what lies around them."""
@@ -31,11 +33,11 @@ def first_plan(request: ClipRequest, ctx: StageContext, on_progress: OnProgress 
     chunks = plan_chunks(info)
     with source_path(request, ctx, info) as path:
 
-        def glance(chunk: Chunk, to: StageContext) -> Tracks:
-            return measure_chunk(path, info, chunk, to, Effort.KEYS)
+        def measured(some: Sequence[Chunk], effort: Effort) -> list[Tracks]:
+            def one(place: int, part: StageContext) -> Tracks:
+                return measure_chunk(path, info, some[place], part, effort)
 
-        def look(chunk: Chunk, to: StageContext) -> Tracks:
-            return measure_chunk(path, info, chunk, to)
+            return side_by_side(Stage.ANALYSE, [chunk.duration_s for chunk in some], one, ctx, on_progress)
 
         parts = dict(zip(chunks, each_chunk(chunks, ctx, on_progress, glance), strict=True))
         plan = select_clips(info, merge_chunks(info, list(parts.values())), request.options)

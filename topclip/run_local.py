@@ -10,21 +10,22 @@ from threading import Event
 from typing import TypeVar
 
 from topclip.errors import JobStopped
-from topclip.model.analysis import Chunk
+from topclip.model.clip import ClipSpec, RenderResult
 from topclip.model.job import Stage
 from topclip.model.manifest import Manifest
 from topclip.model.request import ClipRequest
 from topclip.model.source import SourceInfo
 from topclip.pipeline.analyse import analyse_chunk
 from topclip.pipeline.chunk import plan_chunks
-from topclip.pipeline.context import StageContext
+from topclip.pipeline.context import StageContext, clip_threads
 from topclip.pipeline.finalise import finalise
 from topclip.pipeline.plan import make_plan
 from topclip.pipeline.probe import probe_source
 from topclip.pipeline.render import render_clip
 
-T = TypeVar("T")
 ORDER = (Stage.PROBE, Stage.ANALYSE, Stage.SELECT, Stage.RENDER, Stage.FINALISE)
+
+T = TypeVar("T")
 
 OnProgress = Callable[[Stage, float, float], None]
 """on_progress(stage, done_s, total_s): media seconds of the whole stage."""
@@ -48,10 +49,7 @@ def run(request: ClipRequest, ctx: StageContext, on_progress: OnProgress = no_pr
     info = analyse(request, ctx, on_progress)
     plan = make_plan(request, info, ctx)
     on_progress(Stage.SELECT, 1.0, 1.0)
-    total_s, done_s, results = sum(s.end_s - s.start_s for s in plan.specs), 0.0, []
-    for spec in plan.specs:
-        results.append(render_clip(request, info, spec, _reporting(ctx, Stage.RENDER, on_progress, done_s, total_s)))
-        done_s += spec.end_s - spec.start_s
+    results = render(request, info, plan.specs, ctx, on_progress)
     final = finalise(request, info, plan.plan_key, results, ctx)
     on_progress(Stage.FINALISE, 1.0, 1.0)
     return LocalResult(final.manifest, final.manifest_key, plan.plan_key)
@@ -65,55 +63,77 @@ def analyse(
     has_sound: False leaves the sound out; what is found is then no good for a plan, and for a store of its own only.
     Raises: TopClipError.
     """
-    info = probe_source(request, _reporting(ctx, Stage.PROBE, on_progress, 0.0, None))
+    info = probe_source(request, _reporting(ctx, Stage.PROBE, on_progress))
     if not has_sound:
         info = info.model_copy(update={"audio": None})
-    each_chunk(plan_chunks(info), ctx, on_progress, lambda chunk, to: analyse_chunk(request, info, chunk, to))
+    chunks = plan_chunks(info)
+
+    def one(place: int, part: StageContext) -> None:
+        analyse_chunk(request, info, chunks[place], part)
+
+    side_by_side(Stage.ANALYSE, [chunk.duration_s for chunk in chunks], one, ctx, on_progress)
     return info
 
 
-def each_chunk(
-    chunks: Sequence[Chunk],
+def render(
+    request: ClipRequest,
+    info: SourceInfo,
+    specs: tuple[ClipSpec, ...],
+    ctx: StageContext,
+    on_progress: OnProgress = no_progress,
+) -> list[RenderResult]:
+    """Make all clips, as many at once as the context has threads. Raises: JobStopped, StorageError, SourceNotFound."""
+
+    def one(place: int, part: StageContext) -> RenderResult:
+        threads = clip_threads(place, len(specs), cores=ctx.threads, slots=ctx.threads)
+        return render_clip(request, info, specs[place], replace(part, threads=threads))
+
+    return side_by_side(Stage.RENDER, [spec.end_s - spec.start_s for spec in specs], one, ctx, on_progress)
+
+
+def side_by_side(
+    stage: Stage,
+    lengths_s: Sequence[float],
+    one: Callable[[int, StageContext], T],
     ctx: StageContext,
     on_progress: OnProgress,
-    work: Callable[[Chunk, StageContext], T],
 ) -> list[T]:
-    """Work on chunks, as many at once as the context has threads; what came of each. One that fails ends all."""
-    done_s = dict.fromkeys((chunk.index for chunk in chunks), 0.0)
-    whole_s = sum(chunk.duration_s for chunk in chunks)
+    """Do all parts of a stage, as many at once as the context has threads. The first that fails ends the others.
+
+    lengths_s: of the parts. one(place, ctx): does one of them. Returns: what the parts gave, in their order.
+    """
+    done_s = [0.0] * len(lengths_s)
     stopped = Event()
 
-    def one(chunk: Chunk) -> T:
+    def run_one(place: int) -> T:
         def report(part_s: float, total_s: float) -> None:
             if stopped.is_set():
-                raise JobStopped("another chunk failed")
+                raise JobStopped("another part failed")
             ctx.report(part_s, total_s)
-            done_s[chunk.index] = part_s
-            on_progress(Stage.ANALYSE, sum(done_s.values()), whole_s)
+            done_s[place] = part_s
+            on_progress(stage, sum(done_s), sum(lengths_s))
 
-        made = work(chunk, replace(ctx, report=report))
-        done_s[chunk.index] = chunk.duration_s
-        return made
+        found = one(place, replace(ctx, report=report))
+        done_s[place] = lengths_s[place]
+        return found
 
     with ThreadPoolExecutor(max(1, ctx.threads)) as pool:
-        running = [pool.submit(one, chunk) for chunk in chunks]
+        running = [pool.submit(run_one, place) for place in range(len(lengths_s))]
         try:
             for future in as_completed(running):
                 future.result()
         finally:
             stopped.set()
             pool.shutdown(wait=True, cancel_futures=True)
-    on_progress(Stage.ANALYSE, whole_s, whole_s)
+    on_progress(stage, sum(lengths_s), sum(lengths_s))
     return [future.result() for future in running]
 
 
-def _reporting(
-    ctx: StageContext, stage: Stage, on_progress: OnProgress, before_s: float, whole_s: float | None
-) -> StageContext:
-    """The context of one part of a stage: its seconds count on from those before it."""
+def _reporting(ctx: StageContext, stage: Stage, on_progress: OnProgress) -> StageContext:
+    """The context of a stage that has one part."""
 
     def report(done_s: float, total_s: float) -> None:
         ctx.report(done_s, total_s)
-        on_progress(stage, before_s + done_s, total_s if whole_s is None else whole_s)
+        on_progress(stage, done_s, total_s)
 
     return replace(ctx, report=report)

@@ -37,8 +37,10 @@ def render_then_finalise(app: Celery, run: Run, specs: tuple[ClipSpec, ...], pla
     if not specs:
         return sign(app, names.FINALISE, run, Stage.FINALISE, [], plan_key=plan_key)
     header = [
-        sign(app, names.RENDER, run, part, spec=spec.to_dict()).set(task_id=names.task_id(run.job, run.epoch, part))
-        for spec, part in zip(specs, render_parts(specs), strict=True)
+        sign(app, names.RENDER, run, part, spec=spec.to_dict(), place=place, of=len(specs)).set(
+            task_id=names.task_id(run.job, run.epoch, part)
+        )
+        for place, (spec, part) in enumerate(zip(specs, render_parts(specs), strict=True))
     ]
     return join(app, run, Stage.RENDER, header, sign(app, names.FINALISE, run, Stage.FINALISE, plan_key=plan_key))
 

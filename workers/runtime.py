@@ -13,7 +13,7 @@ from topclip.media.limits import cap_memory, memory_limit
 from topclip.model.request import ClipRequest
 from topclip.model.source import SourceInfo
 from topclip.outbound.http import Outbound
-from topclip.pipeline.context import Report, StageContext
+from topclip.pipeline.context import Report, StageContext, clip_threads
 from topclip.pipeline.fetch import FetchLimits
 from topclip.storage.base import ArtifactStore, info_key
 from topclip.storage.factory import store_for
@@ -67,6 +67,11 @@ def fetch_limits() -> FetchLimits:
 def concurrency() -> int:
     """Tasks at once in this worker."""
     return settings().concurrency or os.cpu_count() or 1
+
+
+def render_threads(place: int, of: int) -> int:
+    """Threads for one of several clips that were asked for together."""
+    return clip_threads(place, of, cores=os.cpu_count() or 1, slots=concurrency())
 
 
 def request_of(job_id: str) -> ClipRequest:

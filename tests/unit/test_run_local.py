@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.media import Media
+from tests.media import Media, ffmpeg
 from tests.unit.conftest import make_context, request_for
 from topclip import run_local
 from topclip.errors import NoHighlights
 from topclip.model.job import Stage
 from topclip.model.request import ClipRequest, Upload
 from topclip.pipeline import __doc__ as order_in_words
-from topclip.pipeline.context import StageContext
+from topclip.pipeline.context import StageContext, clip_threads
 from topclip.storage.base import job_folder
 
 
@@ -56,3 +56,29 @@ def test_two_runs_make_the_same_plan(media: Media, tmp_path: Path) -> None:
 def test_too_short_a_source_has_no_highlights(media: Media, ctx: StageContext) -> None:
     with pytest.raises(NoHighlights):
         run_local.run(request_for(media("short.mp4"), min_length=9), ctx)
+
+
+def test_clips_share_the_cores_by_their_place_alone() -> None:
+    def shared(of: int, cores: int, slots: int) -> list[int]:
+        return [clip_threads(place, of, cores=cores, slots=slots) for place in range(of)]
+
+    assert shared(1, 2, 2) == [2]
+    assert shared(2, 2, 2) == [1, 1]
+    assert shared(3, 2, 2) == [1, 1, 2]
+    assert shared(7, 8, 4) == [2, 2, 2, 2, 2, 2, 2]
+    assert shared(3, 16, 16) == [5, 5, 5]
+    assert shared(2, 8, 1) == [8, 8]
+    assert shared(3, 1, 4) == [1, 1, 1]
+
+
+def test_clips_are_made_side_by_side_each_by_its_share_of_threads(media: Media, tmp_path: Path) -> None:
+    log, noting = tmp_path / "runs", tmp_path / "ffmpeg"
+    noting.write_text(f'#!/bin/sh\necho "$@" >>"{log}"\nexec "{ffmpeg()}" "$@"\n')
+    noting.chmod(0o755)
+    ctx = make_context(tmp_path / "store", ffmpeg=str(noting), threads=2)
+    ranges = [[0, 1], [1, 2], [2, 3]]
+    request = request_for(media("short.mp4"), mode="ranges", ranges=ranges, aspect="9:16", quality="draft")
+    manifest = run_local.run(request, ctx).manifest
+    assert [clip.n for clip in manifest.clips] == [1, 2, 3]
+    runs = log.read_text().splitlines()
+    assert sorted(run.split(" -threads ")[1].split()[0] for run in runs if "libx264" in run) == ["1", "1", "2"]

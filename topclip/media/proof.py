@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import av.logging
@@ -82,13 +83,32 @@ def prove(prospect: Prospect, out: Path, tick: Callable[[], None], max_pixels: i
 @contextmanager
 def decoder_messages() -> Iterator[list[tuple[int, str, str]]]:
     """What FFmpeg says in this thread, warnings and worse, as it is said: level, who, what."""
-    before = av.logging.get_level()
-    av.logging.set_level(av.logging.WARNING)
-    try:
-        with av.logging.Capture() as said:
-            yield said
-    finally:
-        av.logging.set_level(before)
+    with _TALKING, av.logging.Capture() as said:
+        yield said
+
+
+class _Talking:
+    """FFmpeg says what it has to say as long as anybody listens: that is one setting for all threads."""
+
+    def __init__(self) -> None:
+        self._lock, self._n_listeners = Lock(), 0
+        self._before: int | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._n_listeners:
+                self._before = av.logging.get_level()
+                av.logging.set_level(av.logging.WARNING)
+            self._n_listeners += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._n_listeners -= 1
+            if not self._n_listeners:
+                av.logging.set_level(self._before)
+
+
+_TALKING = _Talking()
 
 
 def in_one_line(said: Sequence[tuple[int, str, str]]) -> str:

@@ -27,3 +27,15 @@ class StageContext:
     """What one ffmpeg may allocate; the process that decodes has the same limit from where it was started."""
     threads: int = 1
     report: Report = no_report
+
+
+def clip_threads(place: int, of: int, *, cores: int, slots: int) -> int:
+    """Threads for one of several clips, by its place among them alone, so that nobody need be asked what else goes on.
+
+    place: from 0. cores: of the machine. slots: clips that it makes at once. Where there are enough clips for all slots, the
+    cores are shared out among these; the last ones, too few for that, share them among themselves. Several encoders of one
+    thread each do more than one encoder of several.
+    """
+    slots = max(1, min(slots, cores))
+    rest = of % slots
+    return max(1, cores // (slots if place < of - rest else rest))

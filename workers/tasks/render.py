@@ -1,5 +1,6 @@
 """Task of stage render: one clip."""
 
+from dataclasses import replace
 from typing import Any
 
 from topclip.errors import TopClipError
@@ -33,7 +34,8 @@ class RenderTask(ClipTask):
 
 
 @app.task(base=RenderTask, bind=True, name=names.RENDER)
-def render(self: RenderTask, *, job_id: str, spec: JsonDict) -> JsonDict:
-    """Render, check and publish one clip."""
+def render(self: RenderTask, *, job_id: str, spec: JsonDict, place: int, of: int) -> JsonDict:
+    """Render, check and publish one clip. place: among the `of` clips that were asked for together, from 0."""
     request, info = runtime.request_of(job_id), runtime.info_of(job_id)
-    return render_clip(request, info, ClipSpec.from_dict(spec), self.context(job_id)).to_dict()
+    ctx = replace(self.context(job_id), threads=runtime.render_threads(place, of))
+    return render_clip(request, info, ClipSpec.from_dict(spec), ctx).to_dict()
