@@ -26,7 +26,8 @@ MIN_REDIS = (6, 0)  # Celery's result backend and our scripts use commands of 6.
 LOW_DISK_BYTES = 5 * 1024**3
 FULL_DISK_BYTES = 512 * 1024**2
 HIGH_MEMORY = 0.8
-ENCODERS = ("libx264", "aac", "mjpeg")
+ENCODERS = ("libx264", "aac")
+HDR_FILTERS = ("zscale", "tonemap")
 FFMPEG_TIMEOUT_S = 20
 
 
@@ -142,7 +143,7 @@ def _ffmpeg(settings: Settings) -> Iterator[Check]:
     advice = "unset TOPCLIP_FFMPEG to use the one of the imageio-ffmpeg wheel, or name another"
     try:
         path = find_ffmpeg(settings.ffmpeg)
-        version, encoders = _output(path, "-version"), _output(path, "-encoders")
+        version, encoders, filters = (_output(path, about) for about in ("-version", "-encoders", "-filters"))
     except (OSError, subprocess.SubprocessError, ConfigError) as err:
         yield Check("ffmpeg", "fail", f"ffmpeg cannot be run: {err}", advice)
         return
@@ -151,6 +152,10 @@ def _ffmpeg(settings: Settings) -> Iterator[Check]:
         yield Check("encoders", "fail", f"ffmpeg has no {', '.join(missing)}", advice)
     else:
         yield Check("encoders", "ok", f"ffmpeg has {', '.join(ENCODERS)}")
+    if missing := [f for f in HDR_FILTERS if f" {f} " not in filters]:
+        yield Check("hdr", "warn", f"ffmpeg has no {', '.join(missing)}: clips of HDR sources will fail", advice)
+    else:
+        yield Check("hdr", "ok", f"ffmpeg has {', '.join(HDR_FILTERS)}")
 
 
 def _open_files(settings: Settings) -> Check:

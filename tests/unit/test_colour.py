@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.media import RATE, ffmpeg
-from tests.unit.conftest import request_for
+from tests.media import RATE, ffmpeg, run
+from tests.unit.conftest import make_context, request_for
 from topclip import run_local
+from topclip.errors import EncodeError
 from topclip.media.probe import probe
 from topclip.model.source import Colour
 from topclip.pipeline.context import StageContext
@@ -230,3 +231,109 @@ def test_hdr_is_tone_mapped(
     assert found.tags == (1, 1, 1, 1)
     assert np.abs(found.rgb - mapped(NITS)).max() < 6
     assert not {name for name in found.side_data if "MASTERING" in name or "LIGHT" in name}
+
+
+def test_an_ffmpeg_that_cannot_tone_map_says_what_to_do(tmp_path: Path) -> None:
+    source = make_source(tmp_path, pq(NITS), Kind("yuv420p10le", "bt2020nc", "bt2020", "smpte2084"))
+    poor = tmp_path / "ffmpeg"
+    poor.write_text(f'#!/bin/bash\nexec "{ffmpeg()}" "${{@//zscale/nozscale}}"\n')
+    poor.chmod(0o755)
+    with pytest.raises(EncodeError, match="no filter nozscale") as caught:
+        clip_of(source, make_context(tmp_path / "store", ffmpeg=str(poor)))
+    assert "TOPCLIP_FFMPEG" in str(caught.value.hint)
+
+
+# --- geometry -------------------------------------------------------------------------------------------------
+
+CORNERS = np.array([[(230, 30, 30), (30, 200, 60)], [(40, 60, 220), (230, 220, 40)]], float)
+"""Red, green; blue, yellow."""
+TURNS = {
+    "90": (("-display_rotation", "90"), np.rot90(CORNERS)),
+    "180": (("-display_rotation", "180"), np.rot90(CORNERS, 2)),
+    "270": (("-display_rotation", "270"), np.rot90(CORNERS, 3)),
+    "mirrored": (("-display_hflip",), CORNERS[:, ::-1]),
+    "upside down": (("-display_vflip",), CORNERS[::-1]),
+    "90, mirrored": (("-display_rotation", "90", "-display_hflip"), np.rot90(CORNERS)[:, ::-1]),
+    "270, mirrored": (("-display_rotation", "270", "-display_hflip"), np.rot90(CORNERS, 3)[:, ::-1]),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def corners(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corners") / "corners.mp4"
+    row = [np.repeat(np.repeat(half[None], 48, axis=0), 64, axis=1) for half in CORNERS.astype(np.uint8)]
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", "128x96", "-r", str(RATE), "-i", "-"]
+    code = ["-vf", "scale=out_color_matrix=bt709:out_range=tv,setsar=4/3", "-colorspace", "bt709", "-c:v", "libx264"]
+    command = [ffmpeg(), "-v", "error", "-y", *raw, *code, "-preset", "ultrafast", "-pix_fmt", "yuv420p", str(path)]
+    subprocess.run(command, input=np.concatenate(row).tobytes() * RATE, check=True)
+    return path
+
+
+@pytest.mark.parametrize(("matrix", "wanted"), TURNS.values(), ids=TURNS)
+def test_a_turned_or_mirrored_anamorphic_picture_comes_out_as_a_player_shows_it(
+    corners: Path, ctx: StageContext, tmp_path: Path, matrix: tuple[str, ...], wanted: Floats
+) -> None:
+    source = tmp_path / "turned.mp4"
+    run(*matrix, "-i", corners, "-c", "copy", source)
+    with av.open(str(clip_of(source, ctx))) as container:
+        frame = next(container.decode(video=0))
+    is_on_its_side = "90" in matrix or "270" in matrix
+    assert (frame.width, frame.height) == ((96, 170) if is_on_its_side else (170, 96))
+    found = frame.to_ndarray(format="rgb24")
+    rows, columns = (found.shape[0] // 4, found.shape[0] * 3 // 4), (found.shape[1] // 4, found.shape[1] * 3 // 4)
+    assert np.abs(found[np.ix_(rows, columns)] - wanted).max() < 12
+
+
+# --- interlaced -----------------------------------------------------------------------------------------------
+
+MOVING = "geq=lum='if(lt(mod(X+8*N,64),32),60,200)':cb=128:cr=128"
+FIELDS = {"tff": "interleave_top", "bff": "interleave_bottom"}
+
+
+def comb(path: Path, first: int) -> float:
+    """How much more a row differs from the next than from the one after that: large where two moments are woven."""
+    with av.open(str(path)) as container:
+        frames = [
+            f.to_ndarray()[: f.height].astype(float) for n, f in enumerate(container.decode(video=0)) if n >= first
+        ]
+    inner = np.stack(frames)[1:-1, 8:-8]
+    return float(np.abs(np.diff(inner, axis=1)).mean() / (np.abs(inner[:, 2:] - inner[:, :-2]).mean() + 0.5))
+
+
+def interlaced(path: Path, order: str, *code: str) -> None:
+    weave = f"{MOVING},tinterlace={FIELDS[order]},setfield={order}"
+    source = ("-f", "lavfi", "-t", "2", "-i", f"color=c=gray:s=192x96:r=50,format=yuv420p,{weave}")
+    run(*source, *code, path)
+
+
+X264_FIELDS = ("-c:v", "libx264", "-preset", "ultrafast", "-flags", "+ilme+ildct", "-x264-params")
+WOVEN = {
+    "MPEG-2": ("tff", "mpg", ("-c:v", "mpeg2video", "-q:v", "3", "-flags", "+ilme+ildct")),
+    "H.264, bottom first": ("bff", "mp4", (*X264_FIELDS, "bff=1")),
+}
+
+
+@pytest.mark.parametrize(("order", "suffix", "code"), WOVEN.values(), ids=WOVEN)
+def test_two_fields_of_a_frame_are_no_comb_and_no_two_frames(
+    ctx: StageContext, tmp_path: Path, order: str, suffix: str, code: tuple[str, ...]
+) -> None:
+    path = tmp_path / f"source.{suffix}"
+    interlaced(path, order, *code)
+    assert probe(path).video.interlaced
+    assert comb(path, 0) > 2
+    file = clip_of(path, ctx, ranges=[[0.2, 1.2]])
+    assert comb(file, 0) < 1
+    with av.open(str(file)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == RATE
+
+
+def test_a_recording_that_turns_interlaced_later_is_woven_nowhere(ctx: StageContext, tmp_path: Path) -> None:
+    parts = [tmp_path / "one.ts", tmp_path / "two.ts"]
+    still = ("-f", "lavfi", "-t", "2", "-i", f"color=c=gray:s=192x96:r=25,format=yuv420p,{MOVING}")
+    run(*still, "-c:v", "libx264", "-preset", "ultrafast", parts[0])
+    interlaced(parts[1], "tff", *X264_FIELDS, "tff=1", "-output_ts_offset", "2")
+    path = tmp_path / "both.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert not probe(path).video.interlaced
+    file = clip_of(path, ctx, ranges=[[1.0, 3.6]])
+    assert comb(file, 30) < 1

@@ -5,6 +5,7 @@ for at each packet and each line of progress.
 """
 
 import contextlib
+import re
 import resource
 import signal
 import time
@@ -30,6 +31,7 @@ MEMORY_SHARE = 0.75
 MOST_MEMORY_BYTES = 8 << 30
 """Enough to encode 8K; anything that wants more is damaged or hostile."""
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+NO_FILTER = re.compile(rb"No such filter: '(\w+)'")
 NO_MEMORY = (b"Cannot allocate memory", b"pthread_create() failed", b"malloc of size", b"std::bad_alloc")
 
 
@@ -125,6 +127,10 @@ def ffmpeg_error(exit_code: int, tail: bytes, allowance: Allowance, detail: dict
         )
     if any(words in tail for words in NO_MEMORY):
         return MediaLimit("ffmpeg needs more memory than it may have", {**detail, "hint": MEMORY_HINT})
+    if (missing := NO_FILTER.search(tail)) is not None:
+        name = missing[1].decode(errors="replace")
+        hint = "Unset TOPCLIP_FFMPEG to use the one of the imageio-ffmpeg wheel, or name another that has it; HDR needs zscale."
+        return EncodeError(f"this ffmpeg has no filter {name}, which this source needs", {**detail, "hint": hint})
     reason = _last_line(tail) or (f"exit code {exit_code}" if exit_code >= 0 else signal.Signals(-exit_code).name)
     return EncodeError(f"ffmpeg failed: {reason}", detail)
 
