@@ -92,7 +92,7 @@ def scale_filter(video: VideoStream, size: Size) -> str:
     """FFmpeg's filters that bring a picture to a size and its values to the clip's colours."""
     scale = f"scale={size.width}:{size.height}:flags=bicubic"
     if is_hdr(video):
-        return f"{scale},{_tone_mapping()}"
+        return f"{scale},{_tone_mapping(video)}"
     return f"{scale}:out_range=tv:out_color_matrix={_swscale_name(clip_colour(video).matrix)}"
 
 
@@ -101,10 +101,12 @@ def clip_filter(video: VideoStream) -> str:
     return f"format=yuv420p,{_tags(clip_colour(video))}"
 
 
-def _tone_mapping() -> str:
-    """In linear light: white at 1, BT.709's primaries, then a curve that is straight up to 0.3 and reaches 1 at the peak."""
+def _tone_mapping(video: VideoStream) -> str:
+    """To linear light of BT.709's primaries, white at 1; then a curve that is straight up to 0.3 and reaches 1 at the peak."""
+    # The quick way bends each of HLG's channels alone, which makes colours too strong; PQ's it only bends quicker.
+    exactly = ":agamma=0" if video.colour.transfer == "arib-std-b67" else ""
+    to_linear = f"zscale=t=linear:p=bt709:m=gbr:npl={WHITE_NITS}{exactly},format=gbrpf32le"
     curve = f"tonemap=mobius:desat=0:peak={PEAK_NITS / WHITE_NITS:.3f}"
-    to_linear = f"zscale=t=linear:npl={WHITE_NITS}:agamma=0,format=gbrpf32le,zscale=p=bt709"
     no_longer = ",".join(f"sidedata=mode=delete:type={kind}" for kind in HDR_SIDE_DATA)
     return f"{to_linear},{curve},zscale=t=bt709:m=bt709:r=tv,format=yuv420p,{no_longer}"
 

@@ -123,14 +123,17 @@ def look(path: Path, tick: Tick, *, threads: int = 1) -> Found:
 
 
 def listen(path: Path, tick: Tick) -> Sound | None:
-    """Decode the sound of a clip alone. Raises: CheckFailed if it cannot be opened."""
+    """Decode the sound of a clip alone. Raises: CheckFailed if it cannot be read."""
     with _opened(path) as container, within_memory("checking the clip"):
         audio, ear = next(iter(container.streams.audio), None), _Ear()
         if audio is None:
             return None
-        for packet in container.demux(audio):
-            tick()
-            ear.hear(packet)
+        try:
+            for packet in container.demux(audio):
+                tick()
+                ear.hear(packet)
+        except (FFmpegError, ValueError) as err:
+            raise CheckFailed(f"the clip's sound cannot be read: {err}", {"hint": DAMAGED_HINT}) from err
         return ear.sound(audio)
 
 
@@ -153,7 +156,7 @@ def _decode(
                         eye.see(frame)
             elif ear is not None:
                 ear.hear(packet)
-    except FFmpegError as err:
+    except (FFmpegError, ValueError) as err:
         eye.fault = str(err)
 
 
@@ -182,6 +185,8 @@ class _Eye:
         if self._last is not None and self._last.shape == greys.shape:
             self._n_frozen += float(np.abs(greys - self._last).mean()) <= FROZEN_LEVEL
         self._last = greys
+        if frame.format.name != PIXEL_FORMAT:
+            return
         if self._poster is None:
             self._poster = -1.0, frame  # in case that none comes so late
         elif at_s - self._start_s >= self._poster_s and self._n_posters < POSTER_FRAMES:
