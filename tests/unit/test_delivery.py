@@ -3,6 +3,7 @@
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.media import Media, ffmpeg, run
@@ -11,9 +12,13 @@ from topclip import run_local
 from topclip.errors import CheckFailed
 from topclip.media.encode import Level
 from topclip.media.look import look
+from topclip.media.probe import probe
+from topclip.model.clip import ClipSpec
 from topclip.model.manifest import Manifest
+from topclip.model.request import Fit
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.resound import Tried, next_level
+from topclip.pipeline.shares import picture_shares
 from topclip.storage.base import job_folder
 
 
@@ -127,3 +132,23 @@ def test_a_level_follows_the_line_through_the_last_two() -> None:
     assert next_level([first, second], -14.0) == Level(18.0)
     assert next_level([Tried(Level(3.0), loudness=-14.0, peak_db=-0.4)], -14.0) == Level(3.0, -2.25)
     assert next_level([Tried(Level(29.0), loudness=-30.0, peak_db=-9.0)], -14.0) == Level(30.0)
+
+
+def test_a_crop_may_stand_still_and_be_dark_where_it_lies_but_not_where_nothing_is(media: Media) -> None:
+    info = probe(media("short.mp4"))
+    spec = ClipSpec(
+        **{"n": 1, "start_s": 0, "end_s": 1, "start_pts": 0, "end_pts": 1, "frames": 4, "loudness": -14},
+        **{"aspect": "9:16", "fit": "crop", "quality": "draft", "source_loudness": None},
+    )
+    grids = np.full((4, 4, 8), 100, np.uint8) + np.arange(4, dtype=np.uint8)[:, None, None]
+    changes = np.array([np.nan, 1, 1, 1], np.float32)
+    moving = picture_shares(info, spec, grids.reshape(4, -1), changes)
+    assert (moving.black, moving.frozen) == (0, 0)
+    grids[:, :, 3:5] = 2
+    edge = picture_shares(info, spec, grids.reshape(4, -1), changes)
+    assert (edge.black, edge.frozen) == (1, 1)
+    scattered = np.full((4, 4, 8), 100, np.uint8) + np.arange(4, dtype=np.uint8)[:, None, None]
+    scattered[:, :, ::3] = 2
+    assert picture_shares(info, spec, scattered.reshape(4, -1), changes).black == 0
+    whole = spec.model_copy(update={"fit": Fit.PAD})
+    assert picture_shares(info, whole, grids.reshape(4, -1), changes).black == 0

@@ -5,7 +5,9 @@ counts.
 """
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
+from topclip.analysers.frames import BLOCK_COLUMNS, BLOCK_ROWS
 from topclip.analysers.tracks import SOUND_HOP_S, Array
 from topclip.media.colour import is_hdr
 from topclip.media.encode import first_gain_db
@@ -36,23 +38,30 @@ def picture_shares(info: SourceInfo, spec: ClipSpec, grids: Array, changes: Arra
 
     grids: uint8 (n, N_BLOCKS), mean greys of the parts. changes: float32 (n,), mean absolute difference to the frame before.
     """
-    crop = plan_geometry(info.video, spec.aspect, spec.fit).crop
-    shown = crop.width * crop.height / (info.video.display_width * info.video.display_height)
-    n_parts = max(1, round(grids.shape[1] * shown))
+    window = _window(info, spec)
     dark = DARK_GREY_OF_HDR if is_hdr(info.video) else DARK_GREY
-    changed = (
-        changes[1:] if n_parts == grids.shape[1] else _least(np.abs(np.diff(grids.astype(np.int16), axis=0)), n_parts)
-    )
+    is_whole = window == (BLOCK_ROWS, BLOCK_COLUMNS)
+    changed = changes[1:] if is_whole else _least(np.abs(np.diff(grids.astype(np.int16), axis=0)), window)
     return Shares(
-        black=_share(_least(grids, n_parts) <= dark),
+        black=_share(_least(grids, window) <= dark),
         frozen=_share(~(changed > STILL_CHANGE)),
         silent=1.0,
     )
 
 
-def _least(parts: Array, n: int) -> Array:
-    """Mean of the n least parts of each row: a crop may show just these."""
-    found: Array = np.sort(parts, axis=1)[:, :n].mean(axis=1)
+def _window(info: SourceInfo, spec: ClipSpec) -> tuple[int, int]:
+    """How many rows and columns of parts the clip shows at least, of the picture as it is coded."""
+    video, crop = info.video, plan_geometry(info.video, spec.aspect, spec.fit).crop
+    high, wide = crop.height / video.display_height, crop.width / video.display_width
+    if video.rotation in (90, 270):
+        high, wide = wide, high
+    return max(1, int(BLOCK_ROWS * high)), max(1, int(BLOCK_COLUMNS * wide))
+
+
+def _least(parts: Array, window: tuple[int, int]) -> Array:
+    """Mean of the parts in a window, the least wherever it may lie: a crop may show just these."""
+    grid = parts.reshape(-1, BLOCK_ROWS, BLOCK_COLUMNS)
+    found: Array = sliding_window_view(grid, window, axis=(1, 2)).mean(axis=(3, 4)).min(axis=(1, 2))
     return found
 
 
