@@ -39,10 +39,10 @@ def first_plan(request: ClipRequest, ctx: StageContext, on_progress: OnProgress 
 
             return side_by_side(Stage.ANALYSE, [chunk.duration_s for chunk in some], one, ctx, on_progress)
 
-        parts = dict(zip(chunks, each_chunk(chunks, ctx, on_progress, glance), strict=True))
+        parts = dict(zip(chunks, measured(chunks, Effort.KEYS), strict=True))
         plan = select_clips(info, merge_chunks(info, list(parts.values())), request.options)
         near = [chunk for chunk in chunks if any(_touches(chunk, one) for one in plan.highlights)]
-        parts.update(zip(near, each_chunk(near, ctx, on_progress, look), strict=True))
+        parts.update(zip(near, measured(near, Effort.TELLING), strict=True))
     plan = select_clips(info, merge_chunks(info, list(parts.values())), request.options)
     return plan.model_copy(update={"is_first": True})
 
