@@ -6,8 +6,10 @@ source's own: so both files are decoded from the nearest IDR picture up to beyon
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from threading import Lock
@@ -51,29 +53,40 @@ class _Window(NamedTuple):
     end_pts: int
 
 
-def prove(prospect: Prospect, out: Path, tick: Callable[[], None], max_pixels: int) -> None:
+def prove(prospect: Prospect, out: Path, tick: Callable[[], None], max_pixels: int, threads: int = 1) -> None:
     """Compare a clip with the source that it was joined from.
 
     tick(): called for each packet and picture; may raise to stop. max_pixels: largest picture of the source that is allowed.
+    threads: how many things may be looked at side by side.
     Raises: CheckFailed, with what is wrong; MediaError.
     """
     info, splice = prospect.info, prospect.splice
+
+    def window(one: _Window, clip: InputContainer) -> None:
+        with open_media(prospect.source, max_pixels) as original:
+            pictures = _Pictures(clip, clip.streams.video[0].index, info.video.tick, tick)
+            others = _Pictures(original, info.video.index, info.video.tick, tick)
+            others.limit(max_pixels)
+            entry = prospect.entry_pts(one.at_pts, one.lead_s)
+            _prove_window(pictures, _unheard(others.between(entry, one.start_pts, one.end_pts)), splice, one)
+
+    looks: list[Callable[[InputContainer], None]] = [
+        lambda clip: _prove_packets(clip, info, splice, tick),
+        *(partial(window, one) for one in _windows(splice, prospect.leads)),
+        lambda clip: _decode_keys(clip, tick),
+        lambda clip: _prove_sound(clip, info, splice, tick),
+    ]
+    with ThreadPoolExecutor(threads) as pool:
+        for look in [pool.submit(_without_a_word, out, look) for look in looks]:
+            look.result()
+
+
+def _without_a_word(out: Path, look: Callable[[InputContainer], None]) -> None:
+    """Look at a clip, in which no decoder may find anything to complain of."""
     with within_memory("checking the clip"), decoder_messages() as said:
         try:
             with open_media(out) as clip:
-                _prove_packets(clip, info, splice, tick)
-            for window in _windows(splice, prospect.leads):
-                with open_media(out) as clip, open_media(prospect.source, max_pixels) as original:
-                    pictures = _Pictures(clip, clip.streams.video[0].index, info.video.tick, tick)
-                    others = _Pictures(original, info.video.index, info.video.tick, tick)
-                    others.limit(max_pixels)
-                    entry = prospect.entry_pts(window.at_pts, window.lead_s)
-                    wanted = _unheard(others.between(entry, window.start_pts, window.end_pts))
-                    _prove_window(pictures, wanted, splice, window)
-            with open_media(out) as clip:
-                _decode_keys(clip, tick)
-            with open_media(out) as clip:
-                _prove_sound(clip, info, splice, tick)
+                look(clip)
         except (FFmpegError, OSError) as err:
             raise CheckFailed(f"the joined clip does not decode: {err}") from err
         if said:

@@ -67,7 +67,7 @@ def make_smart(prospect: Prospect, spec: ClipSpec, level: Level, out: Path, ctx:
                 ctx.ffmpeg, args, lambda done_s: ctx.report(min(done_s, length_s), length_s), allowance=allowance
             )
         join(prospect, ends, out, tick)
-        prove_smart(prospect, out, tick, ctx.max_pixels)
+        prove_smart(prospect, out, tick, ctx.max_pixels, ctx.threads)
     except MediaError as err:
         raise Obstacle(err.message) from err
     finally:
@@ -75,9 +75,9 @@ def make_smart(prospect: Prospect, spec: ClipSpec, level: Level, out: Path, ctx:
             path.unlink(missing_ok=True)
 
 
-def prove_smart(prospect: Prospect, out: Path, tick: Callable[[], None], max_pixels: int) -> None:
+def prove_smart(prospect: Prospect, out: Path, tick: Callable[[], None], max_pixels: int, threads: int = 1) -> None:
     """Whether a file is the clip that was joined by this prospect. Raises: Obstacle with what is wrong; JobStopped."""
     try:
-        prove(prospect, out, tick, max_pixels)
+        prove(prospect, out, tick, max_pixels, threads)
     except MediaError as err:
         raise Obstacle(err.message) from err
