@@ -43,7 +43,10 @@ FAULTS = {
     "black": (("setsar=1", "setsar=1,drawbox=t=fill:c=black"), "100% of it is black, of the source 0% at most"),
     "frozen": (("setsar=1", "setsar=1,drawbox=t=fill:c=gray"), "the picture stands still for 100% of it"),
     "silent": (("apad=", "volume=0:enable=gt(t\\\\,1.2),apad="), "of it is silent, of the source"),
-    "colour": (("colorspace=smpte170m", "colorspace=bt709"), "colour is"),
+    "colour": (
+        ("colorspace=smpte170m", "colorspace=bt709"),
+        "it says of its colours tv, bt709/smpte170m/smpte170m, wanted tv, smpte170m/",
+    ),
 }
 
 

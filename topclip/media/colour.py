@@ -13,14 +13,14 @@ from topclip.model.source import Colour, VideoStream
 MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc", 10: "bt2020c"}
 PRIMARIES = {
     **{1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film", 9: "bt2020"},
-    **{10: "smpte428", 11: "smpte431", 12: "smpte432", 22: "jedec-p22"},
+    **{10: "smpte428", 11: "smpte431", 12: "smpte432"},
 }
 TRANSFERS = {
     **{1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "linear", 11: "iec61966-2-4"},
     **{12: "bt1361e", 13: "iec61966-2-1", 14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084", 17: "smpte428"},
     18: "arib-std-b67",
 }
-"""FFmpeg's names of the code points of ITU-T H.273."""
+"""FFmpeg's names of the code points of ITU-T H.273, as far as an mp4 of H.264 carries them."""
 FULL_RANGE = 2
 HDR_TRANSFERS = frozenset({"smpte2084", "arib-std-b67"})
 """PQ and HLG of BT.2100."""

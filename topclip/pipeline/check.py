@@ -12,7 +12,7 @@ from topclip.media.colour import clip_colour
 from topclip.media.geometry import plan_geometry
 from topclip.media.look import PIXEL_FORMAT, Found, Sound
 from topclip.model.clip import Check, ClipSpec
-from topclip.model.source import SourceInfo
+from topclip.model.source import Colour, SourceInfo
 
 LOUDNESS_TOLERANCE_LU = 0.5
 MOST_PEAK_DB = -1.0
@@ -40,7 +40,7 @@ def _picture_checks(found: Found, info: SourceInfo, spec: ClipSpec) -> Iterator[
     yield _equal("streams", list(found.codecs), list(codecs))
     yield _equal("pixel_format", found.pixel_format, PIXEL_FORMAT)
     if found.colour is not None:
-        yield _equal("colour", found.colour.to_dict(), clip_colour(info.video).to_dict())
+        yield _equal("colour", _said(found.colour), _said(clip_colour(info.video)))
     yield _equal("size", list(found.size), list(plan_geometry(info.video, spec.aspect, spec.fit).canvas))
     yield Check(name="decodes", ok=pictures.fault is None, found=pictures.fault, wanted=None)
     yield _equal("frames", pictures.n_frames, spec.frames)
@@ -71,6 +71,11 @@ def _sound_checks(found: Found, info: SourceInfo, spec: ClipSpec, *, at_limit: b
     yield Check(name="true_peak", ok=is_ok, found=round(sound.true_peak_db, 2), wanted=MOST_PEAK_DB)
 
 
+def _said(colour: Colour) -> str:
+    """A colour in one line, as ffprobe orders it."""
+    return f"{'pc' if colour.full_range else 'tv'}, {colour.matrix}/{colour.primaries}/{colour.transfer}"
+
+
 def silent_share(sound: Sound) -> float:
     """Share of the sound that nobody hears, 0-1."""
     known = sound.momentary_lufs[np.isfinite(sound.momentary_lufs)]
@@ -79,6 +84,7 @@ def silent_share(sound: Sound) -> float:
 
 WORDS = {
     "decodes": "it breaks off: {found}",
+    "colour": "it says of its colours {found}, wanted {wanted}",
     "black": "{found:.0%} of it is black, of the source {wanted:.0%} at most",
     "frozen": "the picture stands still for {found:.0%} of it, in the source for {wanted:.0%} at most",
     "silent": "{found:.0%} of it is silent, of the source {wanted:.0%} at most",
