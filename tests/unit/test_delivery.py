@@ -155,3 +155,19 @@ def test_a_crop_may_stand_still_and_be_dark_where_it_lies_but_not_where_nothing_
     assert picture_shares(info, spec, scattered.reshape(4, -1), changes).black == 0
     whole = spec.model_copy(update={"fit": Fit.PAD})
     assert picture_shares(info, whole, grids.reshape(4, -1), changes).black == 0
+
+
+def test_a_smart_cut_keeps_what_was_copied_when_its_sound_is_mended(media: Media, tmp_path: Path) -> None:
+    path = tmp_path / "source.mkv"
+    sound = ("-f", "lavfi", "-i", SOUNDS["what AAC takes away"], "-t", "8", "-map", "0:v", "-map", "1:a")
+    run("-i", media("pyramid.mp4"), *sound, "-c:v", "copy", "-c:a", "flac", path)
+    ctx = make_context(tmp_path / "store", ffmpeg=faulty(tmp_path))
+    manifest = manifest_of(path, ctx, aspect="source", ranges=[[1.3, 6.9]])
+    (clip,) = manifest.clips
+    assert (clip.method, clip.note) == ("smart", None)
+    runs = (tmp_path / "runs").read_text().splitlines()
+    assert [("libx264" in line, "-c:v copy" in line) for line in runs] == [(True, False), (False, True)]
+    folder = f"{job_folder(ctx.job_id)}/"
+    ctx.store.delete(folder + clip.file.replace(".mp4", ".json"))
+    assert manifest_of(path, ctx, aspect="source", ranges=[[1.3, 6.9]]) == manifest  # taken up, proved again
+    assert len((tmp_path / "runs").read_text().splitlines()) == len(runs)

@@ -162,14 +162,16 @@ def _prospect(job: _Job) -> Prospect:
 
 
 def _splice(job: _Job, path: Path) -> _Made:
-    """Copy and check, and again at another level where the sound asks for it.
+    """Copy and check, and give it other sound where that asks for it.
 
     Raises: Obstacle if encoding may do better; CheckFailed if it would not.
     """
     prospect, level = _prospect(job), first_level(job.spec)
-    made, tried = _try_splice(job, path, prospect, level), list[Tried]()
-    while made.failed and (again := _next_level(job, level, made, tried)) is not None:
-        level, made = again, _try_splice(job, path, prospect, again)
+    made = _try_splice(job, path, prospect, level)
+    try:
+        made = _with_better_sound(job, Attempt(level, prospect.leads.range_s), made)
+    except MediaError as err:
+        raise Obstacle(err.message) from err
     _refuse_failed(made)
     return made
 
@@ -218,7 +220,7 @@ def _with_better_sound(job: _Job, attempt: Attempt, made: _Made) -> _Made:
             sound = resound(made.path, again, source=job.source, info=job.info, spec=job.spec, attempt=now, ctx=job.ctx)
             again.replace(made.path)
             found = replace(made.found, sound=sound)
-            made = _Made(made.path, found, _checks(job, found, level))
+            made = made._replace(found=found, checks=_checks(job, found, level))
     return made
 
 
