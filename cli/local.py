@@ -13,11 +13,12 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cli.options import clip_options, seconds
+from cli.options import Seconds, clip_options
 from cli.targets import refuse_source
 from topclip import run_local
 from topclip.config import Settings
 from topclip.errors import StorageError
+from topclip.exports import KINDS, cut_list
 from topclip.first_plan import first_plan
 from topclip.media.binary import find_ffmpeg
 from topclip.media.limits import cap_memory, memory_limit
@@ -30,8 +31,7 @@ from topclip.model.request import ClipOptions, ClipRequest, MediaPath
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.cut import cut_range
 from topclip.pipeline.plan import load_analysis, make_plan
-from topclip.pipeline.plot import draw_plan
-from topclip.storage.base import job_folder
+from topclip.storage.base import drawing_key, job_folder
 from topclip.storage.local import LocalStore
 
 PARTIAL = 3
@@ -39,19 +39,6 @@ PLAN, MANIFEST = "plan.json", "manifest.json"
 SOURCE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print the document as JSON.")
-
-
-class Seconds(click.ParamType[float]):
-    """A time in seconds or as [H:]MM:SS."""
-
-    name = "S"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The seconds."""
-        try:
-            return seconds(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is no time in seconds or [H:]MM:SS", param, ctx)
 
 
 @click.command()
@@ -77,15 +64,32 @@ def _cuts(analysis: Analysis) -> Iterator[Cut]:
 @clip_options
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the plan into this SVG file too.")
 @click.option("--first", "is_first", is_flag=True, help="By a first look: in seconds, though some may be missed.")
+@click.option(
+    "--export",
+    "exports",
+    type=click.Path(dir_okay=False, path_type=Path),
+    multiple=True,
+    help=f"Write it for another program, by the file's suffix: {', '.join(KINDS)}; may be repeated.",
+)
 @json_flag
-def plan(file: Path, options: ClipOptions, *, plot: Path | None, is_first: bool, as_json: bool) -> int:
+def plan(
+    file: Path,
+    options: ClipOptions,
+    *,
+    plot: Path | None,
+    is_first: bool,
+    exports: tuple[Path, ...],
+    as_json: bool,
+) -> int:
     """Show the highlights of FILE, and why they are."""
-    if is_first and plot:
-        raise click.UsageError("--plot draws the full plan: leave out --first")
-    if plot:
-        if not plot.absolute().parent.is_dir():
-            raise click.BadParameter(f"no folder {plot.absolute().parent}", param_hint="--plot")
-        refuse_source(file, plot)
+    if is_first and (plot or exports):
+        raise click.UsageError("--plot and --export are of the full plan: leave out --first")
+    for flag, path in [("--plot", plot), *(("--export", path) for path in exports)]:
+        if path and not path.absolute().parent.is_dir():
+            raise click.BadParameter(f"no folder {path.absolute().parent}", param_hint=flag)
+        if path and flag == "--export" and path.suffix[1:] not in KINDS:
+            raise click.BadParameter(f"{path.name} ends as none of: .{', .'.join(KINDS)}", param_hint=flag)
+        refuse_source(file, *([path] if path else []))
     request = _request(file, options)
     with _workplace() as ctx, _progress() as on_progress:
         if is_first:
@@ -93,9 +97,13 @@ def plan(file: Path, options: ClipOptions, *, plot: Path | None, is_first: bool,
             _print(found.to_dict(), _describe_plan, as_json=as_json)
             return 0
         info = run_local.analyse(request, ctx, on_progress)
-        content = ctx.store.get_bytes(make_plan(request, info, ctx).plan_key)
+        key = make_plan(request, info, ctx).plan_key
+        content = ctx.store.get_bytes(key)
         if plot:
-            _write(plot, draw_plan(Plan.model_validate_json(content), load_analysis(info, ctx)).encode())
+            _write(plot, ctx.store.get_bytes(drawing_key(key)))
+        cuts = cut_list(Plan.model_validate_json(content), info, file.absolute().as_uri())
+        for path in exports:
+            _write(path, KINDS[path.suffix[1:]].write(cuts).encode())
     _print(json.loads(content), _describe_plan, as_json=as_json)
     return 0
 

@@ -50,6 +50,19 @@ class TimeSpan(click.ParamType[tuple[float, float]]):
             self.fail(f"{value!r} is not START-END in seconds or [H:]MM:SS", param, ctx)
 
 
+class Seconds(click.ParamType[float]):
+    """A time in seconds or as [H:]MM:SS."""
+
+    name = "S"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds."""
+        try:
+            return seconds(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no time in seconds or [H:]MM:SS", param, ctx)
+
+
 def seconds(text: str) -> float:
     """Seconds of `12.5`, `1:02.5` or `1:00:02`. Raises: ValueError."""
     total = 0.0
@@ -70,7 +83,11 @@ FLAGS = (
     click.option("--fit", type=_choice(Fit), help="How a picture of another shape is fitted in."),
     click.option("--loudness", type=float, metavar="LUFS", help="Integrated loudness of a clip."),
     click.option("--quality", type=_choice(Quality), help="Encoding effort."),
-    click.option("--mode", type=_choice(Mode), help="The best moments, given ranges, or the plan alone."),
+    click.option(
+        "--mode",
+        type=_choice(Mode),
+        help="The best moments, or which ranges else.",
+    ),
     click.option("--weight", "weights", type=Weight(), multiple=True, help="Weight of a signal; may be repeated."),
     click.option("--range", "ranges", type=TimeSpan(), multiple=True, help="A range to clip; may be repeated."),
 )
@@ -89,14 +106,33 @@ def clip_options(command: Callable[..., R]) -> Callable[..., R]:
     return with_options
 
 
+def named_options(command: Callable[..., R]) -> Callable[..., R]:
+    """Add the flags to a command, which receives what was given, and nothing else, as `asked`, fit for JSON."""
+
+    @functools.wraps(command)
+    def with_options(*args: Any, **kwargs: Any) -> R:
+        given = {name: kwargs.pop(name) for name in (*FIELDS, "weights", "ranges")}
+        return command(*args, asked=_given(given), **kwargs)
+
+    for flag in reversed(FLAGS):
+        with_options = flag(with_options)
+    return with_options
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    """What of the flags was given."""
+    values = {name: value for name, value in flags.items() if value not in (None, ())}
+    if "weights" in values:
+        values["weights"] = dict(values["weights"])
+    return values
+
+
 def build_options(given: dict[str, Any]) -> ClipOptions:
     """Options from flags; None and empty are "not given". `--range` alone means mode `ranges`.
 
     Raises: click.UsageError naming each bad flag.
     """
-    values = {name: value for name, value in given.items() if value not in (None, ())}
-    if "weights" in values:
-        values["weights"] = dict(values["weights"])
+    values = _given(given)
     if "ranges" in values:
         values.setdefault("mode", Mode.RANGES)
     try:

@@ -97,10 +97,10 @@ def submit(
     if not (watch or out):
         click.echo(json.dumps(server.status(job_id)) if as_json else job_id)
         return 0
-    return _to_the_end(server, job_id, out, as_json=as_json, source=Path(source))
+    return to_the_end(server, job_id, out, as_json=as_json, source=Path(source))
 
 
-def _to_the_end(server: Server, job_id: str, out: Path | None, *, as_json: bool, source: Path | None = None) -> int:
+def to_the_end(server: Server, job_id: str, out: Path | None, *, as_json: bool, source: Path | None = None) -> int:
     """Follow a job and download what it made; its exit code."""
     click.echo(f"job {job_id}", err=True)
     status = _follow(server, job_id, as_json=as_json)
@@ -186,7 +186,7 @@ def retry(job_id: str, server: Server, *, watch: bool, out: Path | None, as_json
     """
     document = server.retry(job_id)
     if watch or out:
-        return _to_the_end(server, job_id, out, as_json=as_json)
+        return to_the_end(server, job_id, out, as_json=as_json)
     click.echo(json.dumps(document) if as_json else str(document.get("state", "")).lower())
     return 0
 

@@ -84,6 +84,22 @@ class Server:
         """Start an ended job again; its status."""
         return self._json("POST", f"/api/jobs/{job_id}/retry")
 
+    def replan(self, job_id: str, asked: JsonDict) -> JsonDict:
+        """Plan an ended job again with other options; its status."""
+        return self._json("POST", f"/api/jobs/{job_id}/replan", json=asked)
+
+    def recut(self, job_id: str, n: int, asked: JsonDict) -> JsonDict:
+        """Give one clip of an ended job another range; the job's status."""
+        return self._json("PATCH", f"/api/jobs/{job_id}/clips/{n}", json=asked)
+
+    def export(self, job_id: str, kind: str) -> bytes:
+        """The job's plan as other programs read it."""
+        with self._errors():
+            answer = self._http.get(f"/api/jobs/{job_id}/export.{kind}")
+        if answer.is_error:
+            raise _error(answer)
+        return answer.content
+
     def delete(self, job_id: str) -> None:
         """Delete the job and all it made."""
         self._json("DELETE", f"/api/jobs/{job_id}")

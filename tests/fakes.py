@@ -8,7 +8,7 @@ from typing import Any
 from topclip.errors import InvalidRequest, JobConflict, JobExpired, QueueFull, QueueUnavailable
 from topclip.model.callback import CallbackLog
 from topclip.model.job import ClipStatus, JobEvent, JobState, JobStatus, SubmissionKey
-from topclip.model.request import ClipRequest
+from topclip.model.request import Change, ClipRequest
 from web.status_cache import Clock
 from workers.client import JobClient, JobPage, Watch, unknown
 
@@ -178,6 +178,15 @@ class FakeClient(JobClient):
             raise JobConflict(f"the job is {status.state}")
         self.jobs[job_id] = status.model_copy(update={"epoch": status.epoch + 1})
         return self.change(job_id, state=JobState.QUEUED, stage=None, error=None, clips=())
+
+    def alter(self, job_id: str, make: Callable[[ClipRequest], Change]) -> JobStatus:
+        status = self.read(job_id)
+        if not status.state.is_terminal:
+            raise JobConflict(f"the job is {status.state}")
+        request = self.requests[job_id]
+        self.requests[job_id] = request.changed(make(request))
+        self.jobs[job_id] = status.model_copy(update={"epoch": status.epoch + 1})
+        return self.change(job_id, state=JobState.QUEUED, options=self.requests[job_id].options.to_dict())
 
     def delete(self, job_id: str) -> None:
         status = self.read(job_id)

@@ -12,7 +12,7 @@ from topclip.errors import StorageError
 from topclip.model.job import JobEvent
 from topclip.outbound.http import Outbound
 from topclip.storage.base import ArtifactStore
-from web import callbacks, clips, doors, errors, events, health, jobs, owners, page, status, submit
+from web import callbacks, changes, clips, doors, errors, events, health, jobs, owners, page, plans, status, submit
 from web.drain import drain_after_refusal
 from web.follow import Followers, Seats
 from web.keys import KeyRing
@@ -20,7 +20,7 @@ from web.metrics import Metrics
 from web.openapi import INFO, register_api, schemas_of
 from web.rates import Rates
 from web.refresher import Refresher
-from web.schemas import PathSubmission, Problem, UploadSubmission
+from web.schemas import PathSubmission, Problem, Recut, ReplanOptions, UploadSubmission
 from web.services import EXTENSION, Services, services
 from web.sniff import Sniffer
 from web.status_cache import StatusCache
@@ -31,7 +31,7 @@ from workers.client import JobClient
 
 log = logging.getLogger(__name__)
 
-VIEWS = (submit, status, jobs, events, callbacks, clips, health)
+VIEWS = (submit, status, jobs, changes, events, callbacks, plans, clips, health)
 
 ABANDONED_S = 3600.0
 """An upload that nothing was written to for so long belongs to nobody any more."""
@@ -58,7 +58,7 @@ def create_app(settings: Settings, client: JobClient, store: ArtifactStore) -> O
     for view in VIEWS:
         register_api(app, view.blueprint)
     app.register_blueprint(page.blueprint)
-    app.components_schemas.update(schemas_of(PathSubmission, UploadSubmission, Problem))
+    app.components_schemas.update(schemas_of(PathSubmission, UploadSubmission, ReplanOptions, Recut, Problem))
     return app
 
 

@@ -1,25 +1,19 @@
-"""What a job made: plan, manifest, clips by range, thumbnails, and all clips in one streamed archive."""
+"""What a job made: manifest, clips by range, thumbnails, and all clips in one streamed archive."""
 
 import mimetypes
-import re
 from collections.abc import Iterator
 from itertools import chain
-from threading import Lock
-from urllib.parse import quote
 
-from cachetools import LRUCache, cached
 from flask import Response, request
-from werkzeug.http import dump_options_header
 
-from topclip.errors import ArtifactMissing, NotReady, QueueUnavailable, TopClipError
-from topclip.model.clip import Plan
+from topclip.errors import ArtifactMissing
 from topclip.model.job import JobStatus
 from topclip.model.manifest import Manifest, ManifestClip
-from topclip.storage.base import job_folder, plan_key
 from web.archive import Member, zip_blocks
+from web.made import disposition_of, document, key_of, manifest_of, not_there, stem_of
 from web.openapi import CLIPS, Api, answers, file_answer
 from web.ranges import asked_range, unsatisfiable
-from web.schemas import ClipPath, ClipQuery, FilePath, JobPath, PlanPath, read_query
+from web.schemas import ClipPath, ClipQuery, FilePath, JobPath, read_query
 from web.services import services
 from web.status import read
 from web.status_cache import Reading
@@ -31,36 +25,13 @@ ELSEWHERE = {"description": "The file lies where `Location` says, for an hour."}
 
 
 @blueprint.get(
-    "/api/jobs/<job_id>/plan",
-    answers=answers({200: Plan}, 404, 409, 410, 503),
-)
-def plan(path: JobPath) -> Response:
-    """Read the plan: the highlights and why, and what nearly was one."""
-    reading = read(path.job_id)
-    return _document(reading.status.plan_key, reading, "plan")
-
-
-@blueprint.get(
-    "/api/jobs/<job_id>/plan-<digest>.json",
-    answers=answers({200: Plan}, 404, 409, 410, 503),
-)
-def plan_file(path: PlanPath) -> Response:
-    """Read the plan by the name that the manifest gives it."""
-    reading = read(path.job_id)
-    key = reading.status.plan_key
-    if key and key != plan_key(reading.status.id, path.digest):
-        raise ArtifactMissing(f"the job has no plan {path.digest}")
-    return _document(key, reading, "plan")
-
-
-@blueprint.get(
     "/api/jobs/<job_id>/manifest",
     answers=answers({200: Manifest}, 404, 409, 410, 503),
 )
 def manifest(path: JobPath) -> Response:
     """Read the manifest: what was made, from what, and the checks that it passed."""
     reading = read(path.job_id)
-    return _document(reading.status.manifest_key, reading, "manifest")
+    return document(reading.status.manifest_key, reading, "manifest")
 
 
 @blueprint.get(
@@ -73,7 +44,7 @@ def clip(path: ClipPath) -> Response:
     is_download = read_query(ClipQuery, request.args).download
     reading = read(path.job_id)
     made, status = _made_clip(reading, path.n), reading.status
-    return _file(_key(status, made.file), made.sha256, _file_name(status, path.n, made.file), is_download=is_download)
+    return _file(key_of(status, made.file), made.sha256, _file_name(status, path.n, made.file), is_download=is_download)
 
 
 @blueprint.get(
@@ -85,7 +56,7 @@ def thumbnail(path: ClipPath) -> Response:
     reading = read(path.job_id)
     made, status = _made_clip(reading, path.n), reading.status
     name = _file_name(status, path.n, made.thumbnail)
-    return _file(_key(status, made.thumbnail), f"{made.sha256}-thumbnail", name, is_download=False)
+    return _file(key_of(status, made.thumbnail), f"{made.sha256}-thumbnail", name, is_download=False)
 
 
 @blueprint.get(
@@ -96,11 +67,11 @@ def file(path: FilePath) -> Response:
     """Read a clip or thumbnail by the name that the manifest gives it: its links work relative to the manifest."""
     reading = read(path.job_id)
     status = reading.status
-    for made in _manifest(reading).clips:
+    for made in manifest_of(reading).clips:
         if made.file == f"clips/{path.file}":
-            return _file(_key(status, made.file), made.sha256, path.file, is_download=False)
+            return _file(key_of(status, made.file), made.sha256, path.file, is_download=False)
         if made.thumbnail == f"clips/{path.file}":
-            return _file(_key(status, made.thumbnail), f"{made.sha256}-thumbnail", path.file, is_download=False)
+            return _file(key_of(status, made.thumbnail), f"{made.sha256}-thumbnail", path.file, is_download=False)
     raise ArtifactMissing(f"the job has no file {path.file}")
 
 
@@ -112,49 +83,16 @@ def archive(path: JobPath) -> Response:
     """Read all that was made in one archive, under the manifest's names, made while it is sent."""
     reading = read(path.job_id)
     status = reading.status
-    made = _manifest(reading)
+    made = manifest_of(reading)
     names = [made.plan, *(name for clip in made.clips for name in (clip.file, clip.thumbnail))]
-    members = [("manifest.json", status.manifest_key or ""), *((name, _key(status, name)) for name in names)]
+    members = [("manifest.json", status.manifest_key or ""), *((name, key_of(status, name)) for name in names)]
     store = services().store
     for _, key in members:
         store.size(key)  # what is not there is told before the archive begins
     blocks = zip_blocks((Member(name, store.read(key)) for name, key in members), status.created_at)
     response = Response(_begun(blocks), content_type="application/zip")
-    response.headers["Content-Disposition"] = _disposition(f"{_stem(status)}-clips.zip", is_download=True)
+    response.headers["Content-Disposition"] = disposition_of(f"{stem_of(status)}-clips.zip", is_download=True)
     return response
-
-
-def _document(key: str | None, reading: Reading, what: str) -> Response:
-    """A JSON artifact, byte for byte as it was made; its key names its content."""
-    if key is None:
-        raise _not_there(reading, what)
-    response = Response(services().store.get_bytes(key), content_type="application/json")
-    response.set_etag(key.rpartition("/")[2].removesuffix(".json"))
-    response.headers["Cache-Control"] = "no-cache"
-    response.make_conditional(request)
-    return response
-
-
-def _not_there(reading: Reading, what: str) -> TopClipError:
-    """Not yet, or never; while Redis is away, a job that went on when last heard of may have it by now."""
-    state = reading.status.state
-    if state.is_terminal:
-        return ArtifactMissing(f"the job is {state} and has no {what}")
-    if reading.stale:
-        return QueueUnavailable(f"Redis does not answer; the job had no {what} when it last did")
-    return NotReady(f"the job has no {what} yet", {"hint": "follow the job's status until its link is there"})
-
-
-def _manifest(reading: Reading) -> Manifest:
-    if (key := reading.status.manifest_key) is None:
-        raise _not_there(reading, "clips")
-    return _read_manifest(key)
-
-
-@cached(LRUCache(256), lock=Lock())
-def _read_manifest(key: str) -> Manifest:
-    """A manifest never changes under its key."""
-    return Manifest.model_validate_json(services().store.get_bytes(key))
 
 
 def _made_clip(reading: Reading, n: int) -> ManifestClip:
@@ -166,22 +104,16 @@ def _made_clip(reading: Reading, n: int) -> ManifestClip:
     if status.manifest_key is None:
         planned = {c.n for c in status.clips} or set(range(1, int(status.options.get("count", 50)) + 1))
         if n in planned:
-            raise _not_there(reading, f"clip {n}")
+            raise not_there(reading, f"clip {n}")
         raise ArtifactMissing(f"the job has no clip {n}")
-    found = _manifest(reading)
+    found = manifest_of(reading)
     for made in found.clips:
         if made.n == n:
             return made
     failed = next((f for f in found.failed if f.n == n), None)
     if failed and not status.state.is_terminal:  # the manifest of the attempt before; this one may make it
-        raise _not_there(reading, f"clip {n}")
+        raise not_there(reading, f"clip {n}")
     raise ArtifactMissing(f"clip {n} could not be made: {failed.message}" if failed else f"the job has no clip {n}")
-
-
-def _key(status: JobStatus, file: str) -> str:
-    """Store key of a file that the manifest names relative to itself."""
-    folder = (status.manifest_key or "").rpartition("/")[0] or job_folder(status.id)
-    return f"{folder}/{file}"
 
 
 def _file(key: str, etag: str, name: str, *, is_download: bool) -> Response:
@@ -189,7 +121,7 @@ def _file(key: str, etag: str, name: str, *, is_download: bool) -> Response:
     store = services().store
     size = store.size(key)
     media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    disposition = _disposition(name, is_download=is_download)
+    disposition = disposition_of(name, is_download=is_download)
     if request.if_none_match.contains(etag):
         response = Response(status=304)
     elif request.method == "GET" and (url := store.download_url(key, disposition, media_type)):
@@ -223,20 +155,5 @@ def _begun(blocks: Iterator[bytes]) -> Iterator[bytes]:
     return chain([next(blocks, b"")], blocks)
 
 
-def _stem(status: JobStatus) -> str:
-    """The source's name without suffix, fit for any file system."""
-    stem = re.sub(r"\.[A-Za-z0-9]{1,8}$", "", status.name)
-    return re.sub(r'[\x00-\x1f<>:"/\\|?*]+', "_", stem).strip(" .")[:80] or "clips"
-
-
 def _file_name(status: JobStatus, n: int, file: str) -> str:
-    return f"{_stem(status)}-clip-{n}.{file.rpartition('.')[2]}"
-
-
-def _disposition(name: str, *, is_download: bool) -> str:
-    plain = name.encode("ascii", "ignore").decode() or "clip"
-    options = {"filename": plain}
-    if plain != name:
-        options["filename*"] = f"UTF-8''{quote(name, safe='')}"
-    kind = "attachment" if is_download else "inline"
-    return dump_options_header(kind, options)
+    return f"{stem_of(status)}-clip-{n}.{file.rpartition('.')[2]}"

@@ -4,7 +4,7 @@ from flask import Response, request
 
 from topclip.errors import QueueUnavailable
 from topclip.model.base import JsonDict
-from topclip.model.job import JobState
+from topclip.model.job import JobState, JobStatus
 from web import caller
 from web.openapi import JOBS, Api, answers
 from web.schemas import JobListing, JobPath, ListQuery, StatusDocument, read_query, status_document
@@ -66,9 +66,13 @@ def retry(path: JobPath) -> Response:
     """Start a job again that failed, was cancelled or lacks clips: only what is missing is made. Its expiry stays."""
     job_id = known_shape(path.job_id)
     refuse_low_disk(0)
-    status = services().client.retry(job_id)
+    return begun_again(services().client.retry(job_id))
+
+
+def begun_again(status: JobStatus) -> Response:
+    """202 for a job that was started again, and its followers told."""
     services().cache.remember(status)
-    services().followers.wake(job_id)
+    services().followers.wake(status.id)
     return answer(Reading(status, "redis", stale=False, as_of=Clock().now()), 202)
 
 

@@ -55,6 +55,10 @@ class Api(APIBlueprint):  # type: ignore[misc]  # the library exports no types
         """See `route_of`."""
         return self.route_of("post", rule, **doc)
 
+    def patch(self, rule: str, **doc: Any) -> Callable[[View], View]:
+        """See `route_of`."""
+        return self.route_of("patch", rule, **doc)
+
     def delete(self, rule: str, **doc: Any) -> Callable[[View], View]:
         """See `route_of`."""
         return self.route_of("delete", rule, **doc)

@@ -49,7 +49,7 @@ class Rates:
         """Count the current request. Raises: RateLimited."""
         if request.endpoint in FREE_ENDPOINTS or request.blueprint in FREE_BLUEPRINTS:
             return
-        if request.method != "POST" or request.endpoint in CHEAP_POSTS:
+        if request.method not in ("POST", "PATCH") or request.endpoint in CHEAP_POSTS:
             self._reads.count("read", caller.is_closed())
         elif services().watch.is_up:
             self._submits.count("submit", caller.is_closed())

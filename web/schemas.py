@@ -4,16 +4,19 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from topclip.errors import InvalidRequest, RequestError
+from topclip.exports import KINDS
 from topclip.model.base import JsonDict
 from topclip.model.job import JobState, JobStatus
 from topclip.model.request import ClipOptions
 from web.status_cache import Reading
 
+FIELDS = (*ClipOptions.model_fields, "start_s", "end_s")
+"""What a fault between fields may be about."""
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -43,6 +46,12 @@ class PlanPath(JobPath):
     """A plan in a path."""
 
     digest: str = Field(description="What the manifest's `plan` has between `plan-` and `.json`.")
+
+
+class ExportPath(JobPath):
+    """An export of a job in a path."""
+
+    kind: str = Field(description="Name of the format.")
 
 
 class StatusQuery(_Schema):
@@ -83,6 +92,30 @@ class UploadSubmission(_Schema):
 
     file: bytes = Field(json_schema_extra={"type": "string", "format": "binary"}, description="The video.")
     options: ClipOptions = Field(ClipOptions(), description="JSON text.")
+
+
+ReplanOptions = create_model(
+    "ReplanOptions",
+    __base__=_Schema,
+    __doc__="The options that change; what is not named stays, null is the default again.",
+    **{
+        name: (field.annotation | None if field.annotation else Any, Field(None, description=field.description))  # type: ignore[call-overload]
+        for name, field in ClipOptions.model_fields.items()
+    },
+)
+
+
+class Recut(_Schema):
+    """Another range for a clip: one of the two at least."""
+
+    start_s: float | None = Field(None, ge=0, allow_inf_nan=False, description="First moment of the clip, seconds.")
+    end_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="First moment after the clip, seconds.")
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.start_s is None and self.end_s is None:
+            raise ValueError("start_s or end_s is needed")
+        return self
 
 
 class SubmitHeaders(_Schema):
@@ -147,14 +180,24 @@ def read_submission(text: bytes) -> PathSubmission:
 
 def read_json(model: type[M], text: bytes | str, *, what: str) -> M:
     """Strictly: no text for a number, no number for a truth value. Raises: RequestError, InvalidRequest."""
+    return read_values(model, read_object(text, what=what))
+
+
+def read_object(text: bytes | str, *, what: str) -> JsonDict:
+    """A JSON object. Raises: RequestError, InvalidRequest."""
     try:
         value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
     except (ValueError, RecursionError) as err:
         raise RequestError(f"{what} is not JSON: {err}", {"field": what}) from err
     if not isinstance(value, dict):
         raise InvalidRequest(f"{what} is a JSON object", {"field": what})
+    return value
+
+
+def read_values(model: type[M], values: JsonDict) -> M:
+    """A model of JSON values, strictly. Raises: InvalidRequest."""
     try:
-        return model.model_validate_json(json.dumps(value), strict=True)
+        return model.model_validate_json(json.dumps(values), strict=True)
     except ValidationError as err:
         raise invalid(err) from err
 
@@ -196,7 +239,7 @@ def _field(loc: tuple[int | str, ...], message: str) -> str:
     if parts and parts != ["options"]:
         return ".".join(parts)
     words = re.findall(r"\w+", message)
-    return next((word for word in words if word in ClipOptions.model_fields), "options")
+    return next((word for word in words if word in FIELDS), "options")
 
 
 def _message(error: Any) -> str:
@@ -242,8 +285,12 @@ def links(status: JobStatus) -> JsonDict:
         found["cancel"] = f"{base}/cancel"
     if status.state.can_retry:
         found["retry"] = f"{base}/retry"
-    if status.plan_key:
+    if status.state.is_terminal and status.state is not JobState.EXPIRED:
+        found["replan"] = f"{base}/replan"
+    if status.plan_key or status.manifest_key:
         found["plan"] = f"{base}/plan"
+        found["plan_svg"] = f"{base}/plan.svg"
+        found["exports"] = {kind: f"{base}/export.{kind}" for kind in KINDS}
     if status.manifest_key:
         found["manifest"] = f"{base}/manifest"
         found["clips_zip"] = f"{base}/clips.zip"

@@ -7,52 +7,31 @@ in well under a second, and at once while the breaker is open. Must not load med
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from celery import Celery
-from kombu.exceptions import OperationalError
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from topclip.config import Settings
-from topclip.errors import (
-    InvalidRequest,
-    JobConflict,
-    JobExpired,
-    QueueFull,
-    QueueUnavailable,
-    StorageError,
-    TopClipError,
-    UnknownJob,
-)
+from topclip.errors import InvalidRequest, JobConflict, QueueUnavailable, StorageError, TopClipError
 from topclip.model.callback import CallbackLog
 from topclip.model.job import JobEvent, JobId, JobRecord, JobState, JobStatus, Stage, SubmissionKey
-from topclip.model.request import ClipRequest
-from topclip.storage.base import ArtifactStore, cancelled_key, job_folder, record_key
-from workers import health, keys
+from topclip.model.request import Change, ClipRequest
+from topclip.storage.base import ArtifactStore, cancelled_key, record_key
+from workers import health
+from workers.again import Again
 from workers.backend import result_meta, revoked_meta
-from workers.breaker import Breaker
 from workers.callbacks import read_log
+from workers.changes import delete_job
 from workers.drive import publish, tell_revoked
-from workers.links import WEB, make_app, redis_client
-from workers.patience import waiting
-from workers.refusal import refuses_writes
+from workers.reach import PUBLISH_FAULTS, RETRY_AFTER_S, Reach, unavailable, unknown
 from workers.restore import record_of
-from workers.scripts import Scripts
 from workers.status import read_status, status_of
 from workers.watch import Watch
 
 log = logging.getLogger(__name__)
-
-RETRY_AFTER_S = 2
-PUBLISH_FAULTS = (OperationalError, RedisError, OSError)
-SILENCE = (OperationalError, RedisConnectionError, RedisTimeoutError, OSError)
-"""Redis did not answer, as opposed to an answer that is an error."""
-FULL_RETRY_AFTER_S = 30
 
 
 @dataclass(frozen=True)
@@ -69,29 +48,26 @@ class JobClient:
 
     def __init__(self, settings: Settings, store: ArtifactStore, app: Celery | None = None) -> None:
         self._settings, self._store, self._prefix = settings, store, settings.key_prefix
-        self._app = app or make_app(settings, WEB, "topclip-client")
-        self._redis = redis_client(settings, WEB)
-        self._scripts = Scripts(self._redis, settings.key_prefix)
-        self._breaker = Breaker()
+        self._reach = Reach(settings, store, app)
+        self._app, self._redis, self._scripts = self._reach.app, self._reach.redis, self._reach.scripts
+        self._again = Again(self._reach, store)
 
     def close(self) -> None:
         """Close the connections to Redis."""
-        self._app.close()
-        self._app.backend.client.close()
-        self._redis.close()
+        self._reach.close()
 
     def watch(self, on_event: Callable[[JobEvent], None], on_gap: Callable[[], None]) -> Watch:
         """A Watch, not yet started."""
-        return Watch(self._settings, on_event, on_gap, self._breaker)
+        return Watch(self._settings, on_event, on_gap, self._reach.breaker)
 
     def has_room(self, *, owner: str = "", digest: str = "") -> bool:
         """Ask before a source is sent: True for a new submission, False if there is a job of that key already.
 
         Raises: QueueFull, QueueUnavailable.
         """
-        with self._reaching():
-            verdict = self._scripts("room", "", owner, digest, *self._bounds)
-        self._refuse_full(verdict)
+        with self._reach.reaching():
+            verdict = self._scripts("room", "", owner, digest, *self._reach.bounds)
+        self._reach.refuse_full(verdict)
         return bool(verdict == "OK")
 
     def submit(
@@ -106,8 +82,8 @@ class JobClient:
         may have been told of the job. The reconciler starts it, or clears it away if it is none.
         """
         digest, body = (key.digest, key.body) if key else ("", "")
-        with self._reaching():
-            verdict, now = self._scripts("intend", job_id, owner, digest, body, *self._bounds)
+        with self._reach.reaching():
+            verdict, now = self._scripts("intend", job_id, owner, digest, body, *self._reach.bounds)
         if repeated := self._repeated(verdict):
             return repeated
         record = self._record(job_id, request, owner, float(now)).model_copy(update={"key": key})
@@ -115,7 +91,7 @@ class JobClient:
             if not self._store.put_bytes(record_key(job_id), record.model_dump_json().encode()):
                 raise JobConflict(f"job {job_id} exists already")
         except StorageError:  # the record may be there all the same
-            with contextlib.suppress(QueueUnavailable), self._reaching():
+            with contextlib.suppress(QueueUnavailable), self._reach.reaching():
                 self._scripts("renounce", job_id)
             raise
         try:
@@ -128,10 +104,10 @@ class JobClient:
 
     def read(self, job_id: JobId) -> JobStatus:
         """The job's status from Redis. Raises: UnknownJob, JobExpired, QueueUnavailable."""
-        with self._reaching():
+        with self._reach.reaching():
             reply = self._scripts("read", job_id)
         if reply == "UNKNOWN" and (record := record_of(self._store, job_id)):
-            self._report_lost(job_id)
+            self._reach.report_lost(job_id)
             return queued_status(record, revision=0)
         return self._status(job_id, reply)
 
@@ -140,7 +116,7 @@ class JobClient:
 
         Raises: QueueUnavailable, StorageError.
         """
-        with self._reaching():
+        with self._reach.reaching():
             owner: str | None = self._scripts("owner", job_id)
         if owner is None and (record := record_of(self._store, job_id)):
             return record.owner
@@ -151,7 +127,7 @@ class JobClient:
     ) -> JobPage:
         """A page of jobs, newest first, of one owner or of all. Raises: QueueUnavailable, InvalidRequest for a bad cursor."""
         key = self._prefix + (f"state:{state}" if state else "jobs") + (f":{owner}" if owner else "")
-        with self._reaching():
+        with self._reach.reaching():
             found = self._redis.zrange(
                 key, f"({_cursor(cursor)}" if cursor else "+inf", "-inf",
                 desc=True, byscore=True, withscores=True, offset=0, num=limit + 1,
@@ -174,18 +150,18 @@ class JobClient:
 
         Raises: UnknownJob, JobExpired, JobConflict if it is finished, QueueUnavailable.
         """
-        with self._reaching():
+        with self._reach.reaching():
             verdict = self._scripts("cancel", job_id, revoked_meta(job_id, 0))
         if verdict == "TERMINAL":
             raise JobConflict(f"job {job_id} has ended; there is nothing to cancel")
-        self._known(job_id, verdict)
+        self._reach.known(job_id, verdict)
         try:
             self._store.put_bytes(cancelled_key(job_id), b"")
         except StorageError as err:  # the job is cancelled all the same, for as long as Redis has it
             log.warning("that job %s is cancelled is not in the store: %s", job_id, err)
         status = self.read(job_id)
         if status.state is JobState.CANCELLED:  # no task is left to say so
-            with contextlib.suppress(*PUBLISH_FAULTS), self._asking():
+            with contextlib.suppress(*PUBLISH_FAULTS), self._reach.asking():
                 tell_revoked(self._app, job_id)
         return status
 
@@ -195,25 +171,17 @@ class JobClient:
         Raises: UnknownJob, JobExpired, JobConflict if it has not ended or lacks nothing, QueueFull, QueueUnavailable,
         StorageError.
         """
-        with self._reaching():
-            epoch = int(self._redis.hget(f"{self._prefix}job:{job_id}", "epoch") or 0)
-        if epoch and not self._store.exists(record_key(job_id)):
-            raise JobConflict(f"the files of job {job_id} are gone from the store", {"hint": "Submit it again."})
-        meta = result_meta(job_id, epoch + 1, JobState.QUEUED, {})
-        with self._reaching():
-            verdict = self._scripts("retry", job_id, epoch, meta, Stage.PROBE, *self._bounds)
-        if verdict == "BUSY":
-            raise JobConflict(f"job {job_id} has not ended", {"hint": "Wait for its end, or cancel it first."})
-        if verdict == "DONE":
-            raise JobConflict(f"job {job_id} has all its clips; there is nothing to retry")
-        self._refuse_full(verdict)
-        self._known(job_id, verdict)
-        self._store.delete(cancelled_key(job_id))
-        try:
-            with self._asking():
-                publish(self._app, job_id, epoch + 1)
-        except PUBLISH_FAULTS as err:  # it waits in Redis: the reconciler publishes it
-            log.warning("job %s is to be started again, its task could not be published yet: %s", job_id, err)
+        self._again.retry(job_id)
+        return self.read(job_id)
+
+    def alter(self, job_id: JobId, make: Callable[[ClipRequest], Change]) -> JobStatus:
+        """Start an ended job again with other options or ranges, under its own id and expiry; what was made is kept.
+
+        make: from what is asked for now to what is asked for from now on. The same again changes nothing.
+        Raises: what `make` does, UnknownJob, JobExpired, JobConflict if it has not ended, QueueFull, QueueUnavailable,
+        StorageError.
+        """
+        self._again.alter(job_id, make)
         return self.read(job_id)
 
     def delete(self, job_id: JobId) -> None:
@@ -222,23 +190,23 @@ class JobClient:
         Raises: UnknownJob, JobExpired, JobConflict if it is not finished, QueueUnavailable, StorageError.
         """
         self._store.exists(record_key(job_id))  # a store that is away says so before anything is forgotten
-        with self._reaching():
+        with self._reach.reaching():
             verdict = self._scripts("forget", job_id, self._settings.retention_s, "0")
         if verdict == "BUSY":
             raise JobConflict(f"job {job_id} has not ended", {"hint": "Cancel it first."})
-        self._known(job_id, verdict)
-        self._store.delete(job_folder(job_id))
+        self._reach.known(job_id, verdict)
+        delete_job(self._store, job_id)
 
     def callbacks(self, job_id: JobId) -> CallbackLog:
         """Who was told of the job's end, and what came of each try. Raises: UnknownJob, JobExpired, QueueUnavailable."""
-        with self._reaching():
+        with self._reach.reaching():
             reply = self._scripts("read_callbacks", job_id)
-        self._known(job_id, reply)
+        self._reach.known(job_id, reply)
         return read_log(reply)
 
     def health(self) -> dict[str, Any]:
         """What Redis says of itself, jobs by state, the queues' depth and the workers seen. Raises: QueueUnavailable."""
-        with self._reaching():
+        with self._reach.reaching():
             return health.report(self._redis, self._prefix)
 
     def _record(self, job_id: JobId, request: ClipRequest, owner: str, now: float) -> JobRecord:
@@ -249,9 +217,9 @@ class JobClient:
     def _write_and_publish(self, record: JobRecord) -> JobStatus | None:
         """The record before the message, so that nobody who knows the id is told that there is no such job. Returns: the
         status of the job that was submitted first, if another one with the same key was quicker."""
-        bound, owner_bound = self._bounds
+        bound, owner_bound = self._reach.bounds
         key = record.key or SubmissionKey(digest="", body="")
-        with self._reaching(undecided=record.key is not None):
+        with self._reach.reaching(undecided=record.key is not None):
             verdict = self._scripts(
                 "submit", record.id, record.request.model_dump_json(), f"{record.created_at.timestamp():.6f}",
                 int(record.expires_at.timestamp()), record.request.source.name,
@@ -267,10 +235,10 @@ class JobClient:
 
     def _publish(self, record: JobRecord) -> None:
         try:
-            with self._asking():
+            with self._reach.asking():
                 publish(self._app, record.id, 1)
         except PUBLISH_FAULTS as err:
-            with self._reaching(undecided=record.key is not None):
+            with self._reach.reaching(undecided=record.key is not None):
                 is_withdrawn = self._scripts("withdraw", record.id, "2" if record.key else "1")
             if is_withdrawn:
                 raise unavailable(err) from err
@@ -278,7 +246,7 @@ class JobClient:
 
     def _repeated(self, verdict: str) -> JobStatus | None:
         """The status of the job that a key stands for. Raises: QueueFull, QueueUnavailable, InvalidRequest."""
-        self._refuse_full(verdict)
+        self._reach.refuse_full(verdict)
         if verdict == "LATE":
             raise QueueUnavailable("the submission took too long", {"retry_after_s": RETRY_AFTER_S})
         if verdict == "OTHER":
@@ -288,62 +256,9 @@ class JobClient:
             )
         return self.read(verdict.removeprefix("SAME ")) if verdict.startswith("SAME ") else None
 
-    @property
-    def _bounds(self) -> tuple[int, int]:
-        """How many jobs may wait or run: in all, and of one owner."""
-        return self._settings.max_queued_jobs, self._settings.max_queued_jobs_per_owner
-
-    def _refuse_full(self, verdict: str) -> None:
-        if verdict not in ("FULL", "OWNER_FULL"):
-            return
-        bound, owner_bound = self._bounds
-        text = f"{bound} jobs wait already" if verdict == "FULL" else f"{owner_bound} jobs of this API key wait already"
-        raise QueueFull(text, {"retry_after_s": FULL_RETRY_AFTER_S, "hint": "Try again later."})
-
     def _status(self, job_id: JobId, reply: Any) -> JobStatus:
-        self._missing(job_id, reply)
+        self._reach.missing(job_id, reply)
         return read_status(job_id, reply)
-
-    def _known(self, job_id: JobId, verdict: Any) -> None:
-        """Raises: UnknownJob, JobExpired, QueueUnavailable while a job that Redis has lost is brought back."""
-        if verdict == "UNKNOWN" and record_of(self._store, job_id):
-            self._report_lost(job_id)
-            raise QueueUnavailable(f"Redis had lost job {job_id}; it is being brought back", {"retry_after_s": 10})
-        self._missing(job_id, verdict)
-
-    def _report_lost(self, job_id: JobId) -> None:
-        """Tell the reconciler of a job that is in the store and not in Redis."""
-        with self._reaching():
-            self._redis.sadd(self._prefix + keys.LOST, job_id)
-
-    @staticmethod
-    def _missing(job_id: JobId, verdict: Any) -> None:
-        if verdict == "UNKNOWN":
-            raise unknown(job_id)
-        if verdict == "EXPIRED":
-            raise JobExpired(f"job {job_id} has expired or was deleted")
-
-    @contextlib.contextmanager
-    def _reaching(self, *, undecided: bool = False) -> Iterator[None]:
-        try:
-            with self._asking():
-                yield
-        except (RedisError, OSError) as err:
-            error = unavailable(err)
-            error.detail["undecided"] = undecided
-            raise error from err
-
-    @contextlib.contextmanager
-    def _asking(self) -> Iterator[None]:
-        """Ask Redis, within the request's patience. Raises: BreakerOpen, and what is raised inside."""
-        begun_s = self._breaker.enter()
-        try:
-            with waiting():
-                yield
-        except SILENCE:
-            self._breaker.failed(begun_s)
-            raise
-        self._breaker.succeeded()
 
 
 def queued_status(record: JobRecord, *, revision: int) -> JobStatus:
@@ -363,20 +278,6 @@ def queued_status(record: JobRecord, *, revision: int) -> JobStatus:
 def is_undecided(err: TopClipError) -> bool:
     """Whether Redis went away before it said whether it has the job that was submitted."""
     return bool(err.detail.get("undecided"))
-
-
-def unknown(job_id: JobId) -> UnknownJob:
-    """The error of a job that does not exist, or not for the one who asks."""
-    return UnknownJob(f"no job {job_id}", {"hint": "Check the id; it is the one that the submission answered."})
-
-
-def unavailable(err: Exception) -> QueueUnavailable:
-    """The error that stands for Redis being away, or refusing to write."""
-    what = "refuses to write" if refuses_writes(err) else "does not answer"
-    return QueueUnavailable(
-        f"Redis {what} ({type(err).__name__})",
-        {"retry_after_s": RETRY_AFTER_S, "hint": "Nothing is lost; try again in a moment."},
-    )
 
 
 def _cursor(text: str) -> float:

@@ -10,8 +10,8 @@ from redis.exceptions import RedisError
 from topclip.config import Settings
 from topclip.errors import InvalidRequest
 from workers import health
-from workers.client import unavailable
 from workers.links import WEB, make_app, redis_client
+from workers.reach import unavailable
 
 
 class Drain:

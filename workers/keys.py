@@ -1,6 +1,7 @@
 """Names in Redis, without the prefix that every key and channel bears.
 
-job:<id>          hash: the job's record (request, created_at, expires_at, epoch, revision, state, stage, cancel, ...)
+job:<id>          hash: the job's record (request, created_at, expires_at, epoch, revision, state, stage, cancel, ...; change:
+                  number of the newest change of what is asked for, made: the manifest of an attempt before)
 job:<id>:parts    hash: what is outstanding, part -> published | leased | done
 job:<id>:starts   hash: lease value -> the part that was begun under it by a run that goes on, or has died
 job:<id>:pulses   hash: when a part's task last said anything

@@ -19,10 +19,11 @@ from celery import Celery, bootsteps, states
 from topclip.config import Settings
 from topclip.errors import ArtifactMissing
 from topclip.model.job import JobState
-from topclip.storage.base import analysis_folder, job_folder, record_key
+from topclip.storage.base import analysis_folder, record_key
 from topclip.storage.factory import store_for
 from workers import keys, names
 from workers.backend import result_meta
+from workers.changes import delete_job, find_left, make_left
 from workers.drive import redrive
 from workers.links import FAULTS, KEEPER, redis_client, redis_now
 from workers.restore import bring_back, find_lost
@@ -98,6 +99,9 @@ class Rounds:
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + LOOK_EVERY_S
             lost += find_lost(self._redis, self._prefix, self._store)
+            make_left(
+                self._app, self._redis, self._prefix, self._store, find_left(self._redis, self._prefix, self._store)
+            )
             self._keep_analyses()
         return bring_back(self._app, self._redis, self._settings, self._store, lost)
 
@@ -132,7 +136,7 @@ class Rounds:
     def clear_away(self) -> None:
         """Remove the files and the index entries of expired jobs, and analyses that no job uses any more."""
         for job in self._due(keys.EXPIRY):
-            self._store.delete(job_folder(job))
+            delete_job(self._store, job)
             self._scripts("forget", job, self._settings.retention_s, "1")
             log.info("job %s expired", job)
         for sha256 in self._due(keys.ANALYSES):

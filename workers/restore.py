@@ -14,9 +14,10 @@ from redis import Redis
 from topclip.config import Settings
 from topclip.errors import ArtifactMissing
 from topclip.model.job import JobRecord, JobState, Stage
-from topclip.storage.base import ArtifactStore, cancelled_key, job_folder, record_key
+from topclip.storage.base import ArtifactStore, cancelled_key, record_key
 from workers import keys
 from workers.backend import result_meta, revoked_meta
+from workers.changes import changed, delete_job
 from workers.drive import publish
 from workers.links import redis_now
 from workers.scripts import Scripts
@@ -51,9 +52,9 @@ def bring_back(app: Celery, redis: Redis, settings: Settings, store: ArtifactSto
 
 
 def record_of(store: ArtifactStore, job_id: str) -> JobRecord | None:
-    """A job's record in the store, None if there is none that can be read. Raises: StorageError."""
+    """A job's record in the store with its newest change, None if there is none that can be read. Raises: StorageError."""
     try:
-        return JobRecord.model_validate_json(store.get_bytes(record_key(job_id)))
+        return changed(store, JobRecord.model_validate_json(store.get_bytes(record_key(job_id))))
     except ArtifactMissing:
         return None
     except ValidationError as err:
@@ -69,7 +70,7 @@ def _write(scripts: Scripts, record: JobRecord, epoch: int) -> bool:
             "submit", record.id, record.request.model_dump_json(), f"{record.created_at.timestamp():.6f}",
             int(record.expires_at.timestamp()), record.request.source.name,
             result_meta(record.id, epoch, JobState.QUEUED, {}), Stage.PROBE, NO_BOUND, epoch, record.owner,
-            NO_BOUND, digest, body,
+            NO_BOUND, digest, body, 0, record.change,
         )  # fmt: skip
         if verdict in ("OK", "EXISTS"):
             return bool(verdict == "OK")
@@ -86,7 +87,7 @@ def _is_no_job(scripts: Scripts, store: ArtifactStore, job_id: str, record: JobR
     verdict = scripts("drop", job_id, DEAD_AFTER_S, int(has_record), digest)
     if verdict == "DROPPED":
         log.info("files of job %s are cleared away: its submission died", job_id)
-        store.delete(job_folder(job_id))
+        delete_job(store, job_id)
     return bool(verdict != "NONE")
 
 
@@ -100,7 +101,7 @@ def _bring_back(app: Celery, scripts: Scripts, store: ArtifactStore, job_id: str
         return False
     if record.expires_at.timestamp() <= now:
         log.info("files of job %s are cleared away: it has expired", job_id)
-        store.delete(job_folder(job_id))
+        delete_job(store, job_id)
         return False
     # A submission that is under way has its file before its record.
     epoch = int(now)

@@ -22,6 +22,17 @@ end
 local function renounce()  -- nothing that is left of this submission is a job, whatever becomes of its files
   redis.call('DEL', P..'intent:'..id); redis.call('SET', P..'dropped:'..id, 1, 'EX', REMEMBERED_S)
 end
+local function begin_again(meta, stage)  -- an ended job is started again by its client, as if nothing had gone wrong yet
+  local state, was = get('state'), cjson.decode(redis.call('GET', P..'celery-task-meta-'..id) or '{}')
+  if state == 'SUCCEEDED' or state == 'PARTIAL' then redis.call('HSET', rec, 'made', was.result.manifest) end
+  drop_results()
+  redis.call('DEL', parts, rec..':starts', rec..':pulses')
+  redis.call('HINCRBY', rec, 'epoch', 1); redis.call('HINCRBY', rec, 'attempts', 1)
+  redis.call('HSET', rec, 'cancel', 0)
+  move('QUEUED'); write(id, meta); part(stage, 'published')
+  redis.call('HDEL', rec, 'stage', 'started_at', 'finished_at', 'last', 'download')
+  announce()
+end
 local function same(digest, body)
   local job, was = known(digest)
   if not job then return end
@@ -64,7 +75,8 @@ renounce()
 return 'DROPPED'
 """,
     # request, created_at, expires_at, name, meta, part, bound, epoch, owner[, owner's bound, digest or '', body, 1 if it was
-    # intended] -> OK | EXISTS | SAME <id> | OTHER | FULL | OWNER_FULL | LATE (dropped meanwhile)
+    # intended, number of the newest change that is in request] -> OK | EXISTS | SAME <id> | OTHER | FULL | OWNER_FULL | LATE
+    # (dropped meanwhile)
     "submit": SHARED
     + """
 if redis.call('EXISTS', rec) == 1 then return 'EXISTS' end
@@ -78,7 +90,8 @@ if v ~= 'OK' then
 end
 redis.call('DEL', P..'intent:'..id)
 redis.call('HSET', rec, 'request', ARGV[3], 'created_at', ARGV[4], 'expires_at', ARGV[5], 'name', ARGV[6],
-  'epoch', ARGV[10], 'owner', ARGV[11], 'digest', digest, 'attempts', 1, 'revision', 0, 'cancel', 0)
+  'epoch', ARGV[10], 'owner', ARGV[11], 'digest', digest, 'attempts', 1, 'revision', 0, 'cancel', 0,
+  'change', ARGV[16] or 0)
 keep(rec)
 if digest ~= '' then redis.call('SET', P..'idem:'..digest, id..' '..body); keep(P..'idem:'..digest) end
 if ARGV[11] ~= '' then redis.call('HSET', P..'owners', id, ARGV[11]) end
@@ -102,7 +115,7 @@ return 1
 if redis.call('EXISTS', rec) == 0 then renounce() end
 """,
     # epoch seen, meta, part, bound, owner's bound -> OK | BUSY | DONE | FULL | OWNER_FULL | EXPIRED | UNKNOWN: an ended job is
-    # started again by its client for what it lacks, as if nothing had gone wrong yet
+    # started again for what it lacks
     "retry": SHARED
     + """
 local state = get('state')
@@ -111,15 +124,18 @@ if state == 'SUCCEEDED' then return 'DONE' end
 if not TERMINAL[state] or get('epoch') ~= ARGV[3] then return 'BUSY' end
 local v = room(get('owner') or '', ARGV[6], ARGV[7])
 if v ~= 'OK' then return v end
-local was = cjson.decode(redis.call('GET', P..'celery-task-meta-'..id) or '{}')
-if state == 'PARTIAL' then redis.call('HSET', rec, 'made', was.result.manifest) end
-drop_results()
-redis.call('DEL', parts, rec..':starts', rec..':pulses')
-redis.call('HINCRBY', rec, 'epoch', 1); redis.call('HINCRBY', rec, 'attempts', 1)
-redis.call('HSET', rec, 'cancel', 0)
-move('QUEUED'); write(id, ARGV[4]); part(ARGV[5], 'published')
-redis.call('HDEL', rec, 'stage', 'started_at', 'finished_at', 'last', 'download')
-announce()
+begin_again(ARGV[4], ARGV[5])
+return 'OK'
+""",
+    # epoch seen, meta, part, number, request -> OK | DONE (it was made already) | MOVED (another epoch) | EXPIRED | UNKNOWN: a
+    # change that is in the store is made, whatever the job does now; there is no room to be asked for any more
+    "change": SHARED
+    + """
+if not get('state') then return missing() end
+if tonumber(get('change') or 0) >= tonumber(ARGV[6]) then return 'DONE' end
+if get('epoch') ~= ARGV[3] then return 'MOVED' end
+begin_again(ARGV[4], ARGV[5])
+redis.call('HSET', rec, 'change', ARGV[6], 'request', ARGV[7])
 return 'OK'
 """,
 }

@@ -168,7 +168,7 @@ def test_every_route_is_bound_or_named_free(make_app: MakeApp) -> None:
     for rule in app.url_map.iter_rules():
         if rule.endpoint in free:
             continue
-        values = {"job_id": "x", "n": 1, "file": "x", "digest": "x"}
+        values = {"job_id": "x", "n": 1, "file": "x", "digest": "x", "kind": "edl"}
         path = adapter.build(rule.endpoint, {k: values[k] for k in rule.arguments})
         for method in (rule.methods or set()) - {"OPTIONS", "HEAD"}:
             assert is_limited(http.open(path, method=method, headers={"X-API-Key": "a-key"})), (method, path)

@@ -78,7 +78,7 @@ def probe(
         video = _describe_video(container.format, stream, _first_frame(container, stream, max_pixels, tick))
         sound = audio_stream(container)
         audio = None if sound is None else _describe_audio(sound)
-        format_name, n_streams = container.format.name, len(container.streams)
+        format_name, n_streams, timecode = container.format.name, len(container.streams), _timecode(container)
     end = end_of_picture(path, video, max_pixels, tick)
     if end.n_packets < (FEWEST_JPEGS if format_name == MJPEG_FORMAT else 2):
         raise UnsupportedMedia("the source is a still image, no moving picture", {"field": "source"})
@@ -95,8 +95,15 @@ def probe(
         video=video,
         audio=audio,
         n_streams=n_streams,
+        timecode=timecode,
         name=name or path.name,
     )
+
+
+def _timecode(container: InputContainer) -> str | None:
+    """What a camera counted the first frame as: of the picture, of a track of its own, or of the whole."""
+    found = (entry.metadata.get("timecode") for entry in (*container.streams.video, *container.streams, container))
+    return next((text for text in found if text), None)
 
 
 def audio_stream(container: InputContainer) -> AvAudio | None:

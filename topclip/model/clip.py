@@ -42,7 +42,8 @@ class NearMiss(Model):
     score: float
     signals: tuple[SignalPart, ...]
     reason: str = Field(
-        description="overlap (with a highlight), close (to one), similar (to one, which costs it), or lower score."
+        description="overlap (with a highlight), close (to one), similar (to one, which costs it), or lower score; of whole "
+        "shots and stretches also too short, too long."
     )
     to: int | None = Field(None, description="Number of the highlight that it overlaps, is close or similar to.")
 

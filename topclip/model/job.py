@@ -89,6 +89,7 @@ class JobRecord(Model):
     key: SubmissionKey | None = Field(None, description="The Idempotency-Key that it came with.")
     created_at: datetime
     expires_at: datetime
+    change: int = Field(0, description="Number of the newest change that the request holds; 0: as it was submitted.")
 
 
 class JobStatus(Model):

@@ -9,10 +9,12 @@ from topclip.model.base import JsonDict, Model
 
 
 class Mode(StrEnum):
-    """What a job makes: the best clips, given ranges, or only the plan."""
+    """What a job makes: the best clips, given ranges, whole shots, what lies between silences, or only the plan."""
 
     HIGHLIGHTS = "highlights"
     RANGES = "ranges"
+    SHOTS = "shots"
+    SILENCE = "silence"
     PLAN = "plan"
 
 
@@ -64,13 +66,25 @@ class Weights(Model):
 Range = Annotated[tuple[float, float], Field(description="[start_s, end_s]")]
 
 
+ALL_PIECES = {"count": 50, "min_length": 1.0, "max_length": 3600.0}
+"""What the modes of whole pieces take where nothing else is said: as much as may be."""
+OF_MODE = ("count", "min_length", "max_length", "ranges")
+"""Options whose meaning depends on the mode: with another mode they begin anew."""
+OF_RENDERING = ("aspect", "fit", "loudness", "quality", "callback_url")
+"""Options that choose nothing: where only these change, a clip that a person has set stays as it was set."""
+
+
 class ClipOptions(Model):
     """The options of a job."""
 
     mode: Mode = Mode.HIGHLIGHTS
-    count: int = Field(5, ge=1, le=50, description="Clips wanted at most.")
-    min_length: float = Field(15.0, ge=1, le=600, description="Shortest clip, seconds.")
-    max_length: float = Field(60.0, ge=1, le=3600, description="Longest clip, seconds.")
+    count: int = Field(5, ge=1, le=50, description="Clips wanted at most; modes `shots` and `silence`: 50 by default.")
+    min_length: float = Field(
+        15.0, ge=1, le=600, description="Shortest clip, seconds; modes `shots` and `silence`: 1 by default."
+    )
+    max_length: float = Field(
+        60.0, ge=1, le=3600, description="Longest clip, seconds; modes `shots` and `silence`: 3600 by default."
+    )
     aspect: Aspect = Aspect.SOURCE
     fit: Fit = Fit.CROP
     loudness: float = Field(-14.0, ge=-40, le=-5, description="Integrated loudness of a clip, LUFS.")
@@ -84,6 +98,13 @@ class ClipOptions(Model):
     def to_dict(self) -> JsonDict:
         """The options that decide what is made. Who is told of it is not among them, and may be a secret."""
         return self.model_dump(mode="json", exclude={"callback_url"})
+
+    @model_validator(mode="after")
+    def _defaults_of_mode(self) -> Self:
+        if self.mode in (Mode.SHOTS, Mode.SILENCE):
+            for name in ALL_PIECES.keys() - self.model_fields_set:
+                object.__setattr__(self, name, ALL_PIECES[name])  # frozen for everybody else
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -124,8 +145,35 @@ class UrlSource(Model):
 SourceRef = Annotated[Upload | MediaPath | UrlSource, Field(discriminator="kind")]
 
 
+class Edit(Model):
+    """A clip whose range a person has set: clip n of the plan is [start_s, end_s) of the source."""
+
+    n: int = Field(ge=1)
+    start_s: float = Field(ge=0, allow_inf_nan=False)
+    end_s: float = Field(gt=0, allow_inf_nan=False)
+
+
+class Edits(Model):
+    """Clips of a plan that a person has set anew; the others stay as that plan has them, whatever would be chosen now."""
+
+    plan: str = Field(description="Key of the plan in the artifact store.")
+    clips: tuple[Edit, ...] = Field(min_length=1)
+
+
+class Change(Model):
+    """What a job's client asks for from now on, in place of what it asked for before."""
+
+    options: ClipOptions
+    edits: Edits | None = None
+
+
 class ClipRequest(Model):
-    """One client submission."""
+    """One client submission, with what was changed since."""
 
     source: SourceRef
     options: ClipOptions = ClipOptions()
+    edits: Edits | None = None
+
+    def changed(self, change: Change) -> Self:
+        """The request after a change."""
+        return self.model_copy(update={"options": change.options, "edits": change.edits})

@@ -77,4 +77,7 @@ class SourceInfo(Model):
     chunk_pts: tuple[int, ...] = Field(
         (), description="pts of the key frames that chunks but the first begin at; none: chunks are of equal time."
     )
+    timecode: str | None = Field(
+        None, description="Timecode of the first frame where the container has one, such as 01:00:00;00."
+    )
     name: str = Field("", description="File name for people.")

@@ -10,14 +10,16 @@ from topclip.analysers.tracks import ANALYSIS_VERSION, Tracks
 from topclip.media.timeline import true_leaps
 from topclip.model.analysis import Analysis
 from topclip.model.clip import ClipSpec, Plan
-from topclip.model.request import ClipRequest, Mode
+from topclip.model.request import ClipOptions, ClipRequest, Edits, Mode
 from topclip.model.source import SourceInfo
 from topclip.pipeline.chunk import plan_chunks
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.merge import merge_chunks
+from topclip.pipeline.plot import draw_plan
+from topclip.pipeline.ranges import recut
 from topclip.pipeline.select import PLAN_VERSION, clip_specs, select_clips
 from topclip.pipeline.shares import shares_of
-from topclip.storage.base import chunk_key, plan_key
+from topclip.storage.base import chunk_key, drawing_key, plan_key
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,21 @@ def make_plan(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> Plan
     """
     options = request.options
     analysis = load_analysis(info, ctx)
-    plan = select_clips(info, analysis, options)
+    plan = _edited(request.edits, info, analysis, options, ctx) or select_clips(info, analysis, options)
     key = plan_key(ctx.job_id, plan_digest(request, info))
+    ctx.store.put_bytes(drawing_key(key), draw_plan(plan, analysis).encode())
     ctx.store.put_bytes(key, plan_document(plan))
     specs = () if options.mode is Mode.PLAN else clip_specs(plan, analysis, options)
     return PlanResult(key, tuple(_with_facts(info, analysis, spec) for spec in specs))
+
+
+def _edited(
+    edits: Edits | None, info: SourceInfo, analysis: Analysis, options: ClipOptions, ctx: StageContext
+) -> Plan | None:
+    """The plan that a person has set clips of, if there is one."""
+    if edits is None:
+        return None
+    return recut(Plan.model_validate_json(ctx.store.get_bytes(edits.plan)), info, analysis, options, edits)
 
 
 def _with_facts(info: SourceInfo, analysis: Analysis, spec: ClipSpec) -> ClipSpec:
@@ -67,4 +79,6 @@ def plan_document(plan: Plan) -> bytes:
 def plan_digest(request: ClipRequest, info: SourceInfo) -> str:
     """Names a plan by all that it rests on."""
     rests_on = [info.to_dict(), request.options.to_dict(), PLAN_VERSION]
+    if request.edits:
+        rests_on.append(request.edits.to_dict())
     return hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode()).hexdigest()[:16]

@@ -13,7 +13,7 @@ from topclip.analysers.tracks import Array
 from topclip.model.analysis import Analysis
 from topclip.model.clip import Highlight, NearMiss, Plan
 from topclip.model.request import Weights
-from topclip.pipeline.scoring import HOP_S, Scores, score_source
+from topclip.pipeline.scoring import HOP_S, Scores, scores_of
 
 WIDTH_PX, LEFT_PX, RIGHT_PX = 1200, 150, 24
 HEAD_PX, AXIS_PX, FOOT_PX = 64, 30, 16
@@ -33,7 +33,7 @@ def draw_plan(plan: Plan, analysis: Analysis) -> str:
     """The plan as an SVG document; `analysis` is what it was made from."""
     weights = Weights.model_validate(plan.options["weights"])
     end_s = max(HOP_S, float(plan.source["duration_s"]))
-    scores = score_source(analysis, weights, max(1, math.ceil(end_s / HOP_S)))
+    scores = scores_of(analysis, weights, end_s)
     return "\n".join(_Drawing(plan, analysis, scores, end_s).lines()) + "\n"
 
 

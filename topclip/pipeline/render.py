@@ -25,9 +25,9 @@ from topclip.model.source import SourceInfo
 from topclip.pipeline.check import SOUND_CHECKS, check_clip, in_words
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.resound import Tried, next_level, resound
+from topclip.pipeline.reuse import ClipKeys, clip_keys, made_before
 from topclip.pipeline.smart import find_prospect, make_smart, prove_smart
 from topclip.pipeline.source import source_path
-from topclip.storage.base import clip_key
 
 RENDER_VERSION = "6"
 SAFE_LEAD_S = 300.0
@@ -70,9 +70,10 @@ def render_clip(request: ClipRequest, info: SourceInfo, spec: ClipSpec, ctx: Sta
     Publishes the clip, its thumbnail, then its RenderedClip, each only if it is not there yet.
     Raises: JobStopped, StorageError, SourceNotFound.
     """
-    keys = [clip_key(ctx.job_id, spec.n, spec_digest(info, spec), suffix) for suffix in (".mp4", ".jpg", ".json")]
-    if ctx.store.exists(keys[2]):
-        return RenderedClip.model_validate_json(ctx.store.get_bytes(keys[2]))
+    digest = spec_digest(info, spec)
+    if made := made_before(ctx, spec.n, digest):
+        return made
+    keys = clip_keys(ctx.job_id, spec.n, digest)
     try:
         with source_path(request, ctx, info) as path:
             clip = _publish(_Job(path, info, spec, ctx), keys)
@@ -80,13 +81,13 @@ def render_clip(request: ClipRequest, info: SourceInfo, spec: ClipSpec, ctx: Sta
         return FailedClip(
             n=spec.n, start_s=spec.start_s, end_s=spec.end_s, code=err.code, message=err.message, hint=err.hint
         )
-    ctx.store.put_bytes(keys[2], clip.model_dump_json().encode())
+    ctx.store.put_bytes(keys.known, clip.model_dump_json().encode())
     return clip
 
 
 def spec_digest(info: SourceInfo, spec: ClipSpec) -> str:
-    """Names a clip by all that determines it."""
-    rests_on = [info.sha256, info.video.to_dict(), spec.to_dict(), RENDER_VERSION]
+    """Names a clip by all that determines it; its number does not."""
+    rests_on = [info.sha256, info.video.to_dict(), spec.model_dump(mode="json", exclude={"n"}), RENDER_VERSION]
     return hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -95,12 +96,12 @@ def encode_file(source: Path, info: SourceInfo, spec: ClipSpec, ctx: StageContex
     return _encode(_Job(source, info, spec, ctx), path).found.pictures.n_frames
 
 
-def _publish(job: _Job, keys: list[str]) -> RenderedClip:
+def _publish(job: _Job, keys: ClipKeys) -> RenderedClip:
     """The clip as it lies in the store, its thumbnail beside it.
 
     A clip that an earlier run left without its RenderedClip is looked at again, and made anew if it is not sound.
     """
-    store, clip = job.ctx.store, keys[0]
+    store, clip = job.ctx.store, keys.clip
     if store.exists(clip):
         with store.local_path(clip, job.tick) as path:
             left = _left_behind(job, path)
@@ -269,17 +270,17 @@ def _checks(job: _Job, found: Found, level: Level) -> tuple[Check, ...]:
     return check_clip(found, job.info, job.spec, at_limit=level.gain_db >= MAX_GAIN_DB)
 
 
-def _describe(job: _Job, made: _Made, keys: list[str]) -> RenderedClip:
+def _describe(job: _Job, made: _Made, keys: ClipKeys) -> RenderedClip:
     """The clip's facts; publishes its thumbnail."""
     assert made.found.pictures.poster is not None
-    job.ctx.store.put_bytes(keys[1], made.found.pictures.poster)
+    job.ctx.store.put_bytes(keys.thumbnail, made.found.pictures.poster)
     pictures = made.found.pictures
     return RenderedClip(
         n=job.spec.n,
         start_s=job.spec.start_s,
         end_s=job.spec.end_s,
-        key=keys[0],
-        thumbnail_key=keys[1],
+        key=keys.clip,
+        thumbnail_key=keys.thumbnail,
         frames=pictures.n_frames,
         width=made.found.size.width,
         height=made.found.size.height,

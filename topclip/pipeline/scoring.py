@@ -66,6 +66,11 @@ def score_source(analysis: Analysis, weights: Weights, n_hops: int) -> Scores:
     return Scores(np.round(values, DIGITS), ranked)
 
 
+def scores_of(analysis: Analysis, weights: Weights, end_s: float) -> Scores:
+    """The scores of a source that lasts so long."""
+    return score_source(analysis, weights, max(1, int(np.ceil(end_s / HOP_S))))
+
+
 def _at_hops(values: Array, hop_s: float, n_hops: int) -> Array:
     """Means over each HOP_S, which hop_s divides; neutral beyond the signal's end."""
     per_hop = round(HOP_S / hop_s)

@@ -13,14 +13,16 @@ import numpy as np
 
 from topclip.analysers.loudness import integrated_lufs
 from topclip.analysers.tracks import ANALYSIS_VERSION, SOUND_HOP_S, Array
-from topclip.errors import InvalidRequest, NoHighlights
+from topclip.errors import NoHighlights
 from topclip.model.analysis import Analysis
 from topclip.model.clip import ClipSpec, Highlight, NearMiss, Plan
 from topclip.model.request import ClipOptions, Mode
 from topclip.model.source import SourceInfo
-from topclip.pipeline.boundaries import Bounds, Edge, Timeline, has_frames, solve_edges
+from topclip.pipeline.boundaries import Bounds, Timeline, has_frames, solve_edges
 from topclip.pipeline.diversity import ANOTHER, Likeness, cost_of
-from topclip.pipeline.scoring import HOP_S, Scores, score_parts, score_source
+from topclip.pipeline.pieces import whole_pieces
+from topclip.pipeline.ranges import asked, highlight
+from topclip.pipeline.scoring import HOP_S, Scores, score_parts, scores_of
 
 SELECT_VERSION = "3"
 PLAN_VERSION = f"analysis {ANALYSIS_VERSION}, select {SELECT_VERSION}"
@@ -70,10 +72,13 @@ def select_clips(info: SourceInfo, analysis: Analysis, options: ClipOptions) -> 
     Raises: NoHighlights if nothing satisfies the options; InvalidRequest if an asked range lies outside the source.
     """
     timeline = Timeline(info, analysis)
-    scores = score_source(analysis, options.weights, max(1, int(np.ceil(timeline.end_s / HOP_S))))
+    scores = scores_of(analysis, options.weights, timeline.end_s)
+    chosen: list[Highlight]
+    missed: list[NearMiss] = []
     if options.mode is Mode.RANGES:
-        _check_ranges(info, timeline, options)
-        chosen, missed = _asked(timeline, scores, options)
+        chosen = [asked(info, timeline, scores, span_s) for span_s in options.ranges]
+    elif options.mode in (Mode.SHOTS, Mode.SILENCE):
+        chosen, missed = whole_pieces(timeline, analysis, scores, options, MAX_NEAR_MISSES)
     else:
         likeness = Likeness(analysis.fingerprints, options.min_length)
         chosen, missed = _best(timeline, scores, likeness, options)
@@ -112,31 +117,6 @@ def _range_loudness(analysis: Analysis, highlight: Highlight) -> float | None:
     last = int(round(highlight.end_s / SOUND_HOP_S, 6))
     measured = integrated_lufs(analysis.loudness_lufs[first:last])
     return None if measured is None else round(measured, 2)
-
-
-# --- asked ranges ---------------------------------------------------------------------------------------------
-
-
-def _check_ranges(info: SourceInfo, timeline: Timeline, options: ClipOptions) -> None:
-    """A range may end one frame behind the source, as a rounded duration does, and no further. Raises: InvalidRequest."""
-    end_s = max(timeline.end_s, info.duration_s)
-    for first_s, last_s in options.ranges:
-        if first_s >= end_s or last_s > end_s + float(1 / info.video.rate) + 1e-6:
-            where = "begins" if first_s >= end_s else "ends"
-            raise InvalidRequest(
-                f"range {first_s:g}-{last_s:g} {where} after the source's end: it lasts {end_s:g} s",
-                {"field": "ranges", "hint": "ranges are in seconds from the source's start"},
-            )
-
-
-def _asked(timeline: Timeline, scores: Scores, options: ClipOptions) -> tuple[list[Highlight], list[NearMiss]]:
-    chosen = []
-    for start_s, end_s in options.ranges:
-        first = min(timeline.frame_at(start_s), timeline.n_frames - 1)
-        last = max(timeline.frame_at(end_s), first + 1)
-        edges = [Edge(f, float(timeline.times_s[f]), "asked", 0.0) for f in (first, last)]
-        chosen.append(_highlight(timeline, scores, edges[0], edges[1]))
-    return chosen, []
 
 
 # --- the best ranges ------------------------------------------------------------------------------------------
@@ -191,7 +171,7 @@ def _one_a_slot(timeline: Timeline, scores: Scores, options: ClipOptions) -> lis
             wanted = [field.span_s(start), (low_s, min(high_s, low_s + options.max_length))]
             bounds = Bounds(low_s, high_s, options.min_length, options.max_length)
             found = [edges for span in wanted if (edges := solve_edges(timeline, *span, bounds))]
-            chosen += [_highlight(timeline, scores, *edges) for edges in found[:1]]
+            chosen += [highlight(timeline, scores, *edges) for edges in found[:1]]
     return chosen
 
 
@@ -239,7 +219,7 @@ def _choose(
         if edges is None:
             open_scores[start] = -np.inf
             continue
-        chosen.append(_highlight(timeline, scores, *edges))
+        chosen.append(highlight(timeline, scores, *edges))
         _take(field, open_scores, options, chosen)
         is_peak = field.peaks()
         alike = _alike(field, likeness, chosen)
@@ -296,22 +276,6 @@ def _room(timeline: Timeline, options: ClipOptions, chosen: list[Highlight], sta
     low_s = max((h.end_s for h in chosen if h.start_s <= start_s), default=0.0)
     high_s = min((h.start_s for h in chosen if h.start_s > start_s), default=timeline.end_s)
     return Bounds(low_s, high_s, options.min_length, options.max_length)
-
-
-def _highlight(timeline: Timeline, scores: Scores, start: Edge, end: Edge) -> Highlight:
-    score, parts = score_parts(scores, start.time_s, end.time_s)
-    return Highlight(
-        n=0,
-        start_s=start.time_s,
-        end_s=end.time_s,
-        score=score,
-        signals=parts,
-        start_pts=int(timeline.pts[start.frame]),
-        end_pts=int(timeline.pts[end.frame]),
-        frames=end.frame - start.frame,
-        start_edge=start.kind,
-        end_edge=end.kind,
-    )
 
 
 # --- what was not chosen --------------------------------------------------------------------------------------

@@ -119,6 +119,20 @@ def cancelled_key(job_id: str) -> str:
     return f"jobs/{job_id}/cancelled"
 
 
+CHANGES = "changes"
+"""Folder of all changes of jobs: one listing of it tells which job has which."""
+
+
+def change_folder(job_id: str, n: int) -> str:
+    """Folder of a job's n-th change, from 1; not in the job's own, so that one listing tells the changes of all jobs."""
+    return f"{CHANGES}/{job_id}.{n}"
+
+
+def change_key(job_id: str, n: int) -> str:
+    """What a job's client asks for since its n-th change."""
+    return f"{change_folder(job_id, n)}/change.json"
+
+
 def upload_key(job_id: str, suffix: str) -> str:
     """An uploaded source; suffix is that of the client's file name if it is harmless, else empty."""
     return f"jobs/{job_id}/source{suffix}"
@@ -144,9 +158,19 @@ def plan_key(job_id: str, digest: str) -> str:
     return f"jobs/{job_id}/plan-{digest}.json"
 
 
+def drawing_key(plan: str) -> str:
+    """The drawing of the plan that lies under a key."""
+    return plan.removesuffix(".json") + ".svg"
+
+
+def clips_folder(job_id: str) -> str:
+    """Folder of all clips that a job ever made; the manifest tells which of them count."""
+    return f"jobs/{job_id}/clips"
+
+
 def clip_key(job_id: str, n: int, digest: str, suffix: str) -> str:
     """A clip (`.mp4`), its thumbnail (`.jpg`) or its RenderedClip (`.json`), named by the hash of its spec."""
-    return f"jobs/{job_id}/clips/{n}-{digest}{suffix}"
+    return f"{clips_folder(job_id)}/{n}-{digest}{suffix}"
 
 
 def manifest_key(job_id: str, digest: str) -> str:

@@ -1,0 +1,58 @@
+"""Ranges as highlights: any two edges scored, and those that a person asked for, all of them or single clips. Pure."""
+
+from topclip.errors import InvalidRequest
+from topclip.model.analysis import Analysis
+from topclip.model.clip import Highlight, Plan
+from topclip.model.request import ClipOptions, Edits
+from topclip.model.source import SourceInfo
+from topclip.pipeline.boundaries import Edge, Timeline
+from topclip.pipeline.scoring import Scores, score_parts, scores_of
+
+
+def highlight(timeline: Timeline, scores: Scores, start: Edge, end: Edge) -> Highlight:
+    """A range with its score and what made it; its number is not given yet (0)."""
+    score, parts = score_parts(scores, start.time_s, end.time_s)
+    return Highlight(
+        n=0,
+        start_s=start.time_s,
+        end_s=end.time_s,
+        score=score,
+        signals=parts,
+        start_pts=int(timeline.pts[start.frame]),
+        end_pts=int(timeline.pts[end.frame]),
+        frames=end.frame - start.frame,
+        start_edge=start.kind,
+        end_edge=end.kind,
+    )
+
+
+def asked(info: SourceInfo, timeline: Timeline, scores: Scores, span_s: tuple[float, float]) -> Highlight:
+    """A range that was asked for, its edges moved to frames only.
+
+    One that begins behind the source, or ends more than a frame behind it (a rounded duration may), is refused.
+    Raises: InvalidRequest.
+    """
+    start_s, end_s = span_s
+    source_end_s = max(timeline.end_s, info.duration_s)
+    if start_s >= source_end_s or end_s > source_end_s + float(1 / info.video.rate) + 1e-6:
+        where = "begins" if start_s >= source_end_s else "ends"
+        raise InvalidRequest(
+            f"range {start_s:g}-{end_s:g} {where} after the source's end: it lasts {source_end_s:g} s",
+            {"field": "ranges", "hint": "ranges are in seconds from the source's start"},
+        )
+    first = min(timeline.frame_at(start_s), timeline.n_frames - 1)
+    last = max(timeline.frame_at(end_s), first + 1)
+    start, end = (Edge(frame, float(timeline.times_s[frame]), "asked", 0.0) for frame in (first, last))
+    return highlight(timeline, scores, start, end)
+
+
+def recut(plan: Plan, info: SourceInfo, analysis: Analysis, options: ClipOptions, edits: Edits) -> Plan:
+    """A plan with some clips set anew, under their old numbers; all else of it stays. Raises: InvalidRequest."""
+    timeline = Timeline(info, analysis)
+    scores = scores_of(analysis, options.weights, timeline.end_s)
+    found = {h.n: h for h in plan.highlights}
+    for edit in edits.clips:
+        if edit.n not in found:
+            raise InvalidRequest(f"the plan has no clip {edit.n}", {"field": "n"})
+        found[edit.n] = asked(info, timeline, scores, (edit.start_s, edit.end_s)).model_copy(update={"n": edit.n})
+    return plan.model_copy(update={"options": options.to_dict(), "highlights": tuple(found.values())})

@@ -1,0 +1,58 @@
+"""A clip that the job has made under another number is taken over: a plan that is made again numbers clips anew."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from topclip.errors import ArtifactMissing
+from topclip.model.clip import RenderedClip
+from topclip.pipeline.context import StageContext
+from topclip.storage.base import clip_key, clips_folder
+
+
+class ClipKeys(NamedTuple):
+    """Where a clip lies, its thumbnail, and what is known of it, which is published last."""
+
+    clip: str
+    thumbnail: str
+    known: str
+
+
+def clip_keys(job_id: str, n: int, digest: str) -> ClipKeys:
+    """The keys of clip n whose content has that digest."""
+    return ClipKeys(*(clip_key(job_id, n, digest, suffix) for suffix in (".mp4", ".jpg", ".json")))
+
+
+def made_before(ctx: StageContext, n: int, digest: str) -> RenderedClip | None:
+    """Clip n as an earlier run made it, under this number or another. Raises: JobStopped, StorageError."""
+    keys = clip_keys(ctx.job_id, n, digest)
+    if ctx.store.exists(keys.known):
+        return RenderedClip.model_validate_json(ctx.store.get_bytes(keys.known))
+    for known in ctx.store.list(clips_folder(ctx.job_id)):
+        if known.endswith(f"-{digest}.json"):
+            try:
+                return _taken_over(ctx, known, n, keys)
+            except ArtifactMissing:  # its files are gone: it is made again
+                continue
+    return None
+
+
+def _taken_over(ctx: StageContext, known: str, n: int, keys: ClipKeys) -> RenderedClip:
+    made = RenderedClip.model_validate_json(ctx.store.get_bytes(known))
+    for old, new in ((made.thumbnail_key, keys.thumbnail), (made.key, keys.clip)):
+        if not ctx.store.exists(new):
+            with ctx.store.local_path(old, lambda: ctx.report(0.0, 1.0)) as path:
+                ctx.store.put_file(new, _copy(path, ctx.store.staging() / f"{ctx.job_id}-{n}-{os.urandom(6).hex()}"))
+    clip = made.model_copy(update={"n": n, "key": keys.clip, "thumbnail_key": keys.thumbnail})
+    ctx.store.put_bytes(keys.known, clip.model_dump_json().encode())
+    return clip
+
+
+def _copy(path: Path, to: Path) -> Path:
+    """A second name for a file where the disk allows it, else a copy."""
+    try:
+        os.link(path, to)
+    except OSError:
+        shutil.copyfile(path, to)
+    return to

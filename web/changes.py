@@ -1,0 +1,118 @@
+"""Changes of an ended job: other options (replan), another range of one clip (recut). Nothing is decoded anew for them."""
+
+from functools import partial
+
+from flask import Response, request
+
+from topclip.errors import ArtifactMissing, InvalidRequest
+from topclip.model.base import JsonDict
+from topclip.model.clip import Plan
+from topclip.model.request import OF_MODE, OF_RENDERING, Change, ClipOptions, ClipRequest, Edit, Edits
+from topclip.model.source import SourceInfo
+from topclip.storage.base import info_key
+from web.intake import check_callback, read_text
+from web.jobs import begun_again
+from web.made import plan_key_of, plan_of
+from web.openapi import JOBS, Api, answers
+from web.schemas import ClipPath, JobPath, Recut, ReplanOptions, StatusDocument, read_json, read_object, read_values
+from web.services import services
+from web.status import known_shape, read
+from web.submit import refuse_low_disk
+
+blueprint = Api("changes", __name__, abp_tags=[JOBS])
+
+
+@blueprint.post(
+    "/api/jobs/<job_id>/replan",
+    body={"application/json": ReplanOptions},
+    answers=answers({202: StatusDocument}, 400, 404, 409, 410, 422, 429, 503, 507),
+)
+def replan(path: JobPath) -> Response:
+    """Plan an ended job again with the options that are named; nothing is decoded, and only clips that are new are made."""
+    job_id = known_shape(path.job_id)
+    asked = read_object(read_text(request.stream), what="body")
+    if not asked:
+        raise InvalidRequest("no option is named", {"field": "body", "hint": 'such as {"count": 3}'})
+    refuse_low_disk(0)
+    return begun_again(services().client.alter(job_id, partial(_replanned, asked)))
+
+
+def _replanned(asked: JsonDict, before: ClipRequest) -> Change:
+    """The job's options with others in place of some. Raises: InvalidRequest.
+
+    Clips that a person has set stay where nothing changes that chooses. A callback is checked where it is another one.
+    """
+    options = read_values(ClipOptions, merged(before.options, asked))
+    if options.callback_url != before.options.callback_url:
+        check_callback(options, services().settings, services().outbound)
+    is_chosen_alike = options.model_dump(exclude=set(OF_RENDERING)) == before.options.model_dump(
+        exclude=set(OF_RENDERING)
+    )
+    return Change(options=options, edits=before.edits if is_chosen_alike else None)
+
+
+def merged(options: ClipOptions, asked: JsonDict) -> JsonDict:
+    """Options after a merge patch (RFC 7396): null is the default again, weights that are not named stay.
+
+    With another mode, the options that depend on it begin anew. Ranges alone mean mode `ranges`.
+    """
+    values = options.model_dump(mode="json")
+    mode = asked.get("mode", "ranges" if asked.get("ranges") else values["mode"])
+    if mode != values["mode"]:
+        values = {name: value for name, value in values.items() if name not in OF_MODE}
+    return _patched(values, {**asked, "mode": mode})
+
+
+def _patched(values: JsonDict, asked: JsonDict) -> JsonDict:
+    found = dict(values)
+    for name, value in asked.items():
+        if value is None:
+            found.pop(name, None)
+        elif isinstance(value, dict) and isinstance(found.get(name), dict):
+            found[name] = _patched(found[name], value)
+        else:
+            found[name] = value
+    return found
+
+
+@blueprint.patch(
+    "/api/jobs/<job_id>/clips/<int:n>",
+    body={"application/json": Recut},
+    answers=answers({202: StatusDocument}, 400, 404, 409, 410, 422, 429, 503, 507),
+)
+def recut(path: ClipPath) -> Response:
+    """Give one clip of an ended job another range, also a wider one; the others keep their files and numbers."""
+    job_id = known_shape(path.job_id)
+    asked = read_json(Recut, read_text(request.stream), what="body")
+    reading = read(job_id)
+    plan, key = plan_of(reading), plan_key_of(reading) or ""
+    edit = _edit(plan, path.n, asked, job_id)
+    refuse_low_disk(0)
+    return begun_again(services().client.alter(job_id, partial(_recut, key, edit)))
+
+
+def _edit(plan: Plan, n: int, asked: Recut, job_id: str) -> Edit:
+    """The clip's range as asked; what is not named stays as it is. Raises: ArtifactMissing, InvalidRequest."""
+    clip = next((h for h in plan.highlights if h.n == n), None)
+    if clip is None:
+        raise ArtifactMissing(f"the job has no clip {n}")
+    start_s = clip.start_s if asked.start_s is None else asked.start_s
+    end_s = clip.end_s if asked.end_s is None else asked.end_s
+    info = SourceInfo.model_validate_json(services().store.get_bytes(info_key(job_id)))
+    hint = f"the source lasts {info.duration_s:g} s"
+    if start_s >= info.duration_s:
+        raise InvalidRequest(f"start_s {start_s:g} lies behind the source's end", {"field": "start_s", "hint": hint})
+    if end_s > info.duration_s + float(1 / info.video.rate) + 1e-6:
+        raise InvalidRequest(f"end_s {end_s:g} lies behind the source's end", {"field": "end_s", "hint": hint})
+    if end_s <= start_s:
+        field = "start_s" if asked.end_s is None else "end_s"
+        raise InvalidRequest(f"end_s {end_s:g} is not after start_s {start_s:g}", {"field": field})
+    return Edit(n=n, start_s=start_s, end_s=end_s)
+
+
+def _recut(plan_key: str, edit: Edit, before: ClipRequest) -> Change:
+    """The job's edits with one more; the first one names the plan that all of them are of."""
+    base, clips = (before.edits.plan, before.edits.clips) if before.edits else (plan_key, ())
+    found = {clip.n: clip for clip in clips} | {edit.n: edit}
+    edits = Edits(plan=base, clips=tuple(found[n] for n in sorted(found)))
+    return Change(options=before.options, edits=edits)
