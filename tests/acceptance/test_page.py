@@ -111,6 +111,33 @@ def test_a_cancelled_job_can_be_retried(page: Page, video: Path, running: Runnin
     expect(page.locator("#empty")).to_be_visible(timeout=10_000)
 
 
+def test_clips_of_a_finished_job_are_planned_again_and_widened(page: Page, video: Path, running: Running) -> None:
+    card = _submit(page, video, "source")
+    expect(card.locator(".state")).to_have_text("Done", timeout=DONE_MS)
+    card.get_by_text("Why these moments").click()
+    picture = card.get_by_alt_text("Signals, shots")
+    until(lambda: picture.evaluate("i => i.naturalWidth") == 1200, 10)
+    card.get_by_text("Other clips").click()
+    card.get_by_label("Longest, s").fill("2.5")
+    card.get_by_text("Plan again", exact=True).click()
+    until(lambda: running.get("/api/jobs").json()["jobs"][0]["epoch"] == 2, 10)
+    expect(card.locator(".state")).to_have_text("Done", timeout=DONE_MS)
+    card.get_by_text("Trim or widen").click()
+    card.get_by_label("From, s").fill("-1")
+    card.get_by_text("Cut again", exact=True).click()
+    expect(card.locator(".clip .fault")).to_contain_text("Value must be greater")
+    card.get_by_label("From, s").fill("0.4")
+    card.get_by_label("To, s").fill("4")
+    card.get_by_text("Cut again", exact=True).click()
+    expect(card.locator(".clip-line b")).to_have_text("0:00–0:04", timeout=DONE_MS)
+    job = running.get("/api/jobs").json()["jobs"][0]
+    assert (job["epoch"], job["options"]["max_length"]) == (3, 2.5)
+    assert _fits(page)
+    card.get_by_text("Delete").click()
+    card.get_by_text("Delete it for good?").click()
+    expect(page.locator("#empty")).to_be_visible(timeout=10_000)
+
+
 def test_faults_are_told_at_the_field_and_by_the_server(page: Page, tmp_path: Path) -> None:
     page.click("#go")
     expect(page.locator("#fault")).to_contain_text("Choose a video")

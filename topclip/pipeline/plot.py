@@ -25,8 +25,20 @@ LETTER_PX = 6.0
 """Width of a letter of the near-misses' labels, at most."""
 STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
 INK, SOFT, SCORE, SIGNAL, CHOSEN, MISSED = "#1b1f24", "#6b7280", "#1d4ed8", "#64748b", "#16a34a", "#d97706"
+GROUND, BAR, LINE = "#ffffff", "#e5e7eb", "#d1d5db"
+NAMES = {
+    SCORE: "score", SIGNAL: "signal", CHOSEN: "chosen", MISSED: "missed", SOFT: "faint", INK: "ink", BAR: "bar", LINE: "line",
+}  # fmt: skip
+"""Classes of what is filled or drawn in a colour, so that a dark page can have others; viewers without styles see these."""
+DARK = {
+    SCORE: "#8fb0ff", SIGNAL: "#a3b1c6", CHOSEN: "#4ade80", MISSED: "#fbbf24", SOFT: "#9da1aa", INK: "#ecebe7", BAR: "#3a3e46",
+    LINE: "#3a3e46",
+}  # fmt: skip
+DARK_GROUND = "#1c1e22"
 STYLE = f"""text{{font:12px system-ui,sans-serif;fill:{INK}}} .soft{{fill:{SOFT}}} .title{{font-size:16px;font-weight:600}}
-.mid{{text-anchor:middle}} .end{{text-anchor:end}} .n{{font-weight:700;fill:{CHOSEN};text-anchor:middle}}"""
+.mid{{text-anchor:middle}} .end{{text-anchor:end}} .n{{font-weight:700;fill:{CHOSEN};text-anchor:middle}}
+@media (prefers-color-scheme:dark){{text{{fill:{DARK[INK]}}} .soft{{fill:{DARK[SOFT]}}} .n{{fill:{DARK[CHOSEN]}}}
+.ground{{fill:{DARK_GROUND}}} {" ".join(f".f-{NAMES[c]}{{fill:{d}}} .s-{NAMES[c]}{{stroke:{d}}}" for c, d in DARK.items())}}}"""
 
 
 def draw_plan(plan: Plan, analysis: Analysis) -> str:
@@ -58,7 +70,7 @@ class _Drawing:
         )
         name = escape(str(self._plan.source.get("name", "")))
         yield f"<title>Plan of {name}</title><style>{STYLE}</style>"
-        yield f'<rect width="{WIDTH_PX}" height="{height:.0f}" fill="#fff"/>'
+        yield f'<rect width="{WIDTH_PX}" height="{height:.0f}" class="ground" fill="{GROUND}"/>'
         yield f'<text class="title" x="{FOOT_PX}" y="24">{_shortened(name)}</text>'
         yield from _legend()
         yield from self._spans(self._plan.highlights, bottom)
@@ -99,9 +111,9 @@ class _Drawing:
         )
         base, right = top + height, self._x(n * hop_s)
         return [
-            f'<polygon points="{LEFT_PX},{base:.1f} {points} {right:.1f},{base:.1f}" fill="{colour}" fill-opacity=".18"/>',
-            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.2"/>',
-            f'<line x1="{LEFT_PX}" x2="{WIDTH_PX - RIGHT_PX}" y1="{base:.1f}" y2="{base:.1f}" stroke="#d1d5db"/>',
+            f'<polygon points="{LEFT_PX},{base:.1f} {points} {right:.1f},{base:.1f}" {_fill(colour)} fill-opacity=".18"/>',
+            f'<polyline points="{points}" fill="none" {_stroke(colour)} stroke-width="1.2"/>',
+            f'<line x1="{LEFT_PX}" x2="{WIDTH_PX - RIGHT_PX}" y1="{base:.1f}" y2="{base:.1f}" {_stroke(LINE)}/>',
         ]
 
     def _shots_row(self) -> list[str]:
@@ -110,11 +122,11 @@ class _Drawing:
         cuts = [shot.start_s for shot in shots[1:]]
         shown = cuts[:: -(-len(cuts) // MAX_CUTS) or 1]
         path = "".join(f"M{self._x(t):.1f} {top:.1f}v{SHOTS_PX}" for t in shown)
-        bar = f'<rect x="{LEFT_PX}" y="{top:.1f}" width="{WIDTH_PX - LEFT_PX - RIGHT_PX}" height="{SHOTS_PX}" fill="#e5e7eb"/>'
+        bar = f'<rect x="{LEFT_PX}" y="{top:.1f}" width="{WIDTH_PX - LEFT_PX - RIGHT_PX}" height="{SHOTS_PX}" {_fill(BAR)}/>'
         return [
             _label("shots", str(len(shots)), top, SHOTS_PX),
             bar,
-            f'<path d="{path}" stroke="{INK}" stroke-width=".8"/>',
+            f'<path d="{path}" {_stroke(INK)} stroke-width=".8"/>',
         ]
 
     def _misses_row(self) -> list[str]:
@@ -131,7 +143,7 @@ class _Drawing:
             free_px[line] = middle + half_px
             found.append(
                 f'<g><title>{said}</title><rect x="{left:.1f}" y="{top:.1f}" width="{max(2.0, right - left):.1f}" '
-                f'height="8" rx="2" fill="{MISSED}"/><text class="soft mid" style="font-size:10px" '
+                f'height="8" rx="2" {_fill(MISSED)}/><text class="soft mid" style="font-size:10px" '
                 f'x="{middle:.1f}" y="{top + 19 + 11 * line}">{escape(label)}</text></g>'
             )
         return found
@@ -142,7 +154,7 @@ class _Drawing:
             left, right = self._x(h.start_s), self._x(h.end_s)
             yield (
                 f'<g><title>{_told(h)}</title><rect x="{left:.1f}" y="{self._rows_top - 14:.1f}" '
-                f'width="{max(2.0, right - left):.1f}" height="{bottom - self._rows_top + 14:.1f}" fill="{CHOSEN}" '
+                f'width="{max(2.0, right - left):.1f}" height="{bottom - self._rows_top + 14:.1f}" {_fill(CHOSEN)} '
                 f'fill-opacity=".16"/>'
                 f'<text class="n" x="{(left + right) / 2:.1f}" y="{self._rows_top - 3:.1f}">{h.n}</text></g>'
             )
@@ -151,9 +163,17 @@ class _Drawing:
         step_s = next((s for s in STEPS_S if self._end_s / s <= TICKS), STEPS_S[-1] * math.ceil(self._end_s / 72_000))
         for k in range(int(self._end_s / step_s) + 1):
             x = self._x(k * step_s)
-            yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{bottom:.1f}" y2="{bottom + 5:.1f}" stroke="{SOFT}"/>'
+            yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{bottom:.1f}" y2="{bottom + 5:.1f}" {_stroke(SOFT)}/>'
             yield f'<text class="soft mid" x="{x:.1f}" y="{bottom + 19:.1f}">{_clock(k * step_s)}</text>'
         yield f'<text class="soft end" x="{LEFT_PX - 26}" y="{bottom + 19:.1f}">min:s</text>'
+
+
+def _fill(colour: str) -> str:
+    return f'class="f-{NAMES[colour]}" fill="{colour}"'
+
+
+def _stroke(colour: str) -> str:
+    return f'class="s-{NAMES[colour]}" stroke="{colour}"'
 
 
 def _label(text: str, note: str, top: float, height: float) -> str:
@@ -172,7 +192,7 @@ def _legend() -> Iterator[str]:
     entries = ((CHOSEN, "highlight, by number"), (MISSED, "near-miss, with its reason"), (SCORE, "score"))
     x = WIDTH_PX - RIGHT_PX - 620.0
     for colour, text in (*entries, (SIGNAL, "signal, as percentile in the source")):
-        yield f'<rect x="{x:.0f}" y="14" width="11" height="11" rx="2" fill="{colour}"/>'
+        yield f'<rect x="{x:.0f}" y="14" width="11" height="11" rx="2" {_fill(colour)}/>'
         yield f'<text x="{x + 16:.0f}" y="24">{text}</text>'
         x += 34 + 6.2 * len(text)
 

@@ -12,7 +12,10 @@ const STAGES = {
   probe: "Reading the file", analyse: "Listening and looking", select: "Choosing moments",
   render: "Cutting clips", finalise: "Finishing",
 };
-const SIGNALS = { loudness: "Loudness", motion: "Motion", cuts: "Cuts" };
+const SIGNALS = {
+  loudness: "Loudness", surprise: "Surprise", speech: "Speech", crowd: "Crowd", onsets: "Onsets", motion: "Motion",
+  cuts: "Cuts", novelty: "Novelty",
+};
 const SCREENS = { "9:16": "is-tall", "1:1": "is-square", "4:5": "is-portrait" };
 const LIVE = new Set(["QUEUED", "RUNNING", "CANCELLING"]);
 
@@ -113,10 +116,12 @@ class JobCard {
       make("div", { className: "steps" }, make("span", {}, this.step), this.figures), this.making);
     this.fault = make("p", { className: "fault", hidden: true });
     this.clips = make("ol", { className: "clips", hidden: true });
+    this.why = make("div", { hidden: true });
+    this.change = make("div", { hidden: true });
     this.actions = make("div", { className: "actions" });
     this.element = make("li", { className: "card job", data: { job: job.id } },
       make("div", { className: "job-top" }, make("div", { className: "job-title" }, this.title, this.facts), this.state),
-      this.pace, this.fault, this.clips, this.actions);
+      this.pace, this.fault, this.clips, this.why, this.change, this.actions);
     this.show(job);
   }
 
@@ -136,6 +141,8 @@ class JobCard {
     this.showFault(job.error);
     if (!old || old.state !== job.state) {
       this.showActions(job);
+      this.change.hidden = !job.links.replan;
+      this.change.replaceChildren(...(job.links.replan ? [replanForm(this)] : []));
       if (old && !this.isLive) say(`${job.name}: ${STATES[job.state]}`);
     }
     // The clips of an earlier attempt stay until the newer one has its own.
@@ -208,9 +215,12 @@ class JobCard {
     return button;
   }
 
-  async retry() {
-    this.show(await call(`/api/jobs/${this.job.id}/retry`, { method: "POST" }));
-    say(`${this.job.name} was started again`);
+  async retry() { this.begun(await call(`/api/jobs/${this.job.id}/retry`, { method: "POST" })); }
+
+  /** The job was started again. */
+  begun(job) {
+    this.show(job);
+    say(`${job.name} was started again`);
     list.follow();
   }
 
@@ -227,17 +237,20 @@ class JobCard {
     this.showActions(job);
     let manifest, plan;
     try {
-      [manifest, plan] = await Promise.all([call(job.links.manifest), job.links.plan ? call(job.links.plan) : null]);
+      manifest = await call(job.links.manifest);
+      plan = await call(`/api/jobs/${job.id}/${manifest.plan}`); // the one that these clips are of
     } catch (problem) {
       this.shown = undefined;
       throw problem;
     }
     const why = new Map((plan?.highlights ?? []).map((h) => [h.n, h]));
     this.clips.className = `clips ${SCREENS[job.options.aspect] ?? ""}`;
-    this.clips.replaceChildren(...manifest.clips.map((clip) => clipItem(job, clip, why.get(clip.n))),
+    this.clips.replaceChildren(...manifest.clips.map((clip) => clipItem(this, clip, why.get(clip.n))),
       ...manifest.failed.map((clip) => make("li", { className: "clip is-failed" },
         make("p", { className: "fault" }, `Clip ${clip.n}: `, ...faultWords({ detail: clip.message, hint: clip.hint })))));
     this.clips.hidden = false;
+    this.why.hidden = !job.links.plan_svg;
+    this.why.replaceChildren(drawing(job));
   }
 }
 
@@ -246,7 +259,8 @@ function faultWords(problem) {
   return [problem.detail ?? problem.message ?? "It failed.", hint].filter(Boolean);
 }
 
-function clipItem(job, clip, highlight) {
+function clipItem(card, clip, highlight) {
+  const job = card.job;
   const base = `/api/jobs/${job.id}/clips/${clip.n}`;
   const video = make("video", {
     controls: true, preload: "none", playsInline: true, src: base, poster: `${base}/thumbnail`,
@@ -258,7 +272,7 @@ function clipItem(job, clip, highlight) {
     make("div", { className: "clip-line" },
       make("span", { className: "figures" }, make("b", {}, `${clock(clip.start_s)}–${clock(clip.end_s)}`), " ",
         make("span", { className: "quiet" }, length(clip.duration_s))), save),
-    highlight ? whyList(highlight) : null);
+    recutForm(card, clip), highlight ? whyList(highlight) : null);
 }
 
 /** Each signal's share in the score, the largest first. */
