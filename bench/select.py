@@ -26,8 +26,8 @@ from topclip.model.clip import Plan
 from topclip.model.request import ClipOptions, ClipRequest, MediaPath
 from topclip.model.source import SourceInfo
 from topclip.pipeline.context import StageContext
-from topclip.pipeline.plan import load_analysis
 from topclip.pipeline.select import select_clips
+from topclip.pipeline.whole import load_analysis
 from topclip.storage.local import LocalStore
 
 SEEDS = tuple(range(201, 213))

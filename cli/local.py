@@ -30,7 +30,8 @@ from topclip.model.manifest import Manifest
 from topclip.model.request import ClipOptions, ClipRequest, MediaPath
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.cut import cut_range
-from topclip.pipeline.plan import load_analysis, make_plan
+from topclip.pipeline.plan import make_plan
+from topclip.pipeline.whole import load_analysis
 from topclip.storage.base import drawing_key, job_folder
 from topclip.storage.local import LocalStore
 

@@ -6,20 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from topclip.analysers.tracks import ANALYSIS_VERSION, Tracks
 from topclip.media.timeline import true_leaps
 from topclip.model.analysis import Analysis
 from topclip.model.clip import ClipSpec, Plan
 from topclip.model.request import ClipOptions, ClipRequest, Edits, Mode
 from topclip.model.source import SourceInfo
-from topclip.pipeline.chunk import plan_chunks
 from topclip.pipeline.context import StageContext
-from topclip.pipeline.merge import merge_chunks
 from topclip.pipeline.plot import draw_plan
 from topclip.pipeline.ranges import recut
 from topclip.pipeline.select import PLAN_VERSION, clip_specs, select_clips
 from topclip.pipeline.shares import shares_of
-from topclip.storage.base import chunk_key, drawing_key, plan_key
+from topclip.pipeline.whole import load_analysis
+from topclip.storage.base import drawing_key, plan_key
 
 
 @dataclass(frozen=True)
@@ -59,16 +57,6 @@ def _with_facts(info: SourceInfo, analysis: Analysis, spec: ClipSpec) -> ClipSpe
     first, end = np.searchsorted(analysis.frame_pts, [spec.start_pts, spec.end_pts])
     leaps = true_leaps(info, analysis.frame_pts[first:end].tolist())
     return spec.model_copy(update={"true_leaps": leaps, "shares": shares_of(info, analysis, spec)})
-
-
-def load_analysis(info: SourceInfo, ctx: StageContext) -> Analysis:
-    """The whole source's analysis out of its chunks. Raises: ArtifactMissing, DecodeError."""
-    parts = []
-    for chunk in plan_chunks(info):
-        content = ctx.store.get_bytes(chunk_key(info.sha256, ANALYSIS_VERSION, chunk.index))
-        parts.append(Tracks.from_bytes(content))
-        ctx.report(0.0, 1.0)
-    return merge_chunks(info, parts)
 
 
 def plan_document(plan: Plan) -> bytes:

@@ -153,6 +153,11 @@ def chunk_key(sha256: str, version: str, index: int) -> str:
     return f"analysis/{sha256}/{version}/chunk-{index:04d}.npz"
 
 
+def whole_key(sha256: str, version: str, digest: str) -> str:
+    """The analysis of a whole source, merged from its chunks."""
+    return f"analysis/{sha256}/{version}/whole-{digest}.npz"
+
+
 def plan_key(job_id: str, digest: str) -> str:
     """The plan made by one set of options."""
     return f"jobs/{job_id}/plan-{digest}.json"

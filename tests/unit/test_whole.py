@@ -1,0 +1,68 @@
+"""The kept analysis of a whole source is the merged one to the bit, is used, and is made again where it is damaged."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.unit.test_select import make_analysis, make_info
+from topclip.model.analysis import Analysis
+from topclip.model.request import ClipOptions, ClipRequest, MediaPath
+from topclip.pipeline import whole
+from topclip.pipeline.context import StageContext
+from topclip.pipeline.plan import make_plan
+from topclip.pipeline.whole import from_bytes, load_analysis, to_bytes
+from topclip.run_local import analyse
+
+
+def same(a: Analysis, b: Analysis) -> bool:
+    def parts(one: Analysis) -> list[object]:
+        arrays = [one.frame_pts, one.level_db, one.loudness_lufs, one.fingerprints, *(s.values for s in one.signals)]
+        return [
+            [(x.dtype, x.shape, x.tobytes()) for x in arrays],
+            one.shots,
+            one.end_pts,
+            [s.name for s in one.signals],
+        ]
+
+    return parts(a) == parts(b)
+
+
+@pytest.mark.parametrize("cuts", [(), (10.0, 20.0)])
+def test_an_analysis_comes_back_to_the_bit(cuts: tuple[float, ...]) -> None:
+    analysis = make_analysis(60, ((5, 9),), cuts)
+    assert same(from_bytes(to_bytes(analysis)), analysis)
+    none = np.empty(0, np.float32)
+    mute = dataclasses.replace(analysis, level_db=none, loudness_lufs=none, signals=())
+    assert same(from_bytes(to_bytes(mute)), mute)
+
+
+def test_a_second_plan_merges_nothing_and_is_the_same(
+    media: Callable[[str], Path], ctx: StageContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = media("base.mp4")
+    request = ClipRequest(
+        source=MediaPath(path=str(path), name=path.name), options=ClipOptions(count=2, min_length=1, max_length=3)
+    )
+    info = analyse(request, ctx)
+    first = ctx.store.get_bytes(make_plan(request, info, ctx).plan_key)
+    (kept,) = [key for key in ctx.store.list(f"analysis/{info.sha256}") if "whole" in key]
+
+    def refuse(*_: object) -> Analysis:
+        raise AssertionError("merged again")
+
+    merge = whole.merge_chunks
+    monkeypatch.setattr(whole, "merge_chunks", refuse)
+    again = dataclasses.replace(ctx, job_id="5f0c0000-0000-4000-8000-000000000000")
+    assert ctx.store.get_bytes(make_plan(request, info, again).plan_key) == first
+    assert load_analysis(info.model_copy(update={"name": "other.mp4"}), ctx)
+    with pytest.raises(AssertionError, match="merged again"):
+        load_analysis(make_info(2).model_copy(update={"sha256": info.sha256}), ctx)
+
+    monkeypatch.setattr(whole, "merge_chunks", merge)
+    ctx.store.delete(kept)
+    ctx.store.put_bytes(kept, b"PK damaged")
+    load_analysis(info, ctx)
+    from_bytes(ctx.store.get_bytes(kept))
