@@ -16,7 +16,7 @@ from web.made import plan_key_of, plan_of
 from web.openapi import JOBS, Api, answers
 from web.schemas import ClipPath, JobPath, Recut, ReplanOptions, StatusDocument, read_json, read_object, read_values
 from web.services import services
-from web.status import known_shape, read
+from web.status import read
 from web.submit import refuse_low_disk
 
 blueprint = Api("changes", __name__, abp_tags=[JOBS])
@@ -29,7 +29,7 @@ blueprint = Api("changes", __name__, abp_tags=[JOBS])
 )
 def replan(path: JobPath) -> Response:
     """Plan an ended job again with the options that are named; nothing is decoded, and only clips that are new are made."""
-    job_id = known_shape(path.job_id)
+    job_id = read(path.job_id).status.id  # an unknown job is told before a faulty body
     asked = read_object(read_text(request.stream), what="body")
     if not asked:
         raise InvalidRequest("no option is named", {"field": "body", "hint": 'such as {"count": 3}'})
@@ -82,9 +82,9 @@ def _patched(values: JsonDict, asked: JsonDict) -> JsonDict:
 )
 def recut(path: ClipPath) -> Response:
     """Give one clip of an ended job another range, also a wider one; the others keep their files and numbers."""
-    job_id = known_shape(path.job_id)
+    reading = read(path.job_id)
+    job_id = reading.status.id
     asked = read_json(Recut, read_text(request.stream), what="body")
-    reading = read(job_id)
     plan, key = plan_of(reading), plan_key_of(reading) or ""
     edit = _edit(plan, path.n, asked, job_id)
     refuse_low_disk(0)

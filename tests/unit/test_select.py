@@ -10,9 +10,10 @@ import pytest
 from topclip.errors import InvalidRequest, NoHighlights
 from topclip.model.analysis import Analysis, Shot, Signal
 from topclip.model.clip import Plan
-from topclip.model.request import ClipOptions, Weights
+from topclip.model.request import ClipOptions, Edit, Edits, Weights
 from topclip.model.source import AudioStream, SourceInfo, VideoStream
 from topclip.pipeline.plan import plan_document
+from topclip.pipeline.ranges import recut
 from topclip.pipeline.scoring import percentiles
 from topclip.pipeline.select import clip_specs, select_clips
 
@@ -277,3 +278,25 @@ def test_near_misses_name_what_they_lost_to() -> None:
     assert to.get("close", 1) in (1, 2)
     assert to.get("lower score") is None
     assert {"close", "overlap"} & set(to)
+
+
+def test_a_recut_sets_its_clip_and_leaves_the_plan_as_it_is() -> None:
+    analysis, info, options = (
+        make_analysis(300, ((60, 75), (150, 170), (240, 252))),
+        make_info(300),
+        ClipOptions(count=3),
+    )
+    plan = select_clips(info, analysis, options)
+    old = plan.model_copy(
+        update={"version": "an older one", "highlights": plan.highlights[::-1]}
+    )  # not as it would be now
+    edits = Edits(plan="k", clips=(Edit(n=2, start_s=10.01, end_s=20.03),))
+    new = recut(old, info, analysis, options, edits)
+    assert [h for h in new.highlights if h.n != 2] == [h for h in old.highlights if h.n != 2]
+    (edited,) = [h for h in new.highlights if h.n == 2]
+    assert (edited.start_s, edited.end_s, edited.frames, edited.start_edge) == (10.04, 20.04, 250, "asked")
+    assert edited.score == pytest.approx(sum(p.contribution for p in edited.signals))
+    assert new.model_copy(update={"highlights": old.highlights}) == old
+    for clips in ((Edit(n=4, start_s=1, end_s=2),), (Edit(n=1, start_s=299, end_s=301),)):
+        with pytest.raises(InvalidRequest):
+            recut(old, info, analysis, options, Edits(plan="k", clips=clips))

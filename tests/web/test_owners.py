@@ -15,7 +15,7 @@ from topclip.storage.local import LocalStore
 from web.app import create_app, services_of, stop
 from web.keys import KeyStore
 
-VALUES = {"n": 1, "file": "1-a.mp4", "digest": "a"}
+VALUES = {"n": 1, "file": "1-a.mp4", "digest": "a", "kind": "edl"}
 
 
 @pytest.fixture
