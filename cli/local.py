@@ -72,6 +72,11 @@ def _cuts(analysis: Analysis) -> Iterator[Cut]:
     multiple=True,
     help=f"Write it for another program, by the file's suffix: {', '.join(KINDS)}; may be repeated.",
 )
+@click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the analysis in this folder: the same file is planned again in a moment. By default nothing is kept.",
+)
 @json_flag
 def plan(
     file: Path,
@@ -80,6 +85,7 @@ def plan(
     plot: Path | None,
     is_first: bool,
     exports: tuple[Path, ...],
+    cache: Path | None,
     as_json: bool,
 ) -> int:
     """Show the highlights of FILE, and why they are."""
@@ -92,7 +98,7 @@ def plan(
             raise click.BadParameter(f"{path.name} ends as none of: .{', .'.join(KINDS)}", param_hint=flag)
         refuse_source(file, *([path] if path else []))
     request = _request(file, options)
-    with _workplace() as ctx, _progress() as on_progress:
+    with _workplace(cache=cache) as ctx, _progress() as on_progress:
         if is_first:
             found = first_plan(request, ctx, on_progress)
             _print(found.to_dict(), _describe_plan, as_json=as_json)
@@ -178,16 +184,20 @@ def _request(file: Path, options: ClipOptions) -> ClipRequest:
 
 
 @contextlib.contextmanager
-def _workplace(beside: Path | None = None) -> Iterator[StageContext]:
-    """A context with a store of its own that is gone afterwards; on the disk of a folder, where one is given."""
+def _workplace(beside: Path | None = None, cache: Path | None = None) -> Iterator[StageContext]:
+    """A context with a store of its own that is gone afterwards; on the disk of a folder, where one is given.
+
+    cache: a folder for the store, of which all stays but what belongs to this run alone.
+    """
     settings = Settings.from_env()
     memory_bytes = memory_limit(settings.task_memory_mb)
     cap_memory(memory_bytes)
-    folder = Path(tempfile.mkdtemp(prefix=".topclip-", dir=beside))
+    job_id, folder = str(uuid.uuid4()), cache or Path(tempfile.mkdtemp(prefix=".topclip-", dir=beside))
+    store = LocalStore(folder)
     try:
         yield StageContext(
-            job_id=str(uuid.uuid4()),
-            store=LocalStore(folder),
+            job_id=job_id,
+            store=store,
             ffmpeg=find_ffmpeg(settings.ffmpeg),
             max_duration_s=settings.max_duration_s,
             max_pixels=settings.max_pixels,
@@ -195,7 +205,10 @@ def _workplace(beside: Path | None = None) -> Iterator[StageContext]:
             threads=settings.concurrency or len(os.sched_getaffinity(0)),
         )
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if cache:
+            store.delete(job_folder(job_id))
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

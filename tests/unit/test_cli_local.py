@@ -51,6 +51,35 @@ def test_plan_draws_itself(media: Media, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "plan.svg"]
 
 
+def test_plan_is_written_for_other_programs_by_the_files_suffix(media: Media, tmp_path: Path) -> None:
+    flags = ("--range", "4-9", "--range", "1-2")
+    paths = [tmp_path / f"cuts.{kind}" for kind in ("edl", "fcpxml", "csv", "chapters", "ffmetadata")]
+    source = media("base.mp4")
+    run(plan, source, *flags, *(part for path in paths for part in ("--export", path)))
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+    assert "00:00:04:00 00:00:09:00 01:00:00:00 01:00:05:00" in paths[0].read_text()
+    (rep,) = ElementTree.parse(paths[1]).iter("media-rep")
+    assert rep.get("src") == source.as_uri()
+    assert paths[3].read_text() == "0:00 Start\n0:01 Clip 2\n0:04 Clip 1\n"
+    with pytest.raises(click.UsageError, match=r"\.edl, \.fcpxml"):
+        run(plan, source, *flags, "--export", tmp_path / "cuts.xyz")
+
+
+def test_plan_keeps_an_analysis_where_it_is_told_to(
+    media: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("--count", 2, "--min-length", 3, "--max-length", 6, "--cache", tmp_path / "kept", "--json")
+    first = run(plan, media("base.mp4"), *flags)
+    assert sorted(p.name for p in (tmp_path / "kept").iterdir()) == [".staging", "analysis", "jobs"]
+    assert not list((tmp_path / "kept" / "jobs").rglob("*.json"))
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr("topclip.pipeline.analyse.measure_chunk", refuse)
+    assert run(plan, media("base.mp4"), *flags) == first
+
+
 def test_cut_makes_one_exact_clip(media: Media, tmp_path: Path) -> None:
     out = tmp_path / "part.mp4"
     document = json.loads(run(cut, media("base.mp4"), "--start", "4", "--end", "0:09", "--out", out, "--json"))
