@@ -165,8 +165,9 @@ class _Doors:
         return key
 
     def add_headers(self, response: Response) -> Response:
-        """Headers that every answer has."""
-        response.headers.extend(self._headers)
+        """Headers that every answer has; a view may have said stricter ones."""
+        for name, value in self._headers.items():
+            response.headers.setdefault(name, value)
         if is_closed() and "Cache-Control" not in response.headers:
             response.headers["Cache-Control"] = "no-store"  # what one user may see is kept for no other
         return response

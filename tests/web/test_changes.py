@@ -132,7 +132,8 @@ def test_a_plan_is_drawn_and_exported(http: FlaskClient, planned: str) -> None:
     drawing = http.get(links["plan_svg"])
     assert (drawing.status_code, drawing.content_type) == (200, "image/svg+xml")
     assert drawing.data.startswith(b"<svg")
-    assert "script" not in drawing.headers["Content-Security-Policy"]
+    assert drawing.headers["Content-Security-Policy"] == "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+    assert drawing.headers["X-Content-Type-Options"] == "nosniff"
     assert set(links["exports"]) == {"edl", "fcpxml", "csv", "chapters", "ffmetadata"}
     for kind, path in links["exports"].items():
         answer = http.get(path)

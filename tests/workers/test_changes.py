@@ -185,3 +185,14 @@ def test_changes_go_with_their_job(
     store.put_bytes(change_key(done.id, 3), b"{}")  # what a death in the middle leaves
     assert find_left(redis, P, store) == []
     assert store.folders(CHANGES) == []
+
+
+def test_a_change_is_made_in_the_epoch_that_was_seen_and_once(scripts: Scripts, done: JobStatus, redis: Any) -> None:
+    def make(epoch: int, n: int) -> str:
+        meta = result_meta(done.id, epoch + 1, JobState.QUEUED, {})
+        return str(scripts("change", done.id, epoch, meta, "probe", n, f'{{"options": {{"count": {n}}}}}'))
+
+    assert make(7, 1) == "MOVED"
+    assert [make(1, 1), make(1, 1), make(2, 1)] == ["OK", "DONE", "DONE"]
+    assert redis.hget(f"{P}job:{done.id}", "request") == '{"options": {"count": 1}}'
+    assert scripts("change", "8f14e45f-ceea-467f-9575-000000000000", 1, "", "probe", 1, "") == "UNKNOWN"
