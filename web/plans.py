@@ -9,7 +9,7 @@ from topclip.exports import KINDS, cut_list
 from topclip.model.clip import Plan
 from topclip.model.source import SourceInfo
 from topclip.storage.base import drawing_key, info_key, plan_key
-from web.made import disposition_of, document, manifest_of, plan_key_of, plan_of, stem_of
+from web.made import disposition_of, document, key_of, manifest_of, plan_key_of, plan_of, stem_of
 from web.openapi import CLIPS, Api, answers, file_answer
 from web.schemas import ExportPath, JobPath, PlanPath
 from web.services import services
@@ -42,13 +42,13 @@ def plan(path: JobPath) -> Response:
 def plan_file(path: PlanPath) -> Response:
     """Read the plan by the name that the manifest gives it."""
     reading = read(path.job_id)
-    key = plan_key(reading.status.id, path.digest)
-    known = {plan_key_of(reading)}
-    if reading.status.manifest_key:
-        known.add(plan_key(reading.status.id, manifest_of(reading).plan.removeprefix("plan-").removesuffix(".json")))
-    if known != {None} and key not in known:
+    newest, key = plan_key_of(reading), plan_key(reading.status.id, path.digest)
+    known = {newest}
+    if reading.status.manifest_key:  # while the job is made again, it may rest on an older one
+        known.add(key_of(reading.status, manifest_of(reading).plan))
+    if newest and key not in known:
         raise ArtifactMissing(f"the job has no plan {path.digest}")
-    return document(None if known == {None} else key, reading, "plan")
+    return document(newest and key, reading, "plan")
 
 
 @blueprint.get(

@@ -263,7 +263,8 @@ function clipItem(card, clip, highlight) {
   const job = card.job;
   const base = `/api/jobs/${job.id}/clips/${clip.n}`;
   const video = make("video", {
-    controls: true, preload: "none", playsInline: true, src: base, poster: `${base}/thumbnail`,
+    controls: true, preload: "none", playsInline: true, // by the names of the manifest: clip 2 may be another one later
+    src: `/api/jobs/${job.id}/${clip.file}`, poster: `/api/jobs/${job.id}/${clip.thumbnail}`,
     ariaLabel: `Clip ${clip.n} of ${job.name}`,
   });
   const save = make("a", { href: `${base}?download=1`, download: "", ariaLabel: `Download clip ${clip.n}` }, "Download");
