@@ -1,7 +1,10 @@
 """The commands that change an ended job, and the one that hands its plan to other programs."""
 
 import json
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
@@ -12,28 +15,44 @@ from topclip.errors import StorageError
 from topclip.exports import KINDS
 from topclip.model.base import JsonDict
 
+R = TypeVar("R")
 FILE = click.Path(dir_okay=False, path_type=Path)
-watch_flag = click.option("--watch", is_flag=True, help="Follow the job until it ends.")
-out_flag = click.option(
-    "--out", type=OUT, help="Follow the job, then download its clips and manifest into this folder."
-)
+
+
+class Follow(NamedTuple):
+    """What is done once the job has begun again."""
+
+    watch: bool
+    out: Path | None
+    as_json: bool
+
+
+def followed(command: Callable[..., R]) -> Callable[..., R]:
+    """Add the flags that follow a job; the command gets them as `follow`."""
+
+    @click.option("--watch", is_flag=True, help="Follow the job until it ends.")
+    @click.option("--out", type=OUT, help="Follow the job, then download its clips and manifest into this folder.")
+    @json_flag
+    @wraps(command)
+    def with_flags(*args: Any, watch: bool, out: Path | None, as_json: bool, **kwargs: Any) -> R:
+        return command(*args, follow=Follow(watch, out, as_json), **kwargs)
+
+    return with_flags
 
 
 @click.command()
 @click.argument("job_id")
 @with_server
 @named_options
-@watch_flag
-@out_flag
-@json_flag
-def replan(job_id: str, server: Server, *, asked: JsonDict, watch: bool, out: Path | None, as_json: bool) -> int:
+@followed
+def replan(job_id: str, server: Server, *, asked: JsonDict, follow: Follow) -> int:
     """Plan the ended job JOB_ID again with the options that are given; the others stay.
 
     Nothing is decoded for it, and only clips that are new are made.
     """
     if not asked:
         raise click.UsageError("give the options that are to change, such as --count 3")
-    return _begun(server, server.replan(job_id, asked), watch=watch, out=out, as_json=as_json)
+    return _begun(server, server.replan(job_id, asked), follow)
 
 
 @click.command()
@@ -42,25 +61,17 @@ def replan(job_id: str, server: Server, *, asked: JsonDict, watch: bool, out: Pa
 @with_server
 @click.option("--start", type=Seconds(), help="First moment of the clip; by default as it is.")
 @click.option("--end", type=Seconds(), help="First moment after the clip; by default as it is.")
-@watch_flag
-@out_flag
-@json_flag
+@click.option("--reset", is_flag=True, help="Back to the range that was chosen.")
+@followed
 def recut(
-    job_id: str,
-    n: int,
-    server: Server,
-    *,
-    start: float | None,
-    end: float | None,
-    watch: bool,
-    out: Path | None,
-    as_json: bool,
+    job_id: str, n: int, server: Server, *, start: float | None, end: float | None, reset: bool, follow: Follow
 ) -> int:
     """Give clip N of the ended job JOB_ID another range of the source, also a wider one. The other clips stay."""
-    asked = {name: value for name, value in (("start_s", start), ("end_s", end)) if value is not None}
-    if not asked:
-        raise click.UsageError("give --start or --end, or both")
-    return _begun(server, server.recut(job_id, n, asked), watch=watch, out=out, as_json=as_json)
+    both = {"start_s": start, "end_s": end}
+    asked = both if reset else {name: value for name, value in both.items() if value is not None}
+    if not asked or (reset and (start, end) != (None, None)):
+        raise click.UsageError("give --start or --end, or both, or else --reset")
+    return _begun(server, server.recut(job_id, n, asked), follow)
 
 
 @click.command()
@@ -80,9 +91,9 @@ def export(job_id: str, server: Server, *, kind: str, out: Path | None) -> None:
         raise StorageError(f"cannot write {out}: {err.strerror or err}", {"field": "out"}) from err
 
 
-def _begun(server: Server, document: JsonDict, *, watch: bool, out: Path | None, as_json: bool) -> int:
+def _begun(server: Server, document: JsonDict, follow: Follow) -> int:
     """Tell of a job that was started again, or follow it; the exit code."""
-    if watch or out:
-        return to_the_end(server, document["id"], out, as_json=as_json)
-    click.echo(json.dumps(document) if as_json else str(document.get("state", "")).lower())
+    if follow.watch or follow.out:
+        return to_the_end(server, document["id"], follow.out, as_json=follow.as_json)
+    click.echo(json.dumps(document) if follow.as_json else str(document.get("state", "")).lower())
     return 0

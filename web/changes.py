@@ -88,14 +88,19 @@ def recut(path: ClipPath) -> Response:
     plan, key = plan_of(reading), plan_key_of(reading) or ""
     edit = _edit(plan, path.n, asked, job_id)
     refuse_low_disk(0)
-    return begun_again(services().client.alter(job_id, partial(_recut, key, edit)))
+    return begun_again(services().client.alter(job_id, partial(_recut, key, path.n, edit)))
 
 
-def _edit(plan: Plan, n: int, asked: Recut, job_id: str) -> Edit:
-    """The clip's range as asked; what is not named stays as it is. Raises: ArtifactMissing, InvalidRequest."""
+def _edit(plan: Plan, n: int, asked: Recut, job_id: str) -> Edit | None:
+    """The clip's range as asked; what is not named stays as it is. None: as it was chosen.
+
+    Raises: ArtifactMissing, InvalidRequest.
+    """
     clip = next((h for h in plan.highlights if h.n == n), None)
     if clip is None:
         raise ArtifactMissing(f"the job has no clip {n}")
+    if asked.is_back:
+        return None
     start_s = clip.start_s if asked.start_s is None else asked.start_s
     end_s = clip.end_s if asked.end_s is None else asked.end_s
     info = SourceInfo.model_validate_json(services().store.get_bytes(info_key(job_id)))
@@ -110,9 +115,9 @@ def _edit(plan: Plan, n: int, asked: Recut, job_id: str) -> Edit:
     return Edit(n=n, start_s=start_s, end_s=end_s)
 
 
-def _recut(plan_key: str, edit: Edit, before: ClipRequest) -> Change:
-    """The job's edits with one more; the first one names the plan that all of them are of."""
+def _recut(plan_key: str, n: int, edit: Edit | None, before: ClipRequest) -> Change:
+    """The job's edits with one more, or without that of clip n; the first one names the plan that all of them are of."""
     base, clips = (before.edits.plan, before.edits.clips) if before.edits else (plan_key, ())
-    found = {clip.n: clip for clip in clips} | {edit.n: edit}
-    edits = Edits(plan=base, clips=tuple(found[n] for n in sorted(found)))
+    found = [clip for clip in clips if clip.n != n] + ([edit] if edit else [])
+    edits = Edits(plan=base, clips=tuple(sorted(found, key=lambda clip: clip.n))) if found else None
     return Change(options=before.options, edits=edits)

@@ -106,16 +106,21 @@ ReplanOptions = create_model(
 
 
 class Recut(_Schema):
-    """Another range for a clip: one of the two at least."""
+    """Another range for a clip: one of the two at least; both null: the one that was chosen."""
 
     start_s: float | None = Field(None, ge=0, allow_inf_nan=False, description="First moment of the clip, seconds.")
     end_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="First moment after the clip, seconds.")
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if self.start_s is None and self.end_s is None:
+        if self.start_s is None and self.end_s is None and not self.is_back:
             raise ValueError("start_s or end_s is needed")
         return self
+
+    @property
+    def is_back(self) -> bool:
+        """Whether the clip is to be again as it was chosen."""
+        return self.model_fields_set == {"start_s", "end_s"} and self.start_s is None and self.end_s is None
 
 
 class SubmitHeaders(_Schema):

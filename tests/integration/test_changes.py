@@ -88,6 +88,9 @@ def test_a_replan_and_a_recut_make_new_clips_alone_and_analyse_nothing(
     assert [c for c in after.clips if c.n != 2] == [c for c in old.clips if c.n != 2]
     assert (edited.n, edited.start_edge, edited.end_edge) == (2, "asked", "asked")
     assert after.clips[1].frames == edited.frames > old.clips[1].frames
+    client.alter(job_id, replanned(count=3))  # as it was chosen
+    assert manifest_of(store, finished(job_id, 60)) == manifest_of(store, third)
+    assert rendered() == []
     assert received(celery_setup, names.ANALYSE) == n_analysed
 
 

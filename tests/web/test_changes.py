@@ -101,12 +101,22 @@ def test_a_recut_sets_one_clip_and_later_ones_add_to_it(http: FlaskClient, clien
     assert replan(http, planned, aspect="9:16").status_code == 202
     assert client.requests[planned].edits == edits  # they choose nothing else
     client.finish(planned)
+    back = {"start_s": None, "end_s": None}
+    assert http.patch(f"/api/jobs/{planned}/clips/2", json=back).status_code == 202
+    assert client.requests[planned].edits == edits.model_copy(update={"clips": edits.clips[:1]})
+    client.finish(planned)
+    assert http.patch(f"/api/jobs/{planned}/clips/1", json=back).status_code == 202
+    assert client.requests[planned].edits is None
+    client.finish(planned)
+    assert http.patch(f"/api/jobs/{planned}/clips/1", json={"end_s": 299.5}).status_code == 202
+    client.finish(planned)
     assert replan(http, planned, count=2).status_code == 202
     assert client.requests[planned].edits is None
 
 
 RECUT_FAULTS: list[tuple[dict[str, Any], str]] = [
     ({}, "start_s"),
+    ({"start_s": None}, "start_s"),
     ({"start_s": 300, "end_s": 301}, "start_s"),
     ({"end_s": 300.5}, "end_s"),
     ({"start_s": 20, "end_s": 20}, "end_s"),
