@@ -132,6 +132,25 @@ def test_a_cancelled_job_is_retried_to_its_end(running: Running, video: Path, tm
     assert "nothing to retry" in nothing.stderr
 
 
+def test_a_finished_job_is_planned_again_recut_and_exported(running: Running, video: Path, tmp_path: Path) -> None:
+    made = topclip("submit", video, *OPTIONS, "--watch", "--json", server=running)
+    new = json.loads(made.stdout.splitlines()[-1])["id"]
+    out = tmp_path / "made"
+    result = topclip("replan", new, "--count", "1", "--weight", "motion=0", "--out", out, server=running)
+    assert result.returncode == 0, result.stderr
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert (len(manifest["clips"]), manifest["options"]["weights"]["motion"]) == (1, 0)
+    assert manifest["options"]["weights"]["crowd"] > 0
+    result = topclip("recut", new, 1, "--start", "0:01", "--end", "7.5", "--watch", "--out", out, server=running)
+    assert result.returncode == 0, result.stderr
+    (clip,) = json.loads((out / "manifest.json").read_text())["clips"]
+    assert (clip["start_s"], clip["end_s"]) == (1, 7.52)
+    assert topclip("export", new, "--format", "edl", "--out", tmp_path / "c.edl", server=running).returncode == 0
+    assert "00:00:01:00 00:00:07:13 01:00:00:00 01:00:06:13" in (tmp_path / "c.edl").read_text()
+    late = topclip("recut", new, 1, "--end", "99", server=running)
+    assert (late.returncode, "end_s 99" in late.stderr) == (2, True)
+
+
 def test_the_same_key_is_the_same_job_and_another_body_is_refused(running: Running, video: Path) -> None:
     once, twice = (
         topclip("submit", video, *OPTIONS, "--idempotency-key", "k", server=running).stdout.strip() for _ in range(2)
