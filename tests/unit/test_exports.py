@@ -84,6 +84,14 @@ def test_a_rate_that_varies_or_was_rounded_is_the_nearest_usual_one(fps: str, ex
     assert rate_of(source(fps)).exact == Fraction(exact)
 
 
+def test_a_rate_that_varies_is_the_one_that_its_frames_fall_on() -> None:
+    varies = source("143/10")
+    assert rate_of(varies).exact == Fraction(24000, 1001)
+    assert rate_of(varies.model_copy(update={"base_fps": "25/1"})).exact == 25
+    assert rate_of(varies.model_copy(update={"base_fps": "90000/1"})).exact == Fraction(24000, 1001)
+    assert rate_of(source("25/1").model_copy(update={"base_fps": "50/1"})).exact == 25
+
+
 def test_an_edl_of_drop_frame_says_so_and_counts_right() -> None:
     text = exported("edl", source("30000/1001", start_pts=90_000), (1800, 2100), (17982, 18000))
     lines = text.splitlines()

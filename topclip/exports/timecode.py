@@ -66,22 +66,26 @@ class Rate(NamedTuple):
 
 
 def rate_of(info: SourceInfo) -> Rate:
-    """The rate that an editing program gives the source: its own, or of a rate that varies the nearest usual one.
+    """The rate that an editing program gives the source: its own, or of a rate that varies the one that its frames fall on, or
+    else the nearest usual one.
 
     Whether numbers are dropped the source's own timecode tells, else its rate.
     """
-    rate = info.video.rate
-    exact = _usual(rate)
-    if not _is_near(rate, exact):
-        whole, twice = Fraction(round(rate)), _usual(rate * 2)
-        if _is_near(rate, whole):
-            exact = whole  # such as 15 frames a second of a screen
-        elif _is_near(rate * 2, twice):
-            exact = twice  # each frame counts as two
+    rates = [info.video.rate, *([Fraction(info.base_fps)] if info.base_fps else ())]
+    exact = next((found for rate in rates if (found := _known(rate))), _usual(rates[0]))
     nominal = round(exact)
     can_drop = exact.denominator == 1001 and nominal in DROPPING
     says = TIMECODE.fullmatch((info.timecode or "").strip())
     return Rate(exact, nominal, can_drop and (says is None or says[4] != ":"))
+
+
+def _known(rate: Fraction) -> Fraction | None:
+    """The rate as it is meant, if it is one that editing programs know."""
+    if _is_near(rate, _usual(rate)):
+        return _usual(rate)
+    if _is_near(rate, Fraction(round(rate))) and rate <= max(STANDARD):
+        return Fraction(round(rate))  # such as 15 frames a second of a screen
+    return _usual(rate * 2) if _is_near(rate * 2, _usual(rate * 2)) else None  # each frame counts as two
 
 
 def _usual(rate: Fraction) -> Fraction:

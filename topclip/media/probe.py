@@ -79,6 +79,7 @@ def probe(
         sound = audio_stream(container)
         audio = None if sound is None else _describe_audio(sound)
         format_name, n_streams, timecode = container.format.name, len(container.streams), _timecode(container)
+        base_fps = str(stream.base_rate) if stream.base_rate else None
     end = end_of_picture(path, video, max_pixels, tick)
     if end.n_packets < (FEWEST_JPEGS if format_name == MJPEG_FORMAT else 2):
         raise UnsupportedMedia("the source is a still image, no moving picture", {"field": "source"})
@@ -96,6 +97,7 @@ def probe(
         audio=audio,
         n_streams=n_streams,
         timecode=timecode,
+        base_fps=base_fps,
         name=name or path.name,
     )
 

@@ -80,4 +80,8 @@ class SourceInfo(Model):
     timecode: str | None = Field(
         None, description="Timecode of the first frame where the container has one, such as 01:00:00;00."
     )
+    base_fps: str | None = Field(
+        None,
+        description="Rate whose frames all frames fall on, as far as the container tells; above `fps` where that varies.",
+    )
     name: str = Field("", description="File name for people.")

@@ -44,7 +44,7 @@ def load_analysis(info: SourceInfo, ctx: StageContext) -> Analysis:
 
 def _digest(info: SourceInfo) -> str:
     """All that merging rests on beside the chunks; what the file is called does not count."""
-    rests_on = [info.model_dump(mode="json", exclude={"name", "timecode"}), PLAN_VERSION]
+    rests_on = [info.model_dump(mode="json", exclude={"name", "timecode", "base_fps"}), PLAN_VERSION]
     return hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode()).hexdigest()[:16]
 
 
