@@ -60,7 +60,8 @@ def find_left(redis: Redis, prefix: str, store: ArtifactStore) -> list[str]:
     numbers: dict[str, list[int]] = {}
     for name in store.folders(CHANGES):
         job, _, number = name.rpartition(".")
-        numbers.setdefault(job, []).append(int(number))
+        if number.isdecimal():  # what somebody else put there is left alone
+            numbers.setdefault(job, []).append(int(number))
     with redis.pipeline(transaction=False) as pipe:
         for job in numbers:
             pipe.hmget(f"{prefix}job:{job}", "state", "change")

@@ -183,8 +183,9 @@ def test_changes_go_with_their_job(
     client.delete(done.id)
     assert (store.folders(CHANGES), store.folders("jobs")) == ([], [])
     store.put_bytes(change_key(done.id, 3), b"{}")  # what a death in the middle leaves
+    store.put_bytes(f"{CHANGES}/notes/readme", b"not ours")
     assert find_left(redis, P, store) == []
-    assert store.folders(CHANGES) == []
+    assert store.folders(CHANGES) == ["notes"]
 
 
 def test_a_change_is_made_in_the_epoch_that_was_seen_and_once(scripts: Scripts, done: JobStatus, redis: Any) -> None:
