@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.workers.test_submission import Submit, app, client, messages, settings, store, submit
 from topclip.config import Settings
@@ -116,6 +117,23 @@ def test_a_change_that_the_web_process_left_is_made_once(
     status = client.read(done.id)
     assert (status.epoch, status.options["count"], messages(redis)) == (2, 9, 1)
     assert find_left(redis, P, store) == []
+
+
+def test_an_answer_that_was_lost_is_had_by_asking_again_and_the_change_is_made_anyhow(
+    client: JobClient, app: Celery, done: JobStatus, store: LocalStore, redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise RedisConnectionError("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.again.make_change", away)
+        with pytest.raises(QueueUnavailable):
+            client.alter(done.id, to_count(9))
+    assert client.read(done.id).epoch == 1
+    assert find_left(redis, P, store) == [done.id]
+    assert client.alter(done.id, to_count(9)).epoch == 2
+    assert make_left(app, redis, P, store, [done.id]) == []
+    assert messages(redis) == 1
 
 
 def test_another_change_or_a_retry_makes_the_one_that_was_left_first(
