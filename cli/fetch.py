@@ -23,7 +23,7 @@ def fetch(server: Server, job_id: str, out: Path, source: Path | None = None) ->
     """
     manifest = server.manifest(job_id)
     base = f"/api/jobs/{job_id}"
-    names = [manifest["plan"], *(clip.get(part) for clip in manifest["clips"] for part in ("file", "thumbnail"))]
+    names = [manifest["plan"], *(name for clip in manifest["clips"] for name in _files(clip))]
     refuse_source(source, out / MANIFEST, *(_inside(out, name) for name in names if name))
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -45,6 +45,14 @@ def _fetch_clip(server: Server, path: str, clip: JsonDict, out: Path) -> None:
             raise StorageError(f"clip {clip['n']} did not arrive whole", {"hint": "run the command again"})
     if clip.get("thumbnail"):
         server.download(f"{path}/thumbnail", _inside(out, clip["thumbnail"]))
+    for kind in ("srt", "vtt") if clip.get("captions") else ():
+        server.download(f"{path}/captions.{kind}", _inside(out, clip["captions"][kind]))
+
+
+def _files(clip: JsonDict) -> list[str | None]:
+    """All files of a clip, as the manifest names them."""
+    captions = clip.get("captions") or {}
+    return [clip["file"], clip.get("thumbnail"), captions.get("srt"), captions.get("vtt")]
 
 
 def _inside(out: Path, name: str) -> Path:

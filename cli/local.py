@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cli.options import Seconds, clip_options
+from cli.options import Seconds, clip_options, subtitles_option
 from cli.targets import refuse_source
 from topclip import run_local
 from topclip.config import Settings
@@ -63,6 +63,7 @@ def _cuts(analysis: Analysis) -> Iterator[Cut]:
 @click.command()
 @click.argument("file", type=SOURCE)
 @clip_options
+@subtitles_option
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the plan into this SVG file too.")
 @click.option("--first", "is_first", is_flag=True, help="By a first look: in seconds, though some may be missed.")
 @click.option(
@@ -82,6 +83,7 @@ def plan(
     file: Path,
     options: ClipOptions,
     *,
+    subtitles: Path | None,
     plot: Path | None,
     is_first: bool,
     exports: tuple[Path, ...],
@@ -97,7 +99,7 @@ def plan(
         if path and flag == "--export" and path.suffix[1:] not in KINDS:
             raise click.BadParameter(f"{path.name} ends as none of: .{', .'.join(KINDS)}", param_hint=flag)
         refuse_source(file, *([path] if path else []))
-    request = _request(file, options)
+    request = _request(file, options, subtitles)
     with _workplace(cache=cache) as ctx, _progress() as on_progress:
         if is_first:
             found = first_plan(request, ctx, on_progress)
@@ -142,9 +144,10 @@ def cut(file: Path, start: float, end: float, out: Path, *, as_json: bool) -> in
 @click.command()
 @click.argument("file", type=SOURCE)
 @clip_options
+@subtitles_option
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the clips.")
 @json_flag
-def clip(file: Path, options: ClipOptions, out: Path, *, as_json: bool) -> int:
+def clip(file: Path, options: ClipOptions, out: Path, *, subtitles: Path | None, as_json: bool) -> int:
     """Make the clips of FILE into a folder: clips, plan.json and, written last, manifest.json."""
     refuse_source(file, out / PLAN, out / MANIFEST)
     try:
@@ -152,7 +155,7 @@ def clip(file: Path, options: ClipOptions, out: Path, *, as_json: bool) -> int:
     except OSError as err:
         raise StorageError(f"cannot write into {out}: {err.strerror or err}", {"field": "out"}) from err
     with _workplace(out) as ctx, _progress() as on_progress:
-        result = run_local.run(_request(file, options), ctx, on_progress)
+        result = run_local.run(_request(file, options, subtitles), ctx, on_progress)
         manifest = _deliver(ctx, result, file, out)
     _print(manifest.to_dict(), lambda d: _describe_manifest(d, out), as_json=as_json)
     return PARTIAL if manifest.failed else 0
@@ -161,7 +164,7 @@ def clip(file: Path, options: ClipOptions, out: Path, *, as_json: bool) -> int:
 def _deliver(ctx: StageContext, result: run_local.LocalResult, source: Path, out: Path) -> Manifest:
     """Move what a run made from the store into the user's folder, which is on the same disk; the manifest comes last."""
     manifest = result.manifest.model_copy(update={"plan": PLAN})
-    names = [name for made in manifest.clips for name in (made.file, made.thumbnail)]
+    names = [name for made in manifest.clips for name in made.files]
     refuse_source(source, *(out / name for name in names))
     for name in names:
         target = out / name
@@ -179,8 +182,12 @@ def _write(path: Path, content: bytes) -> None:
     scratch.replace(path)
 
 
-def _request(file: Path, options: ClipOptions) -> ClipRequest:
-    return ClipRequest(source=MediaPath(path=str(file.absolute()), name=file.name), options=options)
+def _request(file: Path, options: ClipOptions, subtitles: Path | None = None) -> ClipRequest:
+    return ClipRequest(source=_here(file), options=options, subtitles=None if subtitles is None else _here(subtitles))
+
+
+def _here(file: Path) -> MediaPath:
+    return MediaPath(path=str(file.absolute()), name=file.name)
 
 
 @contextlib.contextmanager
@@ -203,6 +210,9 @@ def _workplace(beside: Path | None = None, cache: Path | None = None) -> Iterato
             max_pixels=settings.max_pixels,
             memory_bytes=memory_bytes,
             threads=settings.concurrency or len(os.sched_getaffinity(0)),
+            fonts=settings.fonts,
+            whisper_model=settings.whisper_model,
+            whisper_download=settings.whisper_download,
         )
     finally:
         if cache:
@@ -255,6 +265,7 @@ def _parts(highlight: JsonDict) -> str:
 
 def _describe_manifest(document: JsonDict, out: Path) -> str:
     lines = [f"{out / c['file']}  {_span(c)}  {c['width']}x{c['height']}" for c in document["clips"]]
+    lines += [f"clip {c['n']}: {warning}" for c in document["clips"] for warning in c["warnings"]]
     lines += [f"clip {f['n']} failed: {f['message']}" for f in document["failed"]]
     return "\n".join([*lines, str(out / MANIFEST)])
 

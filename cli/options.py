@@ -6,12 +6,14 @@ is written down once. A bad value is a usage error (exit code 2) that names the 
 
 import functools
 from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
 from pydantic import ValidationError
 
-from topclip.model.request import Aspect, ClipOptions, Fit, Mode, Quality, Weights
+from topclip.model.request import Aspect, Captions, CaptionStyle, ClipOptions, Fit, Mode, Quality, Weights
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,7 +73,7 @@ def seconds(text: str) -> float:
     return total
 
 
-def _choice(kind: type[Aspect] | type[Fit] | type[Quality] | type[Mode]) -> click.Choice[str]:
+def _choice(kind: type[StrEnum]) -> click.Choice[str]:
     return click.Choice([item.value for item in kind])
 
 
@@ -88,8 +90,19 @@ FLAGS = (
         type=_choice(Mode),
         help="The best moments, or which ranges else.",
     ),
+    click.option("--captions", type=_choice(Captions), help="Files beside the clips, or drawn into the pictures too."),
+    click.option("--caption-style", type=_choice(CaptionStyle), help="How drawn captions look."),
+    click.option("--transcribe", is_flag=True, default=None, help="Recognise speech where there is no text."),
     click.option("--weight", "weights", type=Weight(), multiple=True, help="Weight of a signal; may be repeated."),
     click.option("--range", "ranges", type=TimeSpan(), multiple=True, help="A range to clip; may be repeated."),
+)
+
+
+subtitles_option = click.option(
+    "--subtitles",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="What is said and when: SRT, WebVTT or ASS.",
 )
 
 

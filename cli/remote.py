@@ -67,16 +67,20 @@ def _own_key(settings: Settings, url: str | None) -> str | None:
 @click.argument("source")
 @with_server
 @clip_options
+@click.option(
+    "--subtitles", metavar="FILE", help="What is said and when (SRT, WebVTT, ASS); it lies where SOURCE does."
+)
 @click.option("--callback-url", metavar="URL", help="Have the server tell this URL, signed, how the job ended.")
 @click.option("--watch", is_flag=True, help="Follow the job until it ends.")
 @click.option("--out", type=OUT, help="Follow the job, then download its clips and manifest into this folder.")
 @click.option("--idempotency-key", metavar="KEY", help="Submit once however often it is called; by default a new key.")
 @json_flag
-def submit(
+def submit(  # noqa: PLR0913 - one for each flag
     source: str,
     server: Server,
     options: ClipOptions,
     *,
+    subtitles: str | None,
     callback_url: str | None,
     watch: bool,
     out: Path | None,
@@ -93,7 +97,7 @@ def submit(
     if out:
         refuse_source(Path(source), out / MANIFEST)
     key = idempotency_key or str(uuid4())
-    job_id = str(_patiently(lambda: _send(server, source, options, key, is_quiet=as_json))["id"])
+    job_id = str(_patiently(lambda: _send(server, (source, subtitles), options, key, is_quiet=as_json))["id"])
     if not (watch or out):
         click.echo(json.dumps(server.status(job_id)) if as_json else job_id)
         return 0
@@ -217,18 +221,22 @@ def delete(job_id: str, server: Server) -> None:
     click.echo("deleted", err=True)
 
 
-def _send(server: Server, source: str, options: ClipOptions, key: str, *, is_quiet: bool) -> JsonDict:
-    """Upload a file that is here; anything else is the server's to find."""
+def _send(server: Server, files: tuple[str, str | None], options: ClipOptions, key: str, *, is_quiet: bool) -> JsonDict:
+    """Upload a file that is here; anything else is the server's to find. files: source and subtitles."""
+    source, subtitles = files
     wanted = options.model_dump(mode="json", exclude_unset=True)
     path = Path(source)
     if path.is_file():
+        text = None if subtitles is None else Path(subtitles)
+        if text and not text.is_file():
+            raise click.BadParameter(f"no file {text} here", param_hint="--subtitles")
         with path.open("rb") as stream, upload_bar(path.stat().st_size, is_quiet=is_quiet) as progress:
             body = progress.wrap_file(stream, task_id=progress.task_ids[0])
-            return server.submit_file(path.name, body, wanted, key)
+            return server.submit_file(path.name, body, wanted, key, text)
     if path.is_dir():
         raise click.UsageError(f"{source} is a folder; name a video")
     try:
-        return server.submit_source(source, wanted, key)
+        return server.submit_source(source, wanted, key, subtitles)
     except (InvalidRequest, SourceNotFound) as err:
         if err.detail.get("field") != "source" or "://" in source:
             raise

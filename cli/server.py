@@ -40,16 +40,20 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def submit_file(self, name: str, stream: IO[bytes], options: JsonDict, key: str) -> JsonDict:
+    def submit_file(
+        self, name: str, stream: IO[bytes], options: JsonDict, key: str, subtitles: Path | None = None
+    ) -> JsonDict:
         """Upload a video, streamed; {"id", "status_url"}. key: sent again with the same, it is answered with the same job."""
-        parts = {"file": (name, stream, "application/octet-stream")}
+        parts: dict[str, Any] = {} if subtitles is None else {"subtitles": (subtitles.name, subtitles.read_bytes())}
+        parts["file"] = (name, stream, "application/octet-stream")
         headers = {"Idempotency-Key": key}
         return self._json("POST", "/api/jobs", data={"options": json.dumps(options)}, files=parts, headers=headers)
 
-    def submit_source(self, source: str, options: JsonDict, key: str) -> JsonDict:
+    def submit_source(self, source: str, options: JsonDict, key: str, subtitles: str | None = None) -> JsonDict:
         """Name a source that the server can reach itself; {"id", "status_url"}. key: as for `submit_file`."""
         headers = {"Idempotency-Key": key}
-        return self._json("POST", "/api/jobs", json={"source": source, "options": options}, headers=headers)
+        body = {"source": source, "options": options, **({"subtitles": subtitles} if subtitles else {})}
+        return self._json("POST", "/api/jobs", json=body, headers=headers)
 
     def status(self, job_id: str) -> JsonDict:
         """The job's status document."""

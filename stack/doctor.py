@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from stack.redis_server import RedisServer, binary
 from topclip.config import Settings
 from topclip.errors import ConfigError, StorageError
-from topclip.media.binary import find_ffmpeg
+from topclip.media.binary import find_ffmpeg, require_libass
 from topclip.storage.factory import store_for
 from web import open_files
 from workers.health import report
@@ -72,6 +72,7 @@ def examine(environ: Mapping[str, str] | None = None, **over: Any) -> Diagnosis:
         *_folders(settings),
         *_bucket(settings),
         *_ffmpeg(settings),
+        _captions(settings),
     ]
     local.append(_open_files(settings))
     try:
@@ -156,6 +157,15 @@ def _ffmpeg(settings: Settings) -> Iterator[Check]:
         yield Check("hdr", "warn", f"ffmpeg has no {', '.join(missing)}: clips of HDR sources will fail", advice)
     else:
         yield Check("hdr", "ok", f"ffmpeg has {', '.join(HDR_FILTERS)}")
+
+
+def _captions(settings: Settings) -> Check:
+    """Whether captions can be drawn."""
+    try:
+        require_libass(find_ffmpeg(settings.ffmpeg))
+    except ConfigError as err:
+        return Check("captions", "warn", err.message, err.hint)
+    return Check("captions", "ok", "ffmpeg has libass, which draws captions")
 
 
 def _open_files(settings: Settings) -> Check:

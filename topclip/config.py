@@ -130,6 +130,15 @@ class Settings(BaseModel):
         0, ge=0, le=8, description="Reverse proxies in front whose `X-Forwarded-*` headers are believed."
     )
     ffmpeg: str = Field("", description="ffmpeg binary; empty: the one of the imageio-ffmpeg wheel.")
+    fonts: Path | None = Field(
+        None, description="Folder of fonts for captions in scripts that ours lack; asked before the machine's own."
+    )
+    whisper_model: str = Field(
+        "small", min_length=1, description="Model of the optional transcriber: a name such as `small`, or its folder."
+    )
+    whisper_download: bool = Field(
+        False, description="Whether a model that is not here may be fetched from the Hugging Face hub."
+    )
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="How much the processes log.")
 
     @field_validator("api_keys", "webhook_secret", "private_networks", mode="before")

@@ -83,6 +83,24 @@ class UrlRefused(RequestError):
     code = "URL_REFUSED"
 
 
+class BadSubtitles(RequestError):
+    """The subtitle file cannot be read, or belongs to another video; the message names file and line."""
+
+    code = "BAD_SUBTITLES"
+
+
+class NoTranscript(RequestError):
+    """Captions were asked for, and there is no text: no subtitle file, no text track in the source, no transcriber."""
+
+    code = "NO_TRANSCRIPT"
+
+
+class NoTranscriber(RequestError):
+    """The transcriber was asked for, and this server has none, or not its model."""
+
+    code = "NO_TRANSCRIBER"
+
+
 class UnknownJob(RequestError):
     """Redis itself says that it knows no such job."""
 

@@ -22,6 +22,7 @@ from topclip.pipeline.finalise import finalise
 from topclip.pipeline.plan import make_plan
 from topclip.pipeline.probe import probe_source
 from topclip.pipeline.render import render_clip
+from topclip.pipeline.transcribe import transcribe
 
 ORDER = (Stage.PROBE, Stage.ANALYSE, Stage.SELECT, Stage.RENDER, Stage.FINALISE)
 
@@ -58,13 +59,16 @@ def run(request: ClipRequest, ctx: StageContext, on_progress: OnProgress = no_pr
 def analyse(
     request: ClipRequest, ctx: StageContext, on_progress: OnProgress = no_progress, *, has_sound: bool = True
 ) -> SourceInfo:
-    """Probe a source and analyse all its chunks, as many at once as the context has threads.
+    """Probe a source, find what is said in it, and analyse all its chunks, as many at once as the context has threads.
 
-    has_sound: False leaves the sound out; what is found is then no good for a plan, and for a store of its own only.
+    has_sound: False leaves sound and words out; what is found is then no good for a plan, and for a store of its own only.
     Raises: TopClipError.
     """
-    info = probe_source(request, _reporting(ctx, Stage.PROBE, on_progress))
-    if not has_sound:
+    probing = _reporting(ctx, Stage.PROBE, on_progress)
+    info = probe_source(request, probing)
+    if has_sound:
+        transcribe(request, info, probing)
+    else:
         info = info.model_copy(update={"audio": None})
     chunks = plan_chunks(info)
 

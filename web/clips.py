@@ -3,6 +3,8 @@
 import mimetypes
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import PurePosixPath
+from typing import Literal
 
 from flask import Response, request
 
@@ -21,6 +23,8 @@ from web.status_cache import Reading
 blueprint = Api("clips", __name__, abp_tags=[CLIPS])
 
 CLIP = file_answer("video/mp4", "The clip, or the part asked for.")
+MISSING = (404, 409, 410, 503)
+TEXT_TYPES = {".srt": "application/x-subrip; charset=utf-8", ".vtt": "text/vtt; charset=utf-8"}
 ELSEWHERE = {"description": "The file lies where `Location` says, for an hour."}
 
 
@@ -56,7 +60,42 @@ def thumbnail(path: ClipPath) -> Response:
     reading = read(path.job_id)
     made, status = _made_clip(reading, path.n), reading.status
     name = _file_name(status, path.n, made.thumbnail)
-    return _file(key_of(status, made.thumbnail), f"{made.sha256}-thumbnail", name, is_download=False)
+    return _file(key_of(status, made.thumbnail), _etag(made, made.thumbnail), name, is_download=False)
+
+
+@blueprint.get(
+    "/api/jobs/<job_id>/clips/<int:n>/captions.srt",
+    answers=answers({200: file_answer("application/x-subrip", "The captions, in the clip's own time.")}, *MISSING),
+)
+def captions_srt(path: ClipPath) -> Response:
+    """Read a clip's captions as SRT."""
+    return _captions(path, "srt")
+
+
+@blueprint.get(
+    "/api/jobs/<job_id>/clips/<int:n>/captions.vtt",
+    answers=answers({200: file_answer("text/vtt", "The captions, in the clip's own time.")}, *MISSING),
+)
+def captions_vtt(path: ClipPath) -> Response:
+    """Read a clip's captions as WebVTT."""
+    return _captions(path, "vtt")
+
+
+def _captions(path: ClipPath, kind: Literal["srt", "vtt"]) -> Response:
+    reading = read(path.job_id)
+    made, status = _made_clip(reading, path.n), reading.status
+    if made.captions is None:
+        raise ArtifactMissing(f"clip {path.n} has no captions", {"hint": "none were wanted, or the source has no text"})
+    file = made.captions.srt if kind == "srt" else made.captions.vtt
+    # A page shows a track of its own origin only, so that it never lies elsewhere.
+    return _file(
+        key_of(status, file), _etag(made, file), _file_name(status, path.n, file), is_download=False, is_here=True
+    )
+
+
+def _etag(made: ManifestClip, file: str) -> str:
+    """What names the content of a clip's file."""
+    return made.sha256 if file == made.file else f"{made.sha256}-{PurePosixPath(file).suffix[1:]}"
 
 
 @blueprint.get(
@@ -64,27 +103,28 @@ def thumbnail(path: ClipPath) -> Response:
     answers=answers({200: CLIP, 206: CLIP, 307: ELSEWHERE}, 404, 409, 410, 416, 503),
 )
 def file(path: FilePath) -> Response:
-    """Read a clip or thumbnail by the name that the manifest gives it: its links work relative to the manifest."""
+    """Read a clip, thumbnail or captions by the name that the manifest gives it: its links work relative to the manifest."""
     reading = read(path.job_id)
     status = reading.status
     for made in manifest_of(reading).clips:
-        if made.file == f"clips/{path.file}":
-            return _file(key_of(status, made.file), made.sha256, path.file, is_download=False)
-        if made.thumbnail == f"clips/{path.file}":
-            return _file(key_of(status, made.thumbnail), f"{made.sha256}-thumbnail", path.file, is_download=False)
+        name = f"clips/{path.file}"
+        if name in made.files:
+            return _file(key_of(status, name), _etag(made, name), path.file, is_download=False)
     raise ArtifactMissing(f"the job has no file {path.file}")
 
 
 @blueprint.get(
     "/api/jobs/<job_id>/clips.zip",
-    answers=answers({200: file_answer("application/zip", "Manifest, plan, clips and thumbnails.")}, 404, 409, 410, 503),
+    answers=answers(
+        {200: file_answer("application/zip", "Manifest, plan, clips, thumbnails, captions.")}, 404, 409, 410, 503
+    ),
 )
 def archive(path: JobPath) -> Response:
     """Read all that was made in one archive, under the manifest's names, made while it is sent."""
     reading = read(path.job_id)
     status = reading.status
     made = manifest_of(reading)
-    names = [made.plan, *(name for clip in made.clips for name in (clip.file, clip.thumbnail))]
+    names = [made.plan, *(name for clip in made.clips for name in clip.files)]
     members = [("manifest.json", status.manifest_key or ""), *((name, key_of(status, name)) for name in names)]
     store = services().store
     for _, key in members:
@@ -116,15 +156,20 @@ def _made_clip(reading: Reading, n: int) -> ManifestClip:
     raise ArtifactMissing(f"clip {n} could not be made: {failed.message}" if failed else f"the job has no clip {n}")
 
 
-def _file(key: str, etag: str, name: str, *, is_download: bool) -> Response:
-    """A file of the store, whole or in part, or the way to where the client fetches it. Raises: ArtifactMissing."""
+def _file(key: str, etag: str, name: str, *, is_download: bool, is_here: bool = False) -> Response:
+    """A file of the store, whole or in part, or, unless it has to be here, the way to where the client fetches it.
+
+    Raises: ArtifactMissing.
+    """
     store = services().store
     size = store.size(key)
-    media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    media_type = (
+        TEXT_TYPES.get(PurePosixPath(name).suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+    )
     disposition = disposition_of(name, is_download=is_download)
     if request.if_none_match.contains(etag):
         response = Response(status=304)
-    elif request.method == "GET" and (url := store.download_url(key, disposition, media_type)):
+    elif request.method == "GET" and not is_here and (url := store.download_url(key, disposition, media_type)):
         response = Response(status=307, headers={"Location": url})
     else:
         try:

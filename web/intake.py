@@ -17,17 +17,20 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
+from topclip.captions.files import MAX_BYTES
 from topclip.config import Settings
 from topclip.errors import InvalidRequest, RequestError, SourceNotFound, SourceTooLarge
 from topclip.model.request import ClipOptions, MediaPath
 from topclip.outbound.http import Outbound
 from topclip.storage.base import BROKEN_DISK, FULL, no_room, storage_error
-from web.schemas import PathSubmission, read_options
+from web.schemas import read_options
 
 BLOCK_BYTES = 256 * 1024
 MAX_TEXT_BYTES = 256 * 1024
 MAX_HEAD_BYTES = 1024 * 1024
+MAX_SUBTITLES_BYTES = MAX_BYTES
 MAX_PARTS = 16
+PARTS = ("file", "options", "subtitles")
 SYNC_BYTES = 64 * 1024 * 1024
 """So much is pushed to disk at once, while the client still sends: the rest at the end is little, and the answer quick."""
 STAGED = "upload-"
@@ -44,6 +47,8 @@ class Form:
     name: str = ""
     size_bytes: int = 0
     sha256: str = ""
+    subtitles: bytes | None = None
+    subtitles_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ def _unbroken() -> Iterator[None]:
 
 
 def read_form(body: IO[bytes], boundary: str, path: Path, terms: Terms, check: Check) -> Form:
-    """Read a multipart body, the part `file` into `path` and the part `options` as JSON text, in either order.
+    """Read a multipart body, the part `file` into `path`, `options` as JSON text and `subtitles`, in any order.
 
     Options that come first are checked before the file is read, by `check` too.
     Raises: what `check` does, RequestError for a malformed body, InvalidRequest, SourceTooLarge, StorageError.
@@ -108,6 +113,8 @@ def read_form(body: IO[bytes], boundary: str, path: Path, terms: Terms, check: C
         raise InvalidRequest("the part `file` is missing", {"field": "file", "hint": "send the video as `file`"})
     if form.size_bytes == 0:
         raise InvalidRequest("the file is empty", {"field": "file"})
+    if form.subtitles == b"":
+        raise InvalidRequest("the subtitle file is empty", {"field": "subtitles"})
     return form
 
 
@@ -159,15 +166,18 @@ class _Reader:
 
     def _begin(self, event: Field | File) -> None:
         name = self._part = event.name
-        if name not in ("file", "options"):
-            raise InvalidRequest(
-                f"no such part: {name!r}", {"field": name, "hint": "the parts are `file` and `options`"}
-            )
-        if (self._form.file if name == "file" else self._form.options) is not None:
+        self._text.clear()
+        if name not in PARTS:
+            hint = "the parts are `file`, `options` and `subtitles`"
+            raise InvalidRequest(f"no such part: {name!r}", {"field": name, "hint": hint})
+        if getattr(self._form, name) is not None:
             raise InvalidRequest(f"more than one part `{name}`", {"field": name})
         if name == "file":
             self._form.file = self._path
             self._form.name = base_name(event.filename) if isinstance(event, File) else ""
+        if name == "subtitles":
+            self._form.subtitles = b""
+            self._form.subtitles_name = base_name(event.filename) if isinstance(event, File) else ""
 
     def _write(self, data: bytes) -> None:
         self._form.size_bytes += len(data)
@@ -184,11 +194,24 @@ class _Reader:
 
     def _collect(self, data: bytes, *, is_end: bool) -> None:
         self._text += data
+        if self._part == "subtitles":
+            if len(self._text) > MAX_SUBTITLES_BYTES:
+                raise too_long_subtitles()
+            if is_end:
+                self._form.subtitles = bytes(self._text)
+            return
         if len(self._text) > MAX_TEXT_BYTES:
             raise InvalidRequest("options are too long", {"field": "options"})
         if is_end:
             self._form.options = read_options(bytes(self._text)) if self._text.strip() else ClipOptions()
             self._check(self._form.options)
+
+
+def too_long_subtitles() -> InvalidRequest:
+    """The error of a subtitle file over the limit."""
+    hint = "no video has so much text: is it the right file?"
+    what = f"the subtitle file is larger than {MAX_SUBTITLES_BYTES >> 20} MiB"
+    return InvalidRequest(what, {"field": "subtitles", "hint": hint})
 
 
 def too_large(max_bytes: int) -> SourceTooLarge:
@@ -221,24 +244,24 @@ def check_callback(options: ClipOptions, settings: Settings, outbound: Outbound)
     outbound.check(options.callback_url, "callback_url")
 
 
-def find_in_library(submission: PathSubmission, media_root: Path | None) -> MediaPath:
-    """The named file of the media folder, links resolved.
+def find_in_library(name: str, media_root: Path | None, field: str = "source") -> MediaPath:
+    """The named file of the media folder, links resolved. field: what named it.
 
     Raises: InvalidRequest if it lies outside or there is no such folder, SourceNotFound.
     """
     if media_root is None:
         hint = "set TOPCLIP_MEDIA_ROOT to the folder that holds the videos, or upload the file"
-        raise InvalidRequest("this server has no media folder", {"field": "source", "hint": hint})
+        raise InvalidRequest("this server has no media folder", {"field": field, "hint": hint})
     root = media_root.resolve()
     try:
-        path = (root / submission.source).resolve()
+        path = (root / name).resolve()
         is_inside, is_file = path.is_relative_to(root), path.is_file()
     except (OSError, ValueError, RuntimeError) as err:
-        raise InvalidRequest(f"source is no path: {err}", {"field": "source"}) from err
+        raise InvalidRequest(f"{field} is no path: {err}", {"field": field}) from err
     if not is_inside:
-        raise InvalidRequest("source lies outside the media folder", {"field": "source"})
+        raise InvalidRequest(f"{field} lies outside the media folder", {"field": field})
     if not is_file:
-        raise SourceNotFound(f"no file {submission.source} in the media folder", {"field": "source"})
+        raise SourceNotFound(f"no file {name} in the media folder", {"field": field})
     if path.stat().st_size == 0:
-        raise InvalidRequest("the file is empty", {"field": "source"})
+        raise InvalidRequest("the file is empty", {"field": field})
     return MediaPath(path=str(path), name=path.name)

@@ -8,7 +8,7 @@ from flask_openapi3 import OpenAPI
 from markupsafe import Markup, escape
 
 from topclip import __version__
-from topclip.model.request import Aspect, ClipOptions, Fit
+from topclip.model.request import Aspect, Captions, CaptionStyle, ClipOptions, Fit
 from web.errors import STATUS
 from web.openapi import document
 from web.services import services
@@ -21,6 +21,18 @@ ASPECT_NAMES = {
     Aspect.PORTRAIT: "Portrait",
     Aspect.WIDE: "Wide",
     Aspect.SOURCE: "As it is",
+}
+CAPTIONS_NAMES = {
+    Captions.AUTO: "Files, where there is text",
+    Captions.BURN: "In the picture, and files",
+    Captions.SIDE: "Files",
+    Captions.OFF: "None",
+}
+CAPTION_STYLES = {
+    CaptionStyle.SPOKEN: "Lit as spoken",
+    CaptionStyle.PLAIN: "Plain",
+    CaptionStyle.BOX: "On a dark box",
+    CaptionStyle.LARGE: "Large, few words",
 }
 FIT_NAMES = {Fit.CROP: "Crop", Fit.BLUR: "Blurred edges", Fit.PAD: "Bars"}
 
@@ -40,6 +52,8 @@ def index() -> str:
         version=__version__,
         aspects=ASPECT_NAMES,
         fits=FIT_NAMES,
+        captions_names=CAPTIONS_NAMES,
+        caption_styles=CAPTION_STYLES,
         defaults=ClipOptions(),
         max_upload_mb=settings.max_upload_mb,
         retention_days=settings.retention_days,

@@ -85,6 +85,9 @@ class PathSubmission(_Schema):
         description="An http(s) URL, or a path in the media folder, absolute or below it.",
     )
     options: ClipOptions = ClipOptions()
+    subtitles: str | None = Field(
+        None, min_length=1, max_length=4096, description="A subtitle file (SRT, WebVTT, ASS) in the media folder."
+    )
 
 
 class UploadSubmission(_Schema):
@@ -92,6 +95,11 @@ class UploadSubmission(_Schema):
 
     file: bytes = Field(json_schema_extra={"type": "string", "format": "binary"}, description="The video.")
     options: ClipOptions = Field(ClipOptions(), description="JSON text.")
+    subtitles: bytes | None = Field(
+        None,
+        json_schema_extra={"type": "string", "format": "binary"},
+        description="What is said and when: SRT, WebVTT or ASS in UTF-8.",
+    )
 
 
 ReplanOptions = create_model(

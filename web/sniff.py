@@ -12,10 +12,11 @@ import selectors
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from topclip.config import Settings
-from topclip.errors import MediaLimit, SourceTooLarge, TopClipError, UnsupportedMedia
+from topclip.errors import BadSubtitles, MediaLimit, SourceTooLarge, TopClipError, UnsupportedMedia
 
 DEADLINE_S = 0.5
 LOADING_S = 60.0
@@ -27,10 +28,13 @@ CHILD = """
 import json, sys
 from topclip.media.limits import cap_memory, memory_limit
 from topclip.media.probe import verdict
+from topclip.pipeline.subtitles import subtitles_verdict
 cap_memory(memory_limit(int(sys.argv[1])))
 print(json.dumps("ready"), flush=True)
+about = {"source": verdict, "subtitles": subtitles_verdict}
 for line in sys.stdin:
-    print(json.dumps(verdict(*json.loads(line))), flush=True)
+    kind, *question = json.loads(line)
+    print(json.dumps(about[kind](*question)), flush=True)
 """
 UNREADABLE = "send a video file that FFmpeg can read, with a picture in it"
 TOO_LARGE = "the operator can raise TOPCLIP_MAX_DURATION_S and TOPCLIP_MAX_PIXELS"
@@ -66,18 +70,25 @@ class Sniffer:
 
         Raises: UnsupportedMedia, SourceTooLarge or MediaLimit naming `field` if surely not.
         """
+        if verdict := self._ask("source", str(path), *self._limits):
+            raise _refusal(verdict, field)
+
+    def refuse_bad_subtitles(self, path: Path, name: str) -> None:
+        """Look whether a subtitle file can be read. name: what its sender calls it. Raises: BadSubtitles if surely not."""
+        if verdict := self._ask("subtitles", str(path), name):
+            raise BadSubtitles(verdict["message"], {"field": "subtitles", "hint": verdict["hint"]})
+
+    def _ask(self, *question: str | float) -> dict[str, str] | None:
         end = time.monotonic() + DEADLINE_S
         try:
             child = self._places.get(timeout=DEADLINE_S)
         except queue.Empty:
-            return
+            return None
         try:
             child = child or _Child(self._memory_mb)
-            verdict = child.look((str(path), *self._limits), end)
+            return child.look(question, end)
         finally:
             self._places.put(self._fit(child))
-        if verdict is not None:
-            raise _refusal(verdict, field)
 
     def _fit(self, child: "_Child | None") -> "_Child | None":
         """The child, or one in its place that is loaded by the time it is needed."""
@@ -109,9 +120,10 @@ class _Child:
         self._loaded_by = time.monotonic() + LOADING_S
         self.is_fit = True
 
-    def look(self, question: tuple[str, float, int], end: float) -> dict[str, str] | None:
-        """What the probe has against a file (path, longest in s, most pixels); None if nothing, or if it did not say by
-        `end` (monotonic).
+    def look(self, question: Sequence[str | float], end: float) -> dict[str, str] | None:
+        """What there is against a file, None if nothing, or if it did not say by `end` (monotonic).
+
+        question: `source`, path, longest in s, most pixels; or `subtitles`, path, name.
         """
         if not self._has_loaded(end):
             return None

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,11 +15,13 @@ from werkzeug.http import parse_options_header
 
 from topclip.errors import InvalidRequest, RequestError, TopClipError
 from topclip.model.job import JobStatus, SubmissionKey
-from topclip.model.request import ClipOptions, ClipRequest, SourceRef, Upload, UrlSource
+from topclip.model.request import ClipOptions, ClipRequest, MediaPath, SourceRef, SubtitlesRef, Upload, UrlSource
 from topclip.outbound.url import is_url
-from topclip.storage.base import job_folder, no_room, upload_key
+from topclip.storage.base import job_folder, no_room, subtitles_key, upload_key
 from web import doors
 from web.intake import (
+    MAX_SUBTITLES_BYTES,
+    Form,
     Terms,
     check_callback,
     find_in_library,
@@ -28,6 +30,7 @@ from web.intake import (
     staged,
     suffix_of,
     too_large,
+    too_long_subtitles,
 )
 from web.openapi import JOBS, Api, answers
 from web.schemas import Accepted, PathSubmission, SubmitHeaders, UploadSubmission, read_submission, status_url
@@ -36,8 +39,8 @@ from workers.client import is_undecided
 
 blueprint = Api("submit", __name__, abp_tags=[JOBS])
 
-FORM_BYTES = 1 << 20
-"""What a form may be longer than its file."""
+FORM_BYTES = (1 << 20) + MAX_SUBTITLES_BYTES
+"""What a form may be longer than its video."""
 KEY_HEADER = "Idempotency-Key"
 MAX_KEY_LENGTH = 255
 
@@ -101,9 +104,22 @@ def _take_path(digest: str) -> JobStatus:
     _check_options(submission.options)
     if is_url(submission.source):
         return _take_url(submission, digest)
-    source = find_in_library(submission, services().settings.media_root)
+    source = find_in_library(submission.source, services().settings.media_root)
+    text = _subtitles_path(submission)
     services().sniffer.refuse_unfit(Path(source.path), "source")
-    return _post(submission.options, _key(digest, source.path, submission.options), lambda _: source)
+    key = _key(digest, source.path, submission.options, text.path if text else "")
+    return _post(submission.options, key, lambda _: source, lambda _: text)
+
+
+def _subtitles_path(submission: PathSubmission) -> MediaPath | None:
+    """The subtitle file that a body names. Raises: InvalidRequest, SourceNotFound, BadSubtitles."""
+    if submission.subtitles is None:
+        return None
+    found = find_in_library(submission.subtitles, services().settings.media_root, "subtitles")
+    if Path(found.path).stat().st_size > MAX_SUBTITLES_BYTES:
+        raise too_long_subtitles()
+    services().sniffer.refuse_bad_subtitles(Path(found.path), found.name)
+    return found
 
 
 def _take_url(submission: PathSubmission, digest: str) -> JobStatus:
@@ -113,7 +129,9 @@ def _take_url(submission: PathSubmission, digest: str) -> JobStatus:
     def source(job_id: str) -> SourceRef:
         return UrlSource(url=str(target.url), key=upload_key(job_id, suffix_of(target.name)), name=target.name)
 
-    return _post(submission.options, _key(digest, str(target.url), submission.options), source)
+    text = _subtitles_path(submission)
+    key = _key(digest, str(target.url), submission.options, text.path if text else "")
+    return _post(submission.options, key, source, lambda _: text)
 
 
 def _take_upload(boundary: str, digest: str) -> JobStatus:
@@ -133,30 +151,60 @@ def _take_upload(boundary: str, digest: str) -> JobStatus:
             store.put_file(key, path)
             return Upload(key=key, name=form.name or "upload")
 
-        return _post(options, _key(digest, form.sha256, options), publish)
+        subtitles = stack.enter_context(_staged_subtitles(form))
+        return _post(options, _key(digest, form.sha256, options, _digest(form.subtitles)), publish, subtitles)
+
+
+def _digest(content: bytes | None) -> str:
+    return "" if content is None else hashlib.sha256(content).hexdigest()
+
+
+@contextmanager
+def _staged_subtitles(form: Form) -> Iterator[Callable[[str], SubtitlesRef | None]]:
+    """Look at the subtitles of a form; what publishes them under a job's id. Raises: BadSubtitles."""
+    if form.subtitles is None:
+        yield lambda _: None
+        return
+    content, name = form.subtitles, form.subtitles_name or "subtitles"
+    with staged(services().store.staging()) as path:
+        path.write_bytes(content)
+        services().sniffer.refuse_bad_subtitles(path, name)
+
+    def publish(job_id: str) -> SubtitlesRef:
+        key = subtitles_key(job_id, suffix_of(name))
+        services().store.put_bytes(key, content)
+        return Upload(key=key, name=name)
+
+    yield publish
 
 
 def _check_options(options: ClipOptions) -> None:
     check_callback(options, services().settings, services().outbound)
 
 
-def _key(digest: str, source: str, options: ClipOptions) -> SubmissionKey | None:
-    """The client's key and what it stands for. source: the path, or the hash of the content; its name does not count."""
-    return SubmissionKey(digest=digest, body=_hash([source, options.to_dict()])) if digest else None
+def _key(digest: str, source: str, options: ClipOptions, subtitles: str) -> SubmissionKey | None:
+    """The client's key and what it stands for. source, subtitles: path, or hash of the content; names do not count."""
+    stands_for = [source, options.to_dict(), *([subtitles] if subtitles else [])]
+    return SubmissionKey(digest=digest, body=_hash(stands_for)) if digest else None
 
 
 def _hash(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _post(options: ClipOptions, key: SubmissionKey | None, publish: Callable[[str], SourceRef]) -> JobStatus:
-    """Publish the source under a new job's id and post the job; the status of the job that its key stands for already.
+def _post(
+    options: ClipOptions,
+    key: SubmissionKey | None,
+    publish: Callable[[str], SourceRef],
+    publish_subtitles: Callable[[str], SubtitlesRef | None],
+) -> JobStatus:
+    """Publish source and subtitles under a new job's id and post it; the status of the job that its key stands for already.
 
     Raises: QueueUnavailable, with nothing left behind but what the key may still stand for.
     """
     job_id = str(uuid4())
     try:
-        request_ = ClipRequest(source=publish(job_id), options=options)
+        request_ = ClipRequest(source=publish(job_id), options=options, subtitles=publish_subtitles(job_id))
         status = services().client.submit(job_id, request_, owner=doors.owner(), key=key)
     except TopClipError as err:
         if not is_undecided(err):

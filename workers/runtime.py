@@ -108,5 +108,8 @@ def context(job_id: str, report: Report) -> StageContext:
         max_pixels=settings().max_pixels,
         memory_bytes=memory_limit(settings().task_memory_mb),
         threads=max(1, (os.cpu_count() or 1) // concurrency()),
+        fonts=settings().fonts,
+        whisper_model=settings().whisper_model,
+        whisper_download=settings().whisper_download,
         report=report,
     )

@@ -82,11 +82,22 @@ def clip_allowance(info: SourceInfo, spec: ClipSpec, attempt: Attempt, memory_by
 
 
 def clip_args(
-    source: Path, info: SourceInfo, spec: ClipSpec, attempt: Attempt, *, out: Path, threads: int, max_pixels: int
+    source: Path,
+    info: SourceInfo,
+    spec: ClipSpec,
+    attempt: Attempt,
+    *,
+    out: Path,
+    threads: int,
+    max_pixels: int,
+    overlay: str | None = None,
 ) -> list[str]:
-    """Arguments of ffmpeg that make the clip as an mp4. max_pixels: largest picture that is allowed."""
-    args = ["-copyts", *_input(source, info, spec, attempt, max_pixels)]
-    args += ["-map", f"0:{info.video.index}", "-vf", video_filter(info, spec, attempt), *_video_codec(info, spec)]
+    """Arguments of ffmpeg that make the clip as an mp4.
+
+    max_pixels: largest picture that is allowed. overlay: filters that draw on the finished pictures, in the clip's own time.
+    """
+    args = ["-copyts", *_input(source, info, spec, attempt, max_pixels), "-map", f"0:{info.video.index}"]
+    args += ["-vf", video_filter(info, spec, attempt, overlay), *_video_codec(info, spec)]
     if info.audio is not None:
         args += _sound(0, info.audio, audio_filter(info, spec, attempt.level))
     args += ["-threads", str(threads), "-filter_threads", str(threads), "-max_muxing_queue_size", "9999"]
@@ -125,7 +136,7 @@ def _seek(info: SourceInfo, spec: ClipSpec, attempt: Attempt) -> list[str]:
     return ["-seek_timestamp", "1", "-noaccurate_seek", "-ss", f"{at_s:.6f}"]
 
 
-def video_filter(info: SourceInfo, spec: ClipSpec, attempt: Attempt) -> str:
+def video_filter(info: SourceInfo, spec: ClipSpec, attempt: Attempt, overlay: str | None = None) -> str:
     """Choose the frames, start them at 0, make them upright (ffmpeg has turned them), square-pixelled and sized."""
     video, geometry = info.video, plan_geometry(info.video, spec.aspect, spec.fit)
     chain = [f"settb={video.time_base}"]
@@ -140,7 +151,8 @@ def video_filter(info: SourceInfo, spec: ClipSpec, attempt: Attempt) -> str:
     if video.interlaced or video.codec in INTERLACEABLE:
         chain.append("bwdif=mode=send_frame:deint=interlaced")
     fitted = _fitted(geometry, spec.fit, info)
-    return ",".join([*chain, fitted, "setsar=1", clip_filter(video), f"settb={video.time_base}"])
+    drawn = [overlay] if overlay else []
+    return ",".join([*chain, fitted, "setsar=1", clip_filter(video), *drawn, f"settb={video.time_base}"])
 
 
 def _fitted(geometry: Geometry, fit: Fit, info: SourceInfo) -> str:

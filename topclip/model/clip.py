@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from topclip.model.base import JsonDict, Model
-from topclip.model.request import Aspect, Fit, Quality
+from topclip.model.request import Aspect, CaptionStyle, Fit, Quality
 
 
 class SignalPart(Model):
@@ -67,6 +67,13 @@ class Shares(Model):
     silent: float = Field(ge=0, le=1)
 
 
+class CaptionSpec(Model):
+    """What becomes of the words in a clip. style: of those that are drawn into the pictures, None: they are not."""
+
+    transcript: str = Field(description="Key of the transcript in the store, named by its content.")
+    style: CaptionStyle | None = None
+
+
 class ClipSpec(Model):
     """A clip to be made; all that determines its bytes, and what they are checked by."""
 
@@ -88,6 +95,7 @@ class ClipSpec(Model):
         description="Measured integrated loudness of the range, LUFS; null if silent."
     )
     shares: Shares | None = Field(None, description="Of the range; null where it was not analysed.")
+    captions: CaptionSpec | None = None
 
 
 class Check(Model):
@@ -97,6 +105,16 @@ class Check(Model):
     ok: bool
     found: Any = None
     wanted: Any = None
+
+
+class ClipCaptions(Model):
+    """The captions of a clip. srt and vtt: their files, in the clip's own time."""
+
+    srt: str
+    vtt: str
+    cues: int
+    burned: bool = Field(description="Whether they are drawn into the pictures.")
+    origin: str = Field(description="Where the words came from: subtitles (a given file), embedded, transcriber.")
 
 
 class RenderedClip(Model):
@@ -120,6 +138,8 @@ class RenderedClip(Model):
     )
     copied: int = Field(0, description="Frames that are the source's own to the bit.")
     note: str | None = Field(None, description="Why nothing was copied of a clip of the source's shape.")
+    captions: ClipCaptions | None = Field(None, description="Null where none are wanted, or there is no text.")
+    warnings: tuple[str, ...] = Field((), description="What a person should know, such as signs that no font has.")
 
 
 class FailedClip(Model):

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from topclip.model.base import JsonDict, Model
-from topclip.model.clip import Check
+from topclip.model.clip import Check, ClipCaptions
 
 
 class ManifestClip(Model):
@@ -26,6 +26,13 @@ class ManifestClip(Model):
     method: Literal["smart", "encode"] = Field("encode", description="Whether frames of the source were copied.")
     copied: int = 0
     note: str | None = Field(None, description="Why nothing was copied of a clip of the source's shape.")
+    captions: ClipCaptions | None = Field(None, description="Null where none are wanted, or there is no text.")
+    warnings: tuple[str, ...] = Field((), description="What a person should know, such as signs that no font has.")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All that was made of it, relative to the manifest."""
+        return (self.file, self.thumbnail, *((self.captions.srt, self.captions.vtt) if self.captions else ()))
 
 
 class ManifestFailure(Model):

@@ -44,6 +44,24 @@ class Quality(StrEnum):
     HIGH = "high"
 
 
+class Captions(StrEnum):
+    """What becomes of the words: files beside the clips, or drawn into the pictures too. auto: files where there is text."""
+
+    AUTO = "auto"
+    OFF = "off"
+    SIDE = "side"
+    BURN = "burn"
+
+
+class CaptionStyle(StrEnum):
+    """How burned captions look: words lit as they are spoken, all alike, over a dark box, or large and few at a time."""
+
+    SPOKEN = "spoken"
+    PLAIN = "plain"
+    BOX = "box"
+    LARGE = "large"
+
+
 class Weights(Model):
     """How much each signal counts in a highlight's score; they are normalised to a sum of one."""
 
@@ -89,6 +107,16 @@ class ClipOptions(Model):
     fit: Fit = Fit.CROP
     loudness: float = Field(-14.0, ge=-40, le=-5, description="Integrated loudness of a clip, LUFS.")
     quality: Quality = Quality.STANDARD
+    captions: Captions = Field(
+        Captions.AUTO,
+        description="auto: SRT and VTT files beside the clips where there is text; side: the same, and an error where there "
+        "is none; burn: drawn into the pictures too; off: none.",
+    )
+    caption_style: CaptionStyle = Field(CaptionStyle.SPOKEN, description="How burned captions look.")
+    transcribe: bool = Field(
+        False,
+        description="Have speech recognised where neither a subtitle file nor a track of the source has the text.",
+    )
     weights: Weights = Weights()
     ranges: tuple[Range, ...] = Field((), max_length=50, description="Mode `ranges`: the clips' ranges in seconds.")
     callback_url: str | None = Field(
@@ -145,6 +173,9 @@ class UrlSource(Model):
 SourceRef = Annotated[Upload | MediaPath | UrlSource, Field(discriminator="kind")]
 
 
+SubtitlesRef = Annotated[Upload | MediaPath, Field(discriminator="kind")]
+
+
 class Edit(Model):
     """A clip whose range a person has set: clip n of the plan is [start_s, end_s) of the source."""
 
@@ -168,10 +199,11 @@ class Change(Model):
 
 
 class ClipRequest(Model):
-    """One client submission, with what was changed since."""
+    """One client submission, with what was changed since. subtitles: a file of text and times that came with it."""
 
     source: SourceRef
     options: ClipOptions = ClipOptions()
+    subtitles: SubtitlesRef | None = None
     edits: Edits | None = None
 
     def changed(self, change: Change) -> Self:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from topclip.storage.base import ArtifactStore
 
@@ -26,6 +27,10 @@ class StageContext:
     memory_bytes: int | None = None
     """What one ffmpeg may allocate; the process that decodes has the same limit from where it was started."""
     threads: int = 1
+    fonts: Path | None = None
+    """Where else to look for fonts of captions."""
+    whisper_model: str = ""
+    whisper_download: bool = False
     report: Report = no_report
 
 

@@ -49,9 +49,13 @@ def finalise(
 
 
 def _clip(rendered: RenderedClip, job_id: str) -> ManifestClip:
-    shared = rendered.model_dump(exclude={"outcome", "key", "thumbnail_key"})
+    shared = rendered.model_dump(exclude={"outcome", "key", "thumbnail_key", "captions"})
     file, thumbnail = _relative(rendered.key, job_id), _relative(rendered.thumbnail_key, job_id)
-    return ManifestClip(**shared, file=file, thumbnail=thumbnail)
+    captions = rendered.captions
+    if captions:
+        files = {"srt": _relative(captions.srt, job_id), "vtt": _relative(captions.vtt, job_id)}
+        captions = captions.model_copy(update=files)
+    return ManifestClip(**shared, file=file, thumbnail=thumbnail, captions=captions)
 
 
 def _relative(key: str, job_id: str) -> str:

@@ -8,14 +8,15 @@ import numpy as np
 
 from topclip.media.timeline import true_leaps
 from topclip.model.analysis import Analysis
-from topclip.model.clip import ClipSpec, Plan
-from topclip.model.request import ClipOptions, ClipRequest, Edits, Mode
+from topclip.model.clip import CaptionSpec, ClipSpec, Plan
+from topclip.model.request import Captions, ClipOptions, ClipRequest, Edits, Mode
 from topclip.model.source import SourceInfo
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.plot import draw_plan
 from topclip.pipeline.ranges import recut
 from topclip.pipeline.select import PLAN_VERSION, clip_specs, select_clips
 from topclip.pipeline.shares import shares_of
+from topclip.pipeline.transcript import transcript_ref
 from topclip.pipeline.whole import load_analysis
 from topclip.storage.base import drawing_key, plan_key
 
@@ -40,6 +41,8 @@ def make_plan(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> Plan
     ctx.store.put_bytes(drawing_key(key), draw_plan(plan, analysis).encode())
     ctx.store.put_bytes(key, plan_document(plan))
     specs = () if options.mode is Mode.PLAN else clip_specs(plan, analysis, options)
+    captions = _captions(request, ctx)
+    specs = tuple(spec.model_copy(update={"captions": captions}) for spec in specs)
     return PlanResult(key, tuple(_with_facts(info, analysis, spec) for spec in specs))
 
 
@@ -50,6 +53,15 @@ def _edited(
     if edits is None:
         return None
     return recut(Plan.model_validate_json(ctx.store.get_bytes(edits.plan)), info, analysis, options, edits)
+
+
+def _captions(request: ClipRequest, ctx: StageContext) -> CaptionSpec | None:
+    """What becomes of the words; None where none are wanted, or there are none."""
+    ref = transcript_ref(ctx)
+    wanted, style = request.options.captions, request.options.caption_style
+    if ref.key is None or wanted is Captions.OFF:
+        return None
+    return CaptionSpec(transcript=ref.key, style=style if wanted is Captions.BURN else None)
 
 
 def _with_facts(info: SourceInfo, analysis: Analysis, spec: ClipSpec) -> ClipSpec:

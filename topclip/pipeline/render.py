@@ -22,6 +22,7 @@ from topclip.media.splice import Obstacle
 from topclip.model.clip import Check, ClipSpec, FailedClip, RenderedClip, RenderResult
 from topclip.model.request import Aspect, ClipRequest
 from topclip.model.source import SourceInfo
+from topclip.pipeline.captions import ClipText, captions_of, check_captions, publish_captions
 from topclip.pipeline.check import SOUND_CHECKS, check_clip, in_words
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.resound import Tried, next_level, resound
@@ -29,7 +30,7 @@ from topclip.pipeline.reuse import ClipKeys, clip_keys, made_before
 from topclip.pipeline.smart import find_prospect, make_smart, prove_smart
 from topclip.pipeline.source import source_path
 
-RENDER_VERSION = "6"
+RENDER_VERSION = "7"
 SAFE_LEAD_S = 300.0
 SOUND_REPAIRS = 5
 """What the limiter holds back of a gain is found out by trying; that takes two tries mostly, and the sound alone is made."""
@@ -42,6 +43,7 @@ class _Job(NamedTuple):
     info: SourceInfo
     spec: ClipSpec
     ctx: StageContext
+    captions: ClipText | None = None
 
     def tick(self) -> None:
         """Ask whether the job still runs, where ffmpeg does not: all is rendered, only checks go on."""
@@ -75,8 +77,8 @@ def render_clip(request: ClipRequest, info: SourceInfo, spec: ClipSpec, ctx: Sta
         return made
     keys = clip_keys(ctx.job_id, spec.n, digest)
     try:
-        with source_path(request, ctx, info) as path:
-            clip = _publish(_Job(path, info, spec, ctx), keys)
+        with source_path(request, ctx, info) as path, captions_of(info, spec, ctx) as captions:
+            clip = _publish(_Job(path, info, spec, ctx, captions), keys)
     except MediaError as err:
         return FailedClip(
             n=spec.n, start_s=spec.start_s, end_s=spec.end_s, code=err.code, message=err.message, hint=err.hint
@@ -159,6 +161,8 @@ def _prospect(job: _Job) -> Prospect:
     """What of the clip can be copied. Raises: Obstacle."""
     if job.spec.aspect is not Aspect.SOURCE:
         raise Obstacle("another shape is wanted")
+    if job.captions and job.captions.overlay:
+        raise Obstacle("captions are drawn into the pictures")
     return find_prospect(job.source, job.info, Span(job.spec.start_pts, job.spec.end_pts), job.ctx)
 
 
@@ -186,7 +190,7 @@ def _try_splice(job: _Job, path: Path, prospect: Prospect, level: Level) -> _Mad
         raise Obstacle(err.message) from err
     if said:
         raise Obstacle(f"a decoder complains of the joined clip: {in_one_line(said)}")
-    made = _Made(path, found, _checks(job, found, level), len(prospect.splice.copied))
+    made = _Made(path, found, _checks(job, path, found, level), len(prospect.splice.copied))
     if made.failed - SOUND_CHECKS:
         raise Obstacle("; ".join(in_words(check) for check in made.checks if not check.ok))
     return made
@@ -221,7 +225,7 @@ def _with_better_sound(job: _Job, attempt: Attempt, made: _Made) -> _Made:
             sound = resound(made.path, again, source=job.source, info=job.info, spec=job.spec, attempt=now, ctx=job.ctx)
             again.replace(made.path)
             found = replace(made.found, sound=sound)
-            made = made._replace(found=found, checks=_checks(job, found, level))
+            made = made._replace(found=found, checks=_checks(job, made.path, found, level))
     return made
 
 
@@ -245,7 +249,10 @@ def _refuse_failed(made: _Made) -> None:
 def _try(job: _Job, path: Path, attempt: Attempt) -> _Made:
     spec, ctx = job.spec, job.ctx
     length_s = spec.end_s - spec.start_s
-    args = clip_args(job.source, job.info, spec, attempt, out=path, threads=ctx.threads, max_pixels=ctx.max_pixels)
+    args = clip_args(
+        job.source, job.info, spec, attempt, out=path, threads=ctx.threads, max_pixels=ctx.max_pixels,
+        overlay=job.captions.overlay if job.captions else None,
+    )  # fmt: skip
     allowance = clip_allowance(job.info, spec, attempt, ctx.memory_bytes)
     run_ffmpeg(ctx.ffmpeg, args, lambda done_s: ctx.report(min(done_s, length_s), length_s), allowance=allowance)
     return _looked_at(job, path, attempt.level)
@@ -253,7 +260,7 @@ def _try(job: _Job, path: Path, attempt: Attempt) -> _Made:
 
 def _looked_at(job: _Job, path: Path, level: Level) -> _Made:
     found = look(path, job.tick, threads=job.ctx.threads)
-    return _Made(path, found, _checks(job, found, level))
+    return _Made(path, found, _checks(job, path, found, level))
 
 
 def _seek_lead_s(job: _Job) -> float | None:
@@ -266,8 +273,9 @@ def _safe_lead_s(job: _Job) -> float | None:
     return None if must_count or job.spec.start_s <= SAFE_LEAD_S else SAFE_LEAD_S
 
 
-def _checks(job: _Job, found: Found, level: Level) -> tuple[Check, ...]:
-    return check_clip(found, job.info, job.spec, at_limit=level.gain_db >= MAX_GAIN_DB)
+def _checks(job: _Job, path: Path, found: Found, level: Level) -> tuple[Check, ...]:
+    checks = check_clip(found, job.info, job.spec, at_limit=level.gain_db >= MAX_GAIN_DB)
+    return checks if job.captions is None else (*checks, check_captions(job.captions, path, job.spec, job.ctx))
 
 
 def _describe(job: _Job, made: _Made, keys: ClipKeys) -> RenderedClip:
@@ -291,6 +299,8 @@ def _describe(job: _Job, made: _Made, keys: ClipKeys) -> RenderedClip:
         method="smart" if made.copied else "encode",
         copied=made.copied,
         note=made.note,
+        captions=publish_captions(job.captions, job.spec.n, keys.clip, job.ctx) if job.captions else None,
+        warnings=job.captions.warnings if job.captions else (),
     )
 
 

@@ -138,6 +138,21 @@ def upload_key(job_id: str, suffix: str) -> str:
     return f"jobs/{job_id}/source{suffix}"
 
 
+def subtitles_key(job_id: str, suffix: str) -> str:
+    """A subtitle file that was uploaded."""
+    return f"jobs/{job_id}/subtitles{suffix}"
+
+
+def transcript_key(sha256: str, digest: str) -> str:
+    """What is said in one content, by the digest of where the text came from."""
+    return f"analysis/{sha256}/transcript-{digest}.json"
+
+
+def transcript_ref_key(job_id: str) -> str:
+    """Which transcript is the job's."""
+    return f"jobs/{job_id}/transcript.json"
+
+
 def info_key(job_id: str) -> str:
     """The job's SourceInfo."""
     return f"jobs/{job_id}/source.json"

@@ -267,12 +267,18 @@ function clipItem(card, clip, highlight) {
     src: `/api/jobs/${job.id}/${clip.file}`, poster: `/api/jobs/${job.id}/${clip.thumbnail}`,
     ariaLabel: `Clip ${clip.n} of ${job.name}`,
   });
+  if (clip.captions?.cues) {
+    video.append(make("track", {
+      kind: "captions", src: `${base}/captions.vtt`, label: "Captions", default: !clip.captions.burned,
+    }));
+  }
   const save = make("a", { href: `${base}?download=1`, download: "", ariaLabel: `Download clip ${clip.n}` }, "Download");
   return make("li", { className: "clip", data: { clip: clip.n } },
     make("div", { className: "screen" }, video),
     make("div", { className: "clip-line" },
       make("span", { className: "figures" }, make("b", {}, `${clock(clip.start_s)}–${clock(clip.end_s)}`), " ",
         make("span", { className: "quiet" }, length(clip.duration_s))), save),
+    ...(clip.warnings ?? []).map((warning) => make("p", { className: "quiet fine" }, warning)),
     recutForm(card, clip), highlight ? whyList(highlight) : null);
 }
 
@@ -405,6 +411,7 @@ function options() {
   const number = (name) => Number(form.elements[name].value);
   return {
     aspect: form.elements.aspect.value, fit: form.elements.fit.value,
+    captions: form.elements.captions.value, caption_style: form.elements.caption_style.value,
     count: number("count"), min_length: number("min_length"), max_length: number("max_length"),
   };
 }
@@ -425,6 +432,8 @@ function faultOf(file, o) {
 function send(file, o) {
   const data = new FormData();
   data.append("options", JSON.stringify(o)); // first, so that the server checks it before it takes the file
+  const subtitles = form.elements.subtitles.files[0];
+  if (subtitles) data.append("subtitles", subtitles);
   data.append("file", file);
   upload = new XMLHttpRequest();
   upload.open("POST", "/api/jobs");
@@ -447,6 +456,7 @@ function send(file, o) {
 
 function forget() {
   form.elements.file.value = "";
+  form.elements.subtitles.value = "";
   showFile();
 }
 
@@ -459,6 +469,7 @@ function showFile() {
 
 function showFit() {
   $("fit-field").hidden = form.elements.aspect.value === "source";
+  $("caption-style-field").hidden = form.elements.captions.value !== "burn";
 }
 
 form.addEventListener("submit", (event) => {

@@ -9,6 +9,7 @@ from topclip.pipeline.analyse import is_analysed
 from topclip.pipeline.chunk import plan_chunks
 from topclip.pipeline.fetch import fetch_source
 from topclip.pipeline.probe import probe_source
+from topclip.pipeline.transcribe import transcribe
 from topclip.storage.base import record_key
 from workers import canvas, names, runtime
 from workers.app import app
@@ -27,6 +28,7 @@ def probe(self: ClipTask, *, job_id: str) -> NoReturn:
         fetch_source(request.source, ctx, runtime.outbound(), limits=limits, report=self.pulse.download)
     info = probe_source(request, ctx)
     runtime.keep_analysis(info.sha256)
+    transcribe(request, info, ctx)
     chunks = plan_chunks(info)
     # All of them or none, and never just those that are missing: a copy of this message would then publish a join of another
     # size under the same id, which is complete too early. A chunk that was analysed before takes a moment.

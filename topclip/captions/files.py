@@ -1,0 +1,150 @@
+"""Subtitle files, SRT and WebVTT: read with the line at fault named, and written.
+
+Libraries were tried and lose what files hold: see docs/adr/0018-captions.md.
+"""
+
+import html
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal, NoReturn
+
+from topclip.errors import BadSubtitles
+from topclip.model.transcript import Cue, RawCue
+
+MAX_BYTES: Final = 8 << 20
+MAX_CUES: Final = 100_000
+MAX_CUE_CHARS: Final = 5_000
+BYTE_ORDER_MARKS: Final = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
+TIMING = re.compile(rf"^\s*{TIME}\s*-->\s*{TIME}(?:\s.*)?$")
+MEANT_AS_TIMING = re.compile(r"^\s*-?[\d:., ]+-->")
+NUMBER = re.compile(r"^\s*\d+\s*$")
+ASS_HEAD = "[Script Info]"
+HINT = "correct that line, or send the subtitles as SRT or WebVTT that another player shows right"
+
+
+def read_file(content: bytes, name: str) -> list[RawCue] | None:
+    """The cues of an SRT or WebVTT file in the file's order; None if it is ASS or SSA, which is no work for this module.
+
+    Raises: BadSubtitles, which names the file and the line.
+    """
+    text = decode(content, name)
+    if text.lstrip().startswith(ASS_HEAD):
+        return None
+    syntax: Literal["srt", "vtt"] = "vtt" if text.startswith("WEBVTT") else "srt"
+    cues = list(_cues(text.split("\n"), syntax, name))
+    if not cues:
+        _refuse(name, "holds no cue", "send an SRT or WebVTT file, with lines such as 00:00:01,000 --> 00:00:02,500")
+    if len(cues) > MAX_CUES:
+        _refuse(name, f"holds more than {MAX_CUES} cues", "split the video, or leave out cues")
+    return cues
+
+
+def decode(content: bytes, name: str) -> str:
+    """The text with plain line ends: UTF-8, or UTF-16 with its mark. Raises: BadSubtitles."""
+    if len(content) > MAX_BYTES:
+        _refuse(name, f"is larger than {MAX_BYTES >> 20} MiB", "no video has so much text: is it the right file?")
+    encoding = next((codec for mark, codec in BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as err:
+        line = content.count(b"\n", 0, err.start) + 1
+        hint = f"save it as UTF-8, such as by: iconv -f WINDOWS-1252 -t UTF-8 {name}"
+        _refuse(name, f"line {line}: not {encoding.upper().removesuffix('-SIG')} text", hint)
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        _refuse(name, f"line {line}: no text, but binary data", "send an SRT or WebVTT file")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _cues(lines: Sequence[str], syntax: Literal["srt", "vtt"], name: str) -> Iterator[RawCue]:
+    """Each timing line with the text that follows it, up to a blank line, in SRT up to the next cue's number."""
+    n = 0
+    while n < len(lines):
+        times = _times(lines[n], n + 1, name)
+        n += 1
+        if times is None:
+            continue
+        first = n
+        while n < len(lines) and not _is_end(lines, n, syntax):
+            n += 1
+        markup = "\n".join(lines[first:n]).strip()
+        if len(markup) > MAX_CUE_CHARS:
+            _refuse(name, f"line {first}: the cue has more than {MAX_CUE_CHARS} characters", HINT)
+        if markup and times[1] > times[0]:
+            yield RawCue(start_ms=times[0], end_ms=times[1], markup=markup, syntax=syntax)
+
+
+def _is_end(lines: Sequence[str], n: int, syntax: str) -> bool:
+    """Whether the text of a cue is over before line n. An SRT's may hold a blank line: then a number or timing ends it."""
+    if TIMING.match(lines[n]) or MEANT_AS_TIMING.match(lines[n]):
+        return True
+    if syntax == "vtt":
+        return not lines[n].strip()
+    return bool(NUMBER.match(lines[n]) and n + 1 < len(lines) and MEANT_AS_TIMING.match(lines[n + 1]))
+
+
+def _times(line: str, number: int, name: str) -> tuple[int, int] | None:
+    """Start and end in ms of a timing line; None if it is none."""
+    if "-->" not in line:
+        return None
+    match = TIMING.match(line)
+    if match is None:
+        if MEANT_AS_TIMING.match(line):
+            _refuse(name, f"line {number}: {line.strip()[:60]!r} are no times", HINT)
+        return None
+    groups = match.groups()
+    start_ms, end_ms = _ms(groups[:4]), _ms(groups[4:])
+    if start_ms is None or end_ms is None:
+        _refuse(name, f"line {number}: {line.strip()[:60]!r} has minutes or seconds above 59", HINT)
+    if end_ms < start_ms:
+        _refuse(name, f"line {number}: the cue ends before it begins", HINT)
+    return start_ms, end_ms
+
+
+def _ms(groups: Sequence[str | None]) -> int | None:
+    hours, minutes, seconds, fraction = (text or "0" for text in groups)
+    if int(minutes) > 59 or int(seconds) > 59:
+        return None
+    return ((int(hours) * 60 + int(minutes)) * 60 + int(seconds)) * 1000 + int(fraction.ljust(3, "0"))
+
+
+def _refuse(name: str, what: str, hint: str) -> NoReturn:
+    raise BadSubtitles(
+        f"{name} {what}" if what[:4] != "line" else f"{name}, {what}", {"field": "subtitles", "hint": hint}
+    )
+
+
+def to_srt(cues: Sequence[Cue]) -> str:
+    """Cues as an SRT file."""
+    blocks = (
+        f"{n}\n{_stamp(cue.start_s, ',')} --> {_stamp(cue.end_s, ',')}\n{_harmless(cue.text)}\n"
+        for n, cue in enumerate(cues, 1)
+    )
+    return "\n".join(blocks)
+
+
+def to_vtt(cues: Sequence[Cue]) -> str:
+    """Cues as a WebVTT file."""
+    blocks = (
+        f"{_stamp(cue.start_s, '.')} --> {_stamp(cue.end_s, '.')}\n{html.escape(_harmless(cue.text), quote=False)}\n"
+        for cue in cues
+    )
+    return "\n".join(["WEBVTT\n", *blocks])
+
+
+def _harmless(text: str) -> str:
+    """No blank line, which would end the cue, and no arrow, which would begin one."""
+    lines = (line.replace("-->", "->").strip() for line in text.split("\n"))
+    return "\n".join(line for line in lines if line)
+
+
+def _stamp(time_s: float, point: str) -> str:
+    total_ms = round(time_s * 1000)
+    seconds, ms = divmod(total_ms, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{seconds:02d}{point}{ms:03d}"
+
+
+__all__ = ["MAX_BYTES", "decode", "read_file", "to_srt", "to_vtt"]

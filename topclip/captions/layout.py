@@ -1,0 +1,121 @@
+"""Words to what stands on the screen at once: two lines at most, of about equal length, within the safe area."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from topclip.captions.styles import Look
+from topclip.captions.words import tokens
+from topclip.model.transcript import Cue, Word
+
+Measure = Callable[[str], float]
+"""Width of a text in em."""
+Line = tuple[Word, ...]
+LINE_COST, MARK_BONUS = 0.3, 0.25
+"""What another line costs, and what it is worth to break behind a mark, in squares of an unfilled line."""
+MARKS = (",", ";", ":", "،", "؛", "、", "，", "–", "—")
+MAX_LINE_EM = 22.0
+"""About 40 letters: as long as the eye takes in at once."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where captions may stand on a canvas: the size of letters, the longest line, the room below. Pixels."""
+
+    width: int
+    height: int
+    font_px: int
+    line_px: int
+    below_px: int
+
+    @property
+    def line_em(self) -> float:
+        """The longest line in em."""
+        return min(MAX_LINE_EM, self.line_px / self.font_px)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines that stand from start_s to before end_s, in the clip's time. shrink: how much smaller than usual, 0 to 1."""
+
+    start_s: float
+    end_s: float
+    lines: tuple[Line, ...]
+    shrink: float = 1.0
+
+
+def frame_for(width: int, height: int, look: Look) -> Frame:
+    """The safe area of a canvas. Players of upright videos cover their lower fifth and right edge with buttons."""
+    shape = height / width
+    size = (0.068 if shape >= 1 else 0.058) * min(width, height) * look.scale
+    below, across = (0.22, 0.80) if shape >= 1.5 else (0.10, 0.86) if shape >= 1 else (0.07, 0.84)
+    return Frame(width, height, max(8, round(size)), round(across * width), round(below * height))
+
+
+def lay_out(cues: Sequence[Cue], frame: Frame, look: Look, measure: Measure) -> tuple[Block, ...]:
+    """Blocks in the order of time; one at a time: where cues overlap, the later one takes the place of the earlier."""
+    blocks = [block for cue in cues for block in _blocks(cue, frame.line_em, look, measure)]
+    blocks.sort(key=lambda block: block.start_s)
+    ends = [block.start_s for block in blocks[1:]] + [math.inf]
+    placed = (replace(block, end_s=min(block.end_s, end)) for block, end in zip(blocks, ends, strict=True))
+    return tuple(block for block in placed if block.end_s > block.start_s)
+
+
+def _blocks(cue: Cue, most_em: float, look: Look, measure: Measure) -> Iterator[Block]:
+    if not cue.words:
+        return
+    lines = _given_lines(cue, most_em, look, measure) or break_lines(cue.words, most_em, look, measure)
+    groups = [lines[n : n + look.lines] for n in range(0, len(lines), look.lines)]
+    starts = [max(cue.start_s, group[0][0].start_s) for group in groups]
+    starts[0] = cue.start_s
+    for group, start_s, end_s in zip(groups, starts, [*starts[1:], cue.end_s], strict=True):
+        if min(end_s, cue.end_s) > start_s:
+            widest = max(measure(line_text(line)) for line in group)
+            yield Block(start_s, min(end_s, cue.end_s), tuple(group), min(1.0, most_em / widest) if widest else 1.0)
+
+
+def _given_lines(cue: Cue, most_em: float, look: Look, measure: Measure) -> list[Line] | None:
+    """The lines as the cue has them, if they fit: whoever wrote them had a reason, such as two speakers."""
+    counts = [count for line in cue.text.split("\n") if (count := sum(1 for _ in tokens(line)))]
+    if not 1 < len(counts) <= look.lines or sum(counts) != len(cue.words):
+        return None
+    lines, n = [], 0
+    for count in counts:
+        lines.append(cue.words[n : n + count])
+        n += count
+    return lines if all(measure(line_text(line)) <= most_em for line in lines) else None
+
+
+def break_lines(words: Sequence[Word], most_em: float, look: Look, measure: Measure) -> list[Line]:
+    """Break where lines come out about equal, none too long, rather behind a mark; a word that is too long has its own line."""
+    most_em = min(most_em, look.line_em)
+    best: list[tuple[float, int]] = [(0.0, 0)]
+    widths = [measure(_spaced(word)) for word in words]
+    for end in range(1, len(words) + 1):
+        options, width = [], 0.0
+        for start in range(end - 1, -1, -1):
+            width += widths[start]
+            if width > most_em and start < end - 1:
+                break
+            slack = max(0.0, 1 - width / most_em)
+            options.append((best[start][0] + slack**2 + LINE_COST - _mark(words[end - 1]), start))
+        best.append(min(options))
+    lines, end = [], len(words)
+    while end:
+        start = best[end][1]
+        lines.append(tuple(words[start:end]))
+        end = start
+    return lines[::-1]
+
+
+def _mark(word: Word) -> float:
+    return MARK_BONUS if word.ends_sentence or word.text.endswith(MARKS) else 0.0
+
+
+def line_text(line: Line) -> str:
+    """A line's text."""
+    return "".join(_spaced(word) if n else word.text for n, word in enumerate(line))
+
+
+def _spaced(word: Word) -> str:
+    return word.text if word.is_joined else f" {word.text}"

@@ -1,0 +1,91 @@
+"""Text tracks of a source, and ASS files: FFmpeg's demuxers and decoders, cues out."""
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.error import FFmpegError
+from av.packet import Packet
+from av.subtitles.stream import SubtitleStream
+
+from topclip.errors import BadSubtitles, MediaError
+from topclip.media.limits import within_memory
+from topclip.media.opening import open_media
+from topclip.media.packets import read_packets
+from topclip.model.source import SourceInfo
+from topclip.model.transcript import RawCue
+
+TEXT_CODECS = ("mov_text", "subrip", "srt", "webvtt", "ass", "ssa", "text")
+"""Tracks of pictures (DVD, Blu-ray, DVB) hold no text."""
+ASS_FIELDS = 8
+"""Commas before the text of an event as FFmpeg hands it on."""
+DEFAULT_LENGTH_MS = 3000
+"""Of a cue whose container does not say how long it is shown."""
+
+
+def embedded_cues(path: Path, info: SourceInfo, max_pixels: int, tick: Callable[[], None]) -> tuple[int, list[RawCue]]:
+    """The first text track that has a cue: its index in the container, and the cues on the source's own clock.
+
+    tick(): called for each packet; may raise to stop. Returns (-1, []) if there is none. A cue that cannot be decoded is left
+    out. Raises: ProbeError, MediaLimit, SourceNotFound.
+    """
+    found: dict[int, list[RawCue]] = {}
+    with open_media(path, max_pixels) as container, within_memory("reading the subtitles"):
+        tracks = [s for s in container.streams.subtitles if s.codec_context and s.codec_context.name in TEXT_CODECS]
+        if not tracks:
+            return -1, []
+        forced_last = sorted(tracks, key=lambda s: ("forced" in str(s.disposition), s.index))
+        with contextlib.suppress(FFmpegError, OSError):  # the pictures tell whether the source can be used
+            for packet in read_packets(container, *tracks):
+                tick()
+                found.setdefault(packet.stream.index, []).extend(_cues_of(packet))
+    start_s = info.video.start_pts * info.video.tick
+    for track in forced_last:
+        if cues := found.get(track.index):
+            return track.index, [_moved(cue, round(start_s * 1000)) for cue in cues]
+    return -1, []
+
+
+def _moved(cue: RawCue, by_ms: int) -> RawCue:
+    return cue.model_copy(update={"start_ms": cue.start_ms - by_ms, "end_ms": cue.end_ms - by_ms})
+
+
+def ass_cues(content: bytes, name: str) -> list[RawCue]:
+    """The cues of an ASS or SSA file, UTF-8. Raises: BadSubtitles."""
+    hint = "send it as SRT or WebVTT"
+    try:
+        with av.open(io.BytesIO(content), format="ass") as container, within_memory("reading the subtitles"):
+            cues = [cue for packet in container.demux() for cue in _cues_of(packet)]
+    except (FFmpegError, MediaError) as err:
+        raise BadSubtitles(f"{name} cannot be read: {err}", {"field": "subtitles", "hint": hint}) from err
+    if not cues:
+        raise BadSubtitles(f"{name} holds no cue", {"field": "subtitles", "hint": hint})
+    return cues
+
+
+def _cues_of(packet: "Packet[Any]") -> Iterator[RawCue]:
+    if packet.pts is None or not packet.size or not isinstance(packet.stream, SubtitleStream):
+        return
+    tick_ms = 1000 * Fraction(packet.time_base or Fraction(1, 1000))
+    start_ms = round(packet.pts * tick_ms)
+    end_ms = start_ms + (round((packet.duration or 0) * tick_ms) or DEFAULT_LENGTH_MS)
+    if packet.stream.codec_context.name == "webvtt":  # the decoder would drop the times of words
+        text = bytes(packet).decode("utf-8", "replace").replace("\r\n", "\n")
+        yield RawCue(start_ms=start_ms, end_ms=end_ms, markup=text, syntax="vtt")
+        return
+    for markup in _decoded(packet):
+        if markup.strip():
+            yield RawCue(start_ms=start_ms, end_ms=end_ms, markup=markup, syntax="ass")
+
+
+def _decoded(packet: "Packet[Any]") -> list[str]:
+    try:
+        events = [getattr(rect, "ass", b"") for rect in packet.decode()]
+    except (FFmpegError, ValueError):
+        return []
+    texts = (bytes(event).decode("utf-8", "replace").split(",", ASS_FIELDS) for event in events)
+    return [fields[-1] for fields in texts if len(fields) > ASS_FIELDS]
