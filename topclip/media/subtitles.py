@@ -11,6 +11,7 @@ import av
 from av.error import FFmpegError
 from av.packet import Packet
 from av.subtitles.stream import SubtitleStream
+from av.subtitles.subtitle import AssSubtitle
 
 from topclip.errors import BadSubtitles, MediaError
 from topclip.media.limits import within_memory
@@ -38,15 +39,15 @@ def embedded_cues(path: Path, info: SourceInfo, max_pixels: int, tick: Callable[
         tracks = [s for s in container.streams.subtitles if s.codec_context and s.codec_context.name in TEXT_CODECS]
         if not tracks:
             return -1, []
-        forced_last = sorted(tracks, key=lambda s: ("forced" in str(s.disposition), s.index))
+        forced_last = [n for _, n in sorted(("forced" in str(s.disposition), s.index) for s in tracks)]
         with contextlib.suppress(FFmpegError, OSError):  # the pictures tell whether the source can be used
             for packet in read_packets(container, *tracks):
                 tick()
                 found.setdefault(packet.stream.index, []).extend(_cues_of(packet))
     start_s = info.video.start_pts * info.video.tick
-    for track in forced_last:
-        if cues := found.get(track.index):
-            return track.index, [_moved(cue, round(start_s * 1000)) for cue in cues]
+    for n in forced_last:
+        if cues := found.get(n):
+            return n, [_moved(cue, round(start_s * 1000)) for cue in cues]
     return -1, []
 
 
@@ -83,9 +84,11 @@ def _cues_of(packet: "Packet[Any]") -> Iterator[RawCue]:
 
 
 def _decoded(packet: "Packet[Any]") -> list[str]:
+    assert isinstance(packet.stream, SubtitleStream)
     try:
-        events = [getattr(rect, "ass", b"") for rect in packet.decode()]
+        shown = packet.stream.decode2(packet)
     except (FFmpegError, ValueError):
         return []
-    texts = (bytes(event).decode("utf-8", "replace").split(",", ASS_FIELDS) for event in events)
-    return [fields[-1] for fields in texts if len(fields) > ASS_FIELDS]
+    events = [bytes(rect.ass) for rect in shown or () if isinstance(rect, AssSubtitle)]
+    fields = (event.decode("utf-8", "replace").split(",", ASS_FIELDS) for event in events)
+    return [found[-1] for found in fields if len(found) > ASS_FIELDS]

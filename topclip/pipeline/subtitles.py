@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from topclip.captions.files import read_file
+from topclip.captions.files import decode, read_file
 from topclip.errors import BadSubtitles
 from topclip.media.subtitles import ass_cues
 from topclip.model.transcript import RawCue
@@ -11,7 +11,7 @@ from topclip.model.transcript import RawCue
 def read_subtitles(content: bytes, name: str) -> list[RawCue]:
     """The cues of a subtitle file of any kind that is taken. Raises: BadSubtitles."""
     cues = read_file(content, name)
-    return ass_cues(content, name) if cues is None else cues
+    return ass_cues(decode(content, name).encode(), name) if cues is None else cues
 
 
 def subtitles_verdict(path: str, name: str) -> dict[str, str | None] | None:
