@@ -83,7 +83,7 @@ class UrlRefused(RequestError):
     code = "URL_REFUSED"
 
 
-class BadSubtitles(RequestError):
+class BadSubtitles(InvalidRequest):
     """The subtitle file cannot be read, or belongs to another video; the message names file and line."""
 
     code = "BAD_SUBTITLES"
