@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,13 @@ def test_the_settings_name_a_folder(tmp_path: Path) -> None:
     store = store_for(Settings(store=str(tmp_path / "there")))
     store.put_bytes("k", b"x")
     assert (tmp_path / "there/k").exists()
+
+
+def test_the_sweep_takes_a_folder_that_a_killed_process_left_when_it_is_a_day_old(store: ArtifactStore) -> None:
+    for name, age_s in (("left", 90_000), ("used", 80_000)):
+        folder = store.staging() / name
+        folder.mkdir()
+        (folder / "file").write_bytes(b"x")
+        os.utime(folder, (time.time() - age_s,) * 2)
+    assert store.sweep(3600) == 1
+    assert store.staged() == ["used"]

@@ -2,11 +2,15 @@
 
 import contextlib
 import os
+import shutil
 import time
 from pathlib import Path
 
 from topclip.errors import StorageUnavailable
 from topclip.storage.base import translated
+
+FOLDER_KEPT_S = 86_400.0
+"""A folder is small, and read for as long as one task takes, without ever being written again."""
 
 
 class Staging:
@@ -47,11 +51,18 @@ class Staging:
 
 
 def sweep_folder(folder: Path, older_than_s: float) -> int:
-    """Remove the plain files of a folder that were not written for so long; how many there were. Raises: OSError."""
+    """Remove the plain files of a folder that were not written for so long, and older folders; how many there were.
+
+    Raises: OSError.
+    """
     n_swept, now = 0, time.time()
     for entry in os.scandir(folder):
         with contextlib.suppress(FileNotFoundError):  # its owner was quicker
-            if entry.is_file(follow_symlinks=False) and now - entry.stat().st_mtime > older_than_s:
+            age_s = now - entry.stat(follow_symlinks=False).st_mtime
+            if entry.is_file(follow_symlinks=False) and age_s > older_than_s:
                 os.unlink(entry.path)
+                n_swept += 1
+            elif entry.is_dir(follow_symlinks=False) and age_s > max(older_than_s, FOLDER_KEPT_S):
+                shutil.rmtree(entry.path)
                 n_swept += 1
     return n_swept
