@@ -18,7 +18,9 @@ from topclip.model.request import Aspect, Captions, CaptionStyle, ClipOptions, F
 P = ParamSpec("P")
 R = TypeVar("R")
 
-FIELDS = tuple(name for name in ClipOptions.model_fields if name not in ("weights", "ranges", "callback_url"))
+FIELDS = tuple(
+    name for name in ClipOptions.model_fields if name not in ("weights", "ranges", "keywords", "callback_url")
+)
 """A callback is of a job on a server: `submit` has its flag."""
 
 
@@ -94,6 +96,7 @@ FLAGS = (
     click.option("--caption-style", type=_choice(CaptionStyle), help="How drawn captions look."),
     click.option("--transcribe", is_flag=True, default=None, help="Recognise speech where there is no text."),
     click.option("--weight", "weights", type=Weight(), multiple=True, help="Weight of a signal; may be repeated."),
+    click.option("--keyword", "keywords", multiple=True, help="A word or phrase to look for; may be repeated."),
     click.option("--range", "ranges", type=TimeSpan(), multiple=True, help="A range to clip; may be repeated."),
 )
 
@@ -111,7 +114,7 @@ def clip_options(command: Callable[..., R]) -> Callable[..., R]:
 
     @functools.wraps(command)
     def with_options(*args: Any, **kwargs: Any) -> R:
-        given = {name: kwargs.pop(name) for name in (*FIELDS, "weights", "ranges")}
+        given = {name: kwargs.pop(name) for name in (*FIELDS, "weights", "ranges", "keywords")}
         return command(*args, options=build_options(given), **kwargs)
 
     for flag in reversed(FLAGS):
@@ -158,5 +161,5 @@ def _fault(error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if not error["loc"]:
         return str(message)
-    flag = {"weights": "weight", "ranges": "range"}.get(error["loc"][0], str(error["loc"][0]))
+    flag = {"weights": "weight", "ranges": "range", "keywords": "keyword"}.get(error["loc"][0], str(error["loc"][0]))
     return f"--{flag.replace('_', '-')}: {message}"

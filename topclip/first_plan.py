@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from topclip.analysers.tracks import Tracks
 from topclip.media.skim import Effort
-from topclip.model.analysis import Chunk
+from topclip.model.analysis import Analysis, Chunk
 from topclip.model.clip import Highlight, Plan
 from topclip.model.job import Stage
 from topclip.model.request import ClipRequest
@@ -20,6 +20,8 @@ from topclip.pipeline.merge import merge_chunks
 from topclip.pipeline.probe import probe_source
 from topclip.pipeline.select import select_clips
 from topclip.pipeline.source import source_path
+from topclip.pipeline.transcribe import transcribe
+from topclip.pipeline.transcript import with_transcript
 from topclip.run_local import OnProgress, no_progress, side_by_side
 
 REACH_S = 2 * TOLERANCE_S
@@ -28,7 +30,8 @@ REACH_S = 2 * TOLERANCE_S
 
 def first_plan(request: ClipRequest, ctx: StageContext, on_progress: OnProgress = no_progress) -> Plan:
     """Choose by a first look. Raises: TopClipError."""
-    info = probe_source(request, ctx)
+    info, keywords = probe_source(request, ctx), request.options.keywords
+    transcribe(request, info, ctx)
     on_progress(Stage.PROBE, 1.0, 1.0)
     chunks = plan_chunks(info)
     with source_path(request, ctx, info) as path:
@@ -39,11 +42,14 @@ def first_plan(request: ClipRequest, ctx: StageContext, on_progress: OnProgress 
 
             return side_by_side(Stage.ANALYSE, [chunk.duration_s for chunk in some], one, ctx, on_progress)
 
+        def told() -> Analysis:
+            return with_transcript(info, merge_chunks(info, list(parts.values())), keywords, ctx)
+
         parts = dict(zip(chunks, measured(chunks, Effort.KEYS), strict=True))
-        plan = select_clips(info, merge_chunks(info, list(parts.values())), request.options)
+        plan = select_clips(info, told(), request.options)
         near = [chunk for chunk in chunks if any(_touches(chunk, one) for one in plan.highlights)]
         parts.update(zip(near, measured(near, Effort.TELLING), strict=True))
-    plan = select_clips(info, merge_chunks(info, list(parts.values())), request.options)
+    plan = select_clips(info, told(), request.options)
     return plan.model_copy(update={"is_first": True})
 
 

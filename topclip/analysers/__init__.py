@@ -4,13 +4,17 @@ from collections.abc import Callable
 
 from topclip.analysers.crowd import crowd
 from topclip.analysers.cuts import cut_rate
+from topclip.analysers.keywords import keywords
 from topclip.analysers.loudness import loudness
 from topclip.analysers.motion import motion
 from topclip.analysers.novelty import novelty
 from topclip.analysers.onsets import onsets
+from topclip.analysers.questions import questions
 from topclip.analysers.speech import speech
 from topclip.analysers.surprise import surprise
+from topclip.analysers.told import Told
 from topclip.analysers.tracks import Array, Tracks
+from topclip.analysers.words import words
 from topclip.model.analysis import Signal
 
 Analyser = Callable[[Tracks, Array, float], Signal | None]
@@ -28,4 +32,7 @@ ANALYSERS: dict[str, Analyser] = {
     "novelty": novelty,
 }
 
-__all__ = ["ANALYSERS", "Analyser"]
+TELLING: dict[str, Callable[[Told], Signal | None]] = {"words": words, "questions": questions, "keywords": keywords}
+"""Those of a transcript, where there is one. None if it tells nothing of the kind."""
+
+__all__ = ["ANALYSERS", "TELLING", "Analyser", "Told"]

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from topclip.model.base import Model
+from topclip.model.transcript import Word
 
 FloatArray = NDArray[np.float32]
 PtsArray = NDArray[np.int64]
@@ -77,6 +78,7 @@ class Analysis:
     without audio. signals: by name, those that the source has. fingerprints: whole numbers, (n, k), one row a second: what it
     looks and sounds like; empty where nothing is to be compared. grids: uint8, (n, parts), mean greys of each frame's parts.
     changes: mean absolute difference of grey to the frame before, 0-255, (n,); not a number where there is none.
+    words: what is said, sorted; empty if nobody knows.
     """
 
     frame_pts: PtsArray
@@ -88,3 +90,4 @@ class Analysis:
     fingerprints: StepArray = field(default_factory=lambda: np.empty((0, 0), np.int16))
     grids: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 1), np.uint8))
     changes: FloatArray = field(default_factory=lambda: np.empty(0, np.float32))
+    words: tuple[Word, ...] = ()

@@ -29,7 +29,9 @@ class Highlight(Model):
     start_pts: int
     end_pts: int = Field(description="pts of the first frame after the range.")
     frames: int
-    start_edge: str = Field(description="What the start was snapped to: cut, quiet, source, none or asked.")
+    start_edge: str = Field(
+        description="What the start was snapped to: cut, quiet, source, sentence, word, none or asked."
+    )
     end_edge: str
 
 

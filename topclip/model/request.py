@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from topclip.model.base import JsonDict, Model
 
@@ -73,6 +73,9 @@ class Weights(Model):
     motion: float = Field(1.3, ge=0, le=100, description="Change of the picture within shots.")
     cuts: float = Field(0.1, ge=0, le=100, description="Cuts a minute.")
     novelty: float = Field(1.0, ge=0, le=100, description="Unlikeness to the rest of the source.")
+    words: float = Field(0.3, ge=0, le=100, description="Words a second, where a transcript tells.")
+    questions: float = Field(0.3, ge=0, le=100, description="Questions asked nearby, where a transcript tells.")
+    keywords: float = Field(2.0, ge=0, le=100, description="Keywords said nearby, where a transcript tells.")
 
     @model_validator(mode="after")
     def _some_weight(self) -> Self:
@@ -81,6 +84,7 @@ class Weights(Model):
         return self
 
 
+Keyword = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
 Range = Annotated[tuple[float, float], Field(description="[start_s, end_s]")]
 
 
@@ -118,6 +122,11 @@ class ClipOptions(Model):
         description="Have speech recognised where neither a subtitle file nor a track of the source has the text.",
     )
     weights: Weights = Weights()
+    keywords: tuple[Keyword, ...] = Field(
+        (),
+        max_length=50,
+        description="Words or phrases to look for in what is said; they count by the weight `keywords`.",
+    )
     ranges: tuple[Range, ...] = Field((), max_length=50, description="Mode `ranges`: the clips' ranges in seconds.")
     callback_url: str | None = Field(
         None, min_length=1, max_length=2048, description="http(s) URL that is told, signed, how the job ended."

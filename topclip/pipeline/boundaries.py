@@ -3,6 +3,8 @@
 Each edge has a few candidates, each with a cost; the cheapest pair that keeps length and neighbours in order wins.
 """
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,6 +13,7 @@ import numpy as np
 from topclip.analysers.tracks import LEVEL_HOP_S, Array
 from topclip.model.analysis import Analysis
 from topclip.model.source import SourceInfo
+from topclip.model.transcript import Word
 
 TOLERANCE_S = 2.0
 """An edge moves by no more than this."""
@@ -27,6 +30,12 @@ COST_NONE, COST_SOURCE, COST_CUT, COST_QUIET = 1.0, 0.1, 0.1, 0.3
 COST_LOUD_CUT = 0.3
 """What a cut costs more if sound goes on over it."""
 COST_SLIVER = 4.0
+COST_SENTENCE, COST_GAP = 0.2, 0.9
+"""Before the first or behind the last word of a sentence; between two words."""
+COST_WORD, COST_RECKONED = 6.0, 1.5
+"""Inside a word whose time is known; inside one whose time is only reckoned, unless it is measured to be quiet there."""
+WORD_EDGE_S = 0.05
+"""So little of a word may be lost: frames stand as far apart."""
 COST_FORCED = 2.5
 """An end that only the length decides."""
 TIE_DIGITS = 6
@@ -51,6 +60,46 @@ class Bounds:
     max_length_s: float
 
 
+class Words:
+    """Where words are said, and where between them an edge may fall."""
+
+    def __init__(self, words: Sequence[Word]) -> None:
+        self._words = words
+        self._starts_s: Array = np.array([word.start_s for word in words])
+        # Words of several speakers overlap: the latest end so far, so that a place behind all of them is found.
+        self._ends_s: Array = (
+            np.maximum.accumulate(np.array([word.end_s for word in words])) if words else self._starts_s
+        )
+        self._longest_s = max((word.end_s - word.start_s for word in words), default=0.0)
+
+    def cost(self, edge: Edge) -> float:
+        """What it costs to fall into a word, away from its edges."""
+        inside = self._inside(edge.time_s)
+        if any(word.is_timed for word in inside):
+            return COST_WORD
+        return COST_RECKONED if inside and edge.kind != "quiet" else 0.0
+
+    def _inside(self, at_s: float) -> list[Word]:
+        low, high = np.searchsorted(self._starts_s, [at_s - self._longest_s, at_s - WORD_EDGE_S])
+        return [word for word in self._words[low:high] if word.start_s + WORD_EDGE_S < at_s < word.end_s - WORD_EDGE_S]
+
+    def gaps(self, near_s: float, *, is_start: bool) -> Iterator[tuple[float, bool]]:
+        """Times near a wanted one that lie between two words, and a breath off; whether a sentence is whole."""
+        low, high = np.searchsorted(self._starts_s, [near_s - TOLERANCE_S - self._longest_s, near_s + TOLERANCE_S + 1])
+        for n in range(int(low), int(high)):
+            before_s = float(self._ends_s[n - 1]) if n else 0.0
+            after_s = float(self._starts_s[n + 1]) if n + 1 < len(self._words) else math.inf
+            word = self._words[n]
+            if is_start:
+                at_s = max(min(before_s, word.start_s), word.start_s - BREATH_S)
+                is_sentence = n == 0 or self._words[n - 1].ends_sentence
+            else:
+                at_s = min(max(after_s, word.end_s), word.end_s + BREATH_S)
+                is_sentence = word.ends_sentence
+            if abs(at_s - near_s) <= TOLERANCE_S:
+                yield at_s, is_sentence
+
+
 class Timeline:
     """A source's frame times, cuts and quiet moments, ready to be asked."""
 
@@ -63,6 +112,7 @@ class Timeline:
         self.cut_frames = np.array([s.start_frame for s in analysis.shots[1:]], np.int64)
         self.cut_times_s: Array = self.times_s[self.cut_frames]
         self.level_db = np.nan_to_num(analysis.level_db, nan=-120.0)
+        self.words = Words(analysis.words)
 
     def frame_at(self, time_s: float) -> int:
         """The first frame at or after a time, as far as a microsecond tells; the number of frames if there is none."""
@@ -91,7 +141,8 @@ def solve_edges(timeline: Timeline, start_s: float, end_s: float, bounds: Bounds
     starts = _candidates(timeline, start_s, is_start=True)
     ends = _candidates(timeline, end_s, is_start=False)
     lengths_s = (bounds.min_length_s, bounds.max_length_s)
-    ends += [_edge(timeline, s.time_s + length_s, "none", COST_FORCED) for s in starts for length_s in lengths_s]
+    forced = [_edge(timeline, s.time_s + length_s, "none", COST_FORCED) for s in starts for length_s in lengths_s]
+    ends += [edge._replace(cost=edge.cost + timeline.words.cost(edge)) for edge in forced]
     pairs = [(s, e) for s in starts for e in ends if _fits(timeline, s, e, bounds)]
     return min(pairs, key=_rank, default=None)
 
@@ -141,6 +192,9 @@ def _candidates(timeline: Timeline, wanted_s: float, *, is_start: bool) -> list[
         at_s = max(span[0], span[1] - BREATH_S) if is_start else min(span[1], span[0] + BREATH_S)
         if abs(at_s - wanted_s) <= TOLERANCE_S:
             found.append(_edge(timeline, at_s, "quiet", COST_QUIET))
+    for at_s, is_sentence in timeline.words.gaps(wanted_s, is_start=is_start):
+        kind, cost = ("sentence", COST_SENTENCE) if is_sentence else ("word", COST_GAP)
+        found.append(_edge(timeline, at_s, kind, cost))
     return [_priced(timeline, edge, wanted_s, is_start=is_start) for edge in found]
 
 
@@ -151,7 +205,7 @@ def _edge(timeline: Timeline, time_s: float, kind: str, cost: float) -> Edge:
 
 def _priced(timeline: Timeline, edge: Edge, wanted_s: float, *, is_start: bool) -> Edge:
     """The edge with the cost of its distance, and of a sliver of another shot that it would leave."""
-    cost = edge.cost + abs(edge.time_s - wanted_s) / TOLERANCE_S
+    cost = edge.cost + abs(edge.time_s - wanted_s) / TOLERANCE_S + timeline.words.cost(edge)
     span = (edge.time_s, edge.time_s + SLIVER_S) if is_start else (edge.time_s - SLIVER_S, edge.time_s)
     low = np.searchsorted(timeline.cut_times_s, span[0], side="right" if is_start else "left")
     high = np.searchsorted(timeline.cut_times_s, span[1], side="right" if is_start else "left")

@@ -1,17 +1,21 @@
 """Stage merge: chunks' numbers to one analysis of the whole source. Pure. Decisions fall here, where no chunk has a seam."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from topclip.analysers import ANALYSERS
+from topclip.analysers import ANALYSERS, TELLING, Told
 from topclip.analysers.fingerprint import fingerprints
 from topclip.analysers.seams import without_seams
 from topclip.analysers.shots import find_cuts
 from topclip.analysers.tracks import Array, Tracks
+from topclip.analysers.windows import HOP_S
 from topclip.errors import DecodeError
 from topclip.model.analysis import Analysis, Shot
 from topclip.model.source import SourceInfo
+from topclip.model.transcript import Word
 
 LAST_FRAMES = 100
 """The last frame's duration is the median of so many before it."""
@@ -43,6 +47,14 @@ def merge_chunks(info: SourceInfo, parts: Sequence[Tracks]) -> Analysis:
         grids=tracks.grids,
         changes=tracks.differences[:, 0],
     )
+
+
+def with_words(info: SourceInfo, analysis: Analysis, words: tuple[Word, ...], keywords: tuple[str, ...]) -> Analysis:
+    """The analysis with what is said in the source, and the signals of that. keywords: what somebody looks for."""
+    told = Told(words, max(1, math.ceil(info.duration_s / HOP_S)), keywords)
+    found = (analyser(told) for analyser in TELLING.values())
+    signals = (*analysis.signals, *(signal for signal in found if signal is not None))
+    return replace(analysis, signals=signals, words=words)
 
 
 def _last_ticks(info: SourceInfo, pts: Array) -> int:

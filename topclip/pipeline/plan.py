@@ -16,7 +16,7 @@ from topclip.pipeline.plot import draw_plan
 from topclip.pipeline.ranges import recut
 from topclip.pipeline.select import PLAN_VERSION, clip_specs, select_clips
 from topclip.pipeline.shares import shares_of
-from topclip.pipeline.transcript import transcript_ref
+from topclip.pipeline.transcript import transcript_ref, with_transcript
 from topclip.pipeline.whole import load_analysis
 from topclip.storage.base import drawing_key, plan_key
 
@@ -35,9 +35,9 @@ def make_plan(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> Plan
     Raises: NoHighlights, InvalidRequest for a range outside the source, DecodeError, ArtifactMissing, StorageError.
     """
     options = request.options
-    analysis = load_analysis(info, ctx)
+    analysis = with_transcript(info, load_analysis(info, ctx), options.keywords, ctx)
     plan = _edited(request.edits, info, analysis, options, ctx) or select_clips(info, analysis, options)
-    key = plan_key(ctx.job_id, plan_digest(request, info))
+    key = plan_key(ctx.job_id, plan_digest(request, info, transcript_ref(ctx).key))
     ctx.store.put_bytes(drawing_key(key), draw_plan(plan, analysis).encode())
     ctx.store.put_bytes(key, plan_document(plan))
     specs = () if options.mode is Mode.PLAN else clip_specs(plan, analysis, options)
@@ -76,9 +76,9 @@ def plan_document(plan: Plan) -> bytes:
     return json.dumps(plan.to_dict(), ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n"
 
 
-def plan_digest(request: ClipRequest, info: SourceInfo) -> str:
-    """Names a plan by all that it rests on."""
-    rests_on = [info.to_dict(), request.options.to_dict(), PLAN_VERSION]
+def plan_digest(request: ClipRequest, info: SourceInfo, transcript: str | None) -> str:
+    """Names a plan by all that it rests on. transcript: its key, None without."""
+    rests_on = [info.to_dict(), request.options.to_dict(), transcript, PLAN_VERSION]
     if request.edits:
         rests_on.append(request.edits.to_dict())
     return hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode()).hexdigest()[:16]

@@ -24,7 +24,7 @@ from topclip.pipeline.pieces import whole_pieces
 from topclip.pipeline.ranges import asked, highlight
 from topclip.pipeline.scoring import HOP_S, Scores, score_parts, scores_of
 
-SELECT_VERSION = "3"
+SELECT_VERSION = "4"
 PLAN_VERSION = f"analysis {ANALYSIS_VERSION}, select {SELECT_VERSION}"
 
 THRESHOLD_QUANTILE = 0.65

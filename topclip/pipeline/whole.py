@@ -19,8 +19,8 @@ from topclip.pipeline.merge import merge_chunks
 from topclip.pipeline.select import PLAN_VERSION
 from topclip.storage.base import chunk_key, whole_key
 
-PLAIN = tuple(f.name for f in fields(Analysis) if f.name not in ("signals", "shots"))
-"""Arrays and numbers, kept as they are."""
+PLAIN = tuple(f.name for f in fields(Analysis) if f.name not in ("signals", "shots", "words"))
+"""Arrays and numbers, kept as they are. Words come from the transcript, which is another for each job."""
 UNREADABLE = (ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
