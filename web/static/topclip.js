@@ -14,7 +14,7 @@ const STAGES = {
 };
 const SIGNALS = {
   loudness: "Loudness", surprise: "Surprise", speech: "Speech", crowd: "Crowd", onsets: "Onsets", motion: "Motion",
-  cuts: "Cuts", novelty: "Novelty",
+  cuts: "Cuts", novelty: "Novelty", words: "Words", questions: "Questions", keywords: "Keywords",
 };
 const SCREENS = { "9:16": "is-tall", "1:1": "is-square", "4:5": "is-portrait" };
 const LIVE = new Set(["QUEUED", "RUNNING", "CANCELLING"]);
