@@ -1,5 +1,8 @@
 """Subtitle files as people have them: read right, or refused with the line at fault."""
 
+import contextlib
+import random
+
 import pytest
 
 from topclip.captions.cues import clip_cues
@@ -219,3 +222,41 @@ def test_many_cues_at_one_moment_take_no_time_that_grows_with_their_square() -> 
     cues = cues_of("".join("1\n00:00:01,000 --> 00:00:02,000\nword\n\n" for _ in range(20_000)))
     assert len(cues) == 1
     assert len(cues[0].words) == 20_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b" " * 4_000_000 + b"x-->",
+        b"1" * 4_000_000 + b"-->",
+        b"".join(b"00:00:%02d,000 --> 00:00:%02d,500\n%s\n\n" % (n, n, b"{" + b"\\" * 4000) for n in range(30)),
+        b"WEBVTT\n\n" + b"".join(b"00:%02d.000 --> 00:%02d.500\n%s\n\n" % (n, n, b"<" * 4000) for n in range(30)),
+        b"1\n00:00:01,000 --> 00:00:02,000\n" + b"\n" * 4_000_000 + b"x",
+    ],
+    ids=["spaces", "digits", "braces", "tags", "lines"],
+)
+def test_no_file_takes_longer_than_it_is_long(content: bytes) -> None:
+    with contextlib.suppress(BadSubtitles):
+        cues_of(content)
+
+
+def test_whatever_bytes_come_they_are_read_or_refused() -> None:
+    rng = random.Random(7)
+    seeds = [text.encode() for text in (ODD_SRT, VTT, ROLLED_UP, ASS)]
+    n_read = 0
+    for _ in range(400):
+        content = bytearray(rng.choice(seeds))
+        for _ in range(rng.randint(1, 8)):
+            place = rng.randrange(len(content))
+            content[place : place + rng.randint(0, 6)] = rng.choice(
+                [b"-->", b"\xff", b"00:", b"<", b"{\\", b"\n\n", b"9" * 9]
+            )
+        try:
+            cues = cues_of(bytes(content))
+        except BadSubtitles:
+            continue
+        n_read += 1
+        for cue in cues:
+            assert 0 <= cue.start_s < cue.end_s <= 30
+            assert all(cue.start_s <= word.start_s <= word.end_s <= cue.end_s for word in cue.words)
+    assert n_read > 40

@@ -16,9 +16,9 @@ MAX_CUES: Final = 100_000
 MAX_CUE_CHARS: Final = 5_000
 BYTE_ORDER_MARKS: Final = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
-TIMING = re.compile(rf"^\s*{TIME}\s*-->\s*{TIME}(?:\s.*)?$")
-MEANT_AS_TIMING = re.compile(r"^\s*-?[\d:., ]+-->")
-NUMBER = re.compile(r"^\s*\d+\s*$")
+TIMING = re.compile(rf"{TIME}\s*-->\s*{TIME}(?:\s|$)")
+MEANT_AS_TIMING = re.compile(r"-?\d[\d:., ]*-->")
+"""Both of a line without spaces around it: no pattern here takes longer than a line is long."""
 ASS_HEAD = "[Script Info]"
 HINT = "correct that line, or send the subtitles as SRT or WebVTT that another player shows right"
 
@@ -77,26 +77,30 @@ def _cues(lines: Sequence[str], syntax: Literal["srt", "vtt"], name: str) -> Ite
 
 def _is_end(lines: Sequence[str], n: int, syntax: str) -> bool:
     """Whether the text of a cue is over before line n. An SRT's may hold a blank line: then a number or timing ends it."""
-    if TIMING.match(lines[n]) or MEANT_AS_TIMING.match(lines[n]):
+    line = lines[n].strip()
+    if _is_meant_as_timing(line):
         return True
     if syntax == "vtt":
-        return not lines[n].strip()
-    return bool(NUMBER.match(lines[n]) and n + 1 < len(lines) and MEANT_AS_TIMING.match(lines[n + 1]))
+        return not line
+    return line.isdecimal() and n + 1 < len(lines) and _is_meant_as_timing(lines[n + 1].strip())
+
+
+def _is_meant_as_timing(line: str) -> bool:
+    return "-->" in line and MEANT_AS_TIMING.match(line) is not None
 
 
 def _times(line: str, number: int, name: str) -> tuple[int, int] | None:
     """Start and end in ms of a timing line; None if it is none."""
-    if "-->" not in line:
+    line = line.strip()
+    if not _is_meant_as_timing(line):
         return None
     match = TIMING.match(line)
     if match is None:
-        if MEANT_AS_TIMING.match(line):
-            _refuse(name, f"line {number}: {line.strip()[:60]!r} are no times", HINT)
-        return None
+        _refuse(name, f"line {number}: {line[:60]!r} are no times", HINT)
     groups = match.groups()
     start_ms, end_ms = _ms(groups[:4]), _ms(groups[4:])
     if start_ms is None or end_ms is None:
-        _refuse(name, f"line {number}: {line.strip()[:60]!r} has minutes or seconds above 59", HINT)
+        _refuse(name, f"line {number}: {line[:60]!r} has minutes or seconds above 59", HINT)
     if end_ms < start_ms:
         _refuse(name, f"line {number}: the cue ends before it begins", HINT)
     return start_ms, end_ms

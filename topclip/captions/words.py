@@ -10,7 +10,7 @@ from typing import Final
 
 from topclip.model.transcript import Cue, RawCue, Word
 
-BRACES = re.compile(r"\{[^{}]*\\[^{}]*\}")
+BRACES = re.compile(r"\{[^{}]*\}")
 """Override tags of ASS, which SRT files hold too. Braces without a backslash are text."""
 KARAOKE = re.compile(r"\\(?:k|K|kf|ko)(\d{1,6})(?!\d)")
 DRAWING = re.compile(r"\\p(\d+)")
@@ -136,9 +136,13 @@ def _plain(cue: RawCue) -> _Plain:
         case "vtt":
             return _from_vtt(text)
         case "srt":
-            return _Plain(html.unescape(HTML_TAG.sub("", BRACES.sub("", text))))
+            return _Plain(html.unescape(HTML_TAG.sub("", BRACES.sub(_tag_or_text, text))))
         case "plain":
             return _Plain(text)
+
+
+def _tag_or_text(braces: re.Match[str]) -> str:
+    return "" if "\\" in braces.group() else braces.group()
 
 
 def _from_vtt(text: str) -> _Plain:
