@@ -172,8 +172,11 @@ def test_no_text_is_an_error_where_captions_were_asked_for_and_nothing_where_not
             run_local.run(asked(folder / "plain.mp4", captions=wanted), make_context(tmp_path / str(n)))
         assert caught.value.hint
         assert not list((tmp_path / str(n)).rglob("*.npz"))  # said before the work begins
-    clip, _ = made(asked(folder / "plain.mp4"), make_context(tmp_path / "auto"))
+    ctx = make_context(tmp_path / "auto")
+    clip, _ = made(asked(folder / "plain.mp4"), ctx)
     assert clip.captions is None
+    with pytest.raises(NoTranscript):  # also of a job that is made again with other options
+        run_local.run(asked(folder / "plain.mp4", captions="burn"), ctx)
 
 
 def test_a_track_of_the_source_is_used_unless_a_file_is_given(folder: Path, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def transcribe(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> Tra
         if request.options.captions in (Captions.SIDE, Captions.BURN):
             what = "nothing is said in the source" if request.options.transcribe else "there is no text for captions"
             raise NoTranscript(what, {"field": "captions", "hint": HINT})
-        ref = TranscriptRef(key=None)
+        return TranscriptRef(key=None)  # kept nowhere: with other options there may be one
     ctx.store.put_bytes(ref_key, ref.model_dump_json().encode())
     return ref
 

@@ -13,7 +13,7 @@ def transcript_ref(ctx: StageContext) -> TranscriptRef:
     """Where the job's transcript lies; its key is None if the source has no text. Raises: StorageError."""
     try:
         return TranscriptRef.model_validate_json(ctx.store.get_bytes(transcript_ref_key(ctx.job_id)))
-    except ArtifactMissing:  # a job from before there were transcripts
+    except ArtifactMissing:
         return TranscriptRef(key=None)
 
 
