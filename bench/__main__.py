@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import cut, fairness, fuzz, job, lease, render, select, shots, soak, streams, web
+from bench import cut, fairness, framing, fuzz, job, lease, render, select, shots, soak, streams, web
 
 BENCHES = {
     "web": web.measure,
@@ -14,6 +14,7 @@ BENCHES = {
     "cut": cut.measure,
     "render": render.measure,
     "shots": shots.measure,
+    "framing": framing.measure,
 }
 TRIALS = {"fuzz": fuzz.main, "soak": soak.main}
 """These measure no speed, take arguments of their own, and run only when they are named."""

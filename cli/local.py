@@ -30,7 +30,6 @@ from topclip.model.manifest import Manifest
 from topclip.model.request import ClipOptions, ClipRequest, MediaPath
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.cut import cut_range
-from topclip.pipeline.plan import make_plan
 from topclip.pipeline.whole import load_analysis
 from topclip.storage.base import drawing_key, job_folder
 from topclip.storage.local import LocalStore
@@ -106,7 +105,7 @@ def plan(
             _print(found.to_dict(), _describe_plan, as_json=as_json)
             return 0
         info = run_local.analyse(request, ctx, on_progress)
-        key = make_plan(request, info, ctx).plan_key
+        key = run_local.make_whole_plan(request, info, ctx, on_progress).plan_key
         content = ctx.store.get_bytes(key)
         if plot:
             _write(plot, ctx.store.get_bytes(drawing_key(key)))
@@ -254,9 +253,15 @@ def _describe_shots(document: JsonDict) -> str:
 
 
 def _describe_plan(document: JsonDict) -> str:
-    lines = [f"{h['n']:3} {_span(h)}  score {h['score']:.3f}  {_parts(h)}" for h in document["highlights"]]
+    lines = [line for h in document["highlights"] for line in _highlight_lines(h)]
     lines += [f"  - {_span(m)}  score {m['score']:.3f}  {m['reason']}" for m in document["near_misses"]]
     return "\n".join(lines)
+
+
+def _highlight_lines(highlight: JsonDict) -> Iterator[str]:
+    yield f"{highlight['n']:3} {_span(highlight)}  score {highlight['score']:.3f}  {_parts(highlight)}"
+    if framing := highlight["framing"]:
+        yield f"    framed by {framing['method']}: {framing['reason']}"
 
 
 def _parts(highlight: JsonDict) -> str:

@@ -1,4 +1,4 @@
-"""The whole flow in one process, without broker or server: probe, chunk, analyse, merge, select, render, finalise.
+"""The whole flow in one process, without broker or server: probe, chunk, analyse, merge, select, reframe, render, finalise.
 
 The oracle for the distributed flow: the same stages, the same plan byte for byte.
 """
@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from threading import Event
 from typing import TypeVar
 
-from topclip.errors import JobStopped
+from topclip.errors import JobStopped, MediaError
 from topclip.model.clip import ClipSpec, RenderResult
+from topclip.model.framing import Outlook, Sighting, Unseen
 from topclip.model.job import Stage
 from topclip.model.manifest import Manifest
 from topclip.model.request import ClipRequest
@@ -19,12 +20,13 @@ from topclip.pipeline.analyse import analyse_chunk
 from topclip.pipeline.chunk import plan_chunks
 from topclip.pipeline.context import StageContext, clip_threads
 from topclip.pipeline.finalise import finalise
-from topclip.pipeline.plan import make_plan
+from topclip.pipeline.plan import PlanResult, frame_plan, make_plan
 from topclip.pipeline.probe import probe_source
+from topclip.pipeline.reframe import look_for_subject
 from topclip.pipeline.render import render_clip
 from topclip.pipeline.transcribe import transcribe
 
-ORDER = (Stage.PROBE, Stage.ANALYSE, Stage.SELECT, Stage.RENDER, Stage.FINALISE)
+ORDER = (Stage.PROBE, Stage.ANALYSE, Stage.SELECT, Stage.REFRAME, Stage.RENDER, Stage.FINALISE)
 
 T = TypeVar("T")
 
@@ -48,12 +50,36 @@ def no_progress(stage: Stage, done_s: float, total_s: float) -> None:
 def run(request: ClipRequest, ctx: StageContext, on_progress: OnProgress = no_progress) -> LocalResult:
     """Make the clips of a request. Raises: TopClipError."""
     info = analyse(request, ctx, on_progress)
-    plan = make_plan(request, info, ctx)
-    on_progress(Stage.SELECT, 1.0, 1.0)
+    plan = make_whole_plan(request, info, ctx, on_progress)
     results = render(request, info, plan.specs, ctx, on_progress)
     final = finalise(request, info, plan.plan_key, results, ctx)
     on_progress(Stage.FINALISE, 1.0, 1.0)
     return LocalResult(final.manifest, final.manifest_key, plan.plan_key)
+
+
+def make_whole_plan(
+    request: ClipRequest, info: SourceInfo, ctx: StageContext, on_progress: OnProgress = no_progress
+) -> PlanResult:
+    """Choose the clips of an analysed source and look for their subjects, where they are cut out. Raises: TopClipError."""
+    plan = make_plan(request, info, ctx)
+    on_progress(Stage.SELECT, 1.0, 1.0)
+    outlooks = plan.outlooks
+    if not outlooks:
+        return plan
+
+    def one(place: int, part: StageContext) -> Sighting | Unseen:
+        threads = clip_threads(place, len(outlooks), cores=ctx.threads, slots=ctx.threads)
+        return _look(request, info, outlooks[place], replace(part, threads=threads))
+
+    lengths_s = [outlook.end_s - outlook.start_s for outlook in outlooks]
+    return frame_plan(request, info, plan, side_by_side(Stage.REFRAME, lengths_s, one, ctx, on_progress), ctx)
+
+
+def _look(request: ClipRequest, info: SourceInfo, outlook: Outlook, ctx: StageContext) -> Sighting | Unseen:
+    try:
+        return look_for_subject(request, info, outlook, ctx)
+    except MediaError as err:
+        return Unseen(n=outlook.n, message=err.message)
 
 
 def analyse(

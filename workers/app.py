@@ -17,7 +17,8 @@ channel.install()
 consumer.install()
 app = make_app(settings, WORKER)
 app.conf.include = [
-    f"workers.tasks.{name}" for name in ("probe", "analyse", "select", "render", "finalise", "callback")
+    f"workers.tasks.{name}"
+    for name in ("probe", "analyse", "select", "reframe", "frame_plan", "render", "finalise", "callback")
 ]
 worker_process_init.connect(runtime.limit_process)
 app.steps["worker"].update({Keeper, Reconciler, Callbacks, Leaving})

@@ -6,7 +6,9 @@ from celery import Celery, chord, group
 from celery.canvas import Signature
 
 from topclip.model.analysis import Chunk
+from topclip.model.base import JsonDict
 from topclip.model.clip import ClipSpec
+from topclip.model.framing import Outlook
 from topclip.model.job import Stage
 from workers import names
 from workers.pulse import Run
@@ -30,6 +32,17 @@ def analyse_then_select(app: Celery, run: Run, chunks: tuple[Chunk, ...]) -> Sig
         for chunk, part in zip(chunks, analyse_parts(chunks), strict=True)
     ]
     return join(app, run, Stage.ANALYSE, header, select)
+
+
+def reframe_then_frame(app: Celery, run: Run, outlooks: tuple[Outlook, ...], chosen: JsonDict) -> Signature:
+    """A task for each clip whose subject is to be looked for, then the plan `chosen` is made whole."""
+    header = [
+        sign(app, names.REFRAME, run, part, outlook=outlook.to_dict()).set(
+            task_id=names.task_id(run.job, run.epoch, part)
+        )
+        for outlook, part in zip(outlooks, reframe_parts(outlooks), strict=True)
+    ]
+    return join(app, run, Stage.REFRAME, header, sign(app, names.FRAME_PLAN, run, Stage.REFRAME, chosen=chosen))
 
 
 def render_then_finalise(app: Celery, run: Run, specs: tuple[ClipSpec, ...], plan_key: str) -> Signature:
@@ -57,6 +70,11 @@ def join(app: Celery, run: Run, stage: Stage, header: list[Signature], body: Sig
 def analyse_parts(chunks: tuple[Chunk, ...]) -> list[str]:
     """Names of the chunks' parts."""
     return [names.part_name(Stage.ANALYSE, chunk.index) for chunk in chunks]
+
+
+def reframe_parts(outlooks: tuple[Outlook, ...]) -> list[str]:
+    """Names of the parts that look for subjects."""
+    return [names.part_name(Stage.REFRAME, outlook.n) for outlook in outlooks]
 
 
 def render_parts(specs: tuple[ClipSpec, ...]) -> list[str]:

@@ -3,6 +3,8 @@
 PROBE = "topclip.probe"
 ANALYSE = "topclip.analyse"
 SELECT = "topclip.select"
+REFRAME = "topclip.reframe"
+FRAME_PLAN = "topclip.frame_plan"
 RENDER = "topclip.render"
 FINALISE = "topclip.finalise"
 CALLBACK = "topclip.callback"
@@ -19,6 +21,8 @@ QUEUE_OF = {
     PROBE: CONTROL_QUEUE,
     ANALYSE: ANALYSE_QUEUE,
     SELECT: CONTROL_QUEUE,
+    REFRAME: ANALYSE_QUEUE,
+    FRAME_PLAN: CONTROL_QUEUE,
     RENDER: RENDER_QUEUE,
     FINALISE: CONTROL_QUEUE,
     CALLBACK: CALLBACK_QUEUE,

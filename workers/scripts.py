@@ -73,7 +73,7 @@ local function count(state)  -- the job among its owner's live ones; what expire
   redis.call('EXPIREAT', live, redis.call('ZRANGE', live, -1, -1, 'WITHSCORES')[2])
 end
 local function drop_joins(epoch)
-  for _, stage in ipairs({'analyse', 'render'}) do
+  for _, stage in ipairs({'analyse', 'reframe', 'render'}) do
     local join = P..'celery-taskset-meta-'..id..'.'..epoch..'.'..stage..'-join'
     redis.call('DEL', join, join..'.j', join..'.t', join..'.s', join..'.d', join..'.c')
   end

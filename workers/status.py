@@ -14,7 +14,8 @@ from topclip.model.job import ClipStatus, Download, JobError, JobState, JobStatu
 from topclip.outbound.url import shown
 
 SHARE: Final = {Stage.PROBE: (0.0, 0.02), Stage.ANALYSE: (0.02, 0.45), Stage.SELECT: (0.45, 0.47)} | {
-    Stage.RENDER: (0.47, 0.98),
+    Stage.REFRAME: (0.47, 0.52),
+    Stage.RENDER: (0.52, 0.98),
     Stage.FINALISE: (0.98, 1.0),
 }
 """Share of the whole that each stage takes, on two cores with clips of a tenth of the source; a guess made once."""

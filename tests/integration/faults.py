@@ -13,7 +13,7 @@ from topclip.storage.base import ArtifactStore
 from workers.client import JobClient
 
 P = "topclip:"
-CLIP = {"mode": "ranges", "ranges": [[1.0, 21.0]], "aspect": "1:1"}
+CLIP = {"mode": "ranges", "ranges": [[1.0, 21.0]], "aspect": "1:1", "fit": "pad"}
 """A job of one clip, of another shape, so that ffmpeg has all of it to encode."""
 
 

@@ -134,7 +134,7 @@ def test_a_second_job_on_the_same_content_is_not_analysed_again(
 def test_the_status_rises_through_the_stages_and_names_its_clips(
     celery_setup: CeleryTestSetup, source: Path, submit: Submit, client: JobClient
 ) -> None:
-    long_one = {"count": 1, "min_length": 12, "max_length": 18, "quality": "high", "aspect": "1:1"}
+    long_one = {"count": 1, "min_length": 12, "max_length": 18, "quality": "high", "aspect": "1:1", "fit": "pad"}
     job_id = submit(source, **OPTIONS | long_one)
     seen: list[JobStatus] = []
 

@@ -168,7 +168,7 @@ def test_connections_that_are_cut_are_made_anew(
     client: JobClient,
     redis_node: RedisContainer,
 ) -> None:
-    job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1")
+    job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1", fit="pad")
     in_stage(client, job_id, Stage.ANALYSE)
     for kind in ("normal", "pubsub"):
         redis_node.client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
@@ -176,7 +176,7 @@ def test_connections_that_are_cut_are_made_anew(
     begun = received(celery_setup, names.PROBE)
     for kind in ("normal", "pubsub"):
         redis_node.client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
-    again = submit(one_chunk, count=1, min_length=3, max_length=6, aspect="1:1")
+    again = submit(one_chunk, count=1, min_length=3, max_length=6, aspect="1:1", fit="pad")
     until(lambda: received(celery_setup, names.PROBE) > begun, 2 * 2)  # promised: 2 s
     status = finished(again)
     assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1)

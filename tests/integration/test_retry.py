@@ -21,7 +21,7 @@ from workers.client import JobClient
 
 Submit = Callable[..., str]
 Finished = Callable[..., JobStatus]
-OPTIONS = {"count": 3, "min_length": 3, "max_length": 5, "quality": "draft", "aspect": "1:1"}
+OPTIONS = {"count": 3, "min_length": 3, "max_length": 5, "quality": "draft", "aspect": "1:1", "fit": "pad"}
 FFMPEG = """#!/bin/sh
 # Writes down each clip that is rendered; fails it with the words of the file `fail`, whose first line names which.
 for last; do :; done

@@ -33,7 +33,7 @@ def test_a_job_ends_although_its_only_worker_was_killed(
     client: JobClient,
     redis_node: RedisContainer,
 ) -> None:
-    job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1")
+    job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1", fit="pad")
     in_stage(client, job_id, Stage.ANALYSE)
     container(celery_setup).kill()
     container(celery_setup).restart()
@@ -50,7 +50,7 @@ def test_a_job_ends_although_redis_was_killed_and_started_again(
     client: JobClient,
     redis_node: RedisContainer,
 ) -> None:
-    job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1")
+    job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1", fit="pad")
     in_stage(client, job_id, Stage.ANALYSE)
     worker = container(celery_setup)
     redis_node.kill()
@@ -73,7 +73,7 @@ def test_a_lost_message_is_published_again(
 ) -> None:
     worker = container(celery_setup)
     worker.kill("SIGSTOP")  # Redis hands the message to a worker that will never write down that it has it
-    job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1")
+    job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1", fit="pad")
     until(lambda: redis_node.client.llen("topclip:control") == 0, 5)
     assert nothing_unacknowledged(redis_node)
     worker.kill()
@@ -94,7 +94,7 @@ def test_a_job_started_again_while_it_runs_ends_once_and_as_the_newer_attempt(
     scripts: Scripts,
 ) -> None:
     seen: list[tuple[int, str]] = []
-    job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1")
+    job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1", fit="pad")
     in_stage(client, job_id, Stage.ANALYSE)
     assert redrive(app, scripts, job_id, 1)
 
@@ -114,7 +114,7 @@ def test_a_job_started_again_while_it_runs_ends_once_and_as_the_newer_attempt(
 def test_a_task_whose_process_is_killed_is_run_again(
     celery_setup: CeleryTestSetup, source: Path, submit: Submit, finished: Finished, client: JobClient
 ) -> None:
-    job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1")
+    job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1", fit="pad")
     in_stage(client, job_id, Stage.ANALYSE)
     victims = [p for p in psutil.Process(container(celery_setup).process.pid).children() if p.is_running()]
     for victim in victims:
@@ -126,7 +126,7 @@ def test_a_task_whose_process_is_killed_is_run_again(
 def test_a_task_that_kills_its_process_again_and_again_fails_the_job_with_that_reason(
     celery_setup: CeleryTestSetup, one_chunk: Path, submit: Submit, client: JobClient
 ) -> None:
-    job_id = submit(one_chunk, count=2, min_length=3, max_length=6, aspect="1:1")
+    job_id = submit(one_chunk, count=2, min_length=3, max_length=6, aspect="1:1", fit="pad")
     main = psutil.Process(container(celery_setup).process.pid)
 
     def ended() -> bool:
@@ -154,7 +154,7 @@ def test_a_cancelled_task_that_does_not_listen_is_killed(
     client: JobClient,
     redis_node: RedisContainer,
 ) -> None:
-    job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1")
+    job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1", fit="pad")
     in_stage(client, job_id, Stage.ANALYSE)
 
     def both_at_work() -> bool:
@@ -189,7 +189,7 @@ def test_copies_of_messages_of_stages_that_are_done_change_nothing(
     worker, redis = container(celery_setup), redis_node.client
     worker.kill("SIGSTOP")
     other = submit(source)  # goes to the paused worker's socket, so that the next one can be seen in its queue
-    job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1")
+    job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1", fit="pad")
     message = redis.lrange("topclip:control", 0, -1)[-1]
     assert job_id in message
     client.cancel(other)
@@ -221,7 +221,7 @@ def test_a_copy_of_probe_while_chunks_are_analysed_lets_nothing_be_joined_too_ea
     worker, redis = container(celery_setup), redis_node.client
     worker.kill("SIGSTOP")
     client.cancel(submit(source))
-    job_id = submit(source, count=1, min_length=3, max_length=6, aspect="1:1")
+    job_id = submit(source, count=1, min_length=3, max_length=6, aspect="1:1", fit="pad")
     message = redis.lrange("topclip:control", 0, -1)[-1]
     worker.kill("SIGCONT")
     parts = f"topclip:job:{job_id}:parts"
@@ -238,7 +238,7 @@ def test_one_odd_message_does_not_stop_the_reconciler(
 ) -> None:
     worker = container(celery_setup)
     worker.kill("SIGSTOP")
-    job_id = submit(source, count=1, min_length=3, max_length=6, aspect="1:1")
+    job_id = submit(source, count=1, min_length=3, max_length=6, aspect="1:1", fit="pad")
     until(lambda: redis_node.client.llen("topclip:control") == 0, 5)
     worker.kill()
     for oddity in ('{"headers": null}', "[]", "no json"):
@@ -260,7 +260,7 @@ def test_jobs_that_redis_has_lost_come_back_from_the_store(
     cancelled = submit(source)
     client.cancel(cancelled)
     finished(cancelled)
-    done = submit(source, count=1, min_length=3, max_length=6, aspect="1:1")
+    done = submit(source, count=1, min_length=3, max_length=6, aspect="1:1", fit="pad")
     made = finished(done)
     before = client.read(done)
     redis_node.client.flushall()
@@ -280,7 +280,7 @@ def test_jobs_that_redis_has_lost_come_back_from_the_store(
 def test_cancelling_a_running_job_ends_it_for_good(
     celery_setup: CeleryTestSetup, source: Path, submit: Submit, finished: Finished, client: JobClient
 ) -> None:
-    job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1")
+    job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1", fit="pad")
     in_stage(client, job_id, Stage.ANALYSE)
     assert client.cancel(job_id).state in (JobState.CANCELLING, JobState.CANCELLED)
     assert finished(job_id, 10).state is JobState.CANCELLED
@@ -309,7 +309,7 @@ def test_a_deleted_job_is_gone_with_its_files_and_known_to_have_been(
     client: JobClient,
     store: ArtifactStore,
 ) -> None:
-    job_id = submit(source, count=1, min_length=3, max_length=6, aspect="1:1")
+    job_id = submit(source, count=1, min_length=3, max_length=6, aspect="1:1", fit="pad")
     finished(job_id)
     assert store.list(f"jobs/{job_id}")
     client.delete(job_id)
@@ -332,7 +332,7 @@ class TestTwoWorkers:
     def test_a_worker_that_is_told_to_stop_hands_its_tasks_back(
         self, celery_setup: CeleryTestSetup, source: Path, submit: Submit, finished: Finished, client: JobClient
     ) -> None:
-        job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1")
+        job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1", fit="pad")
         in_stage(client, job_id, Stage.ANALYSE)
         container(celery_setup).kill("SIGQUIT")
         status = finished(job_id)
@@ -351,7 +351,7 @@ class TestTwoWorkers:
         redis_node: RedisContainer,
         store: ArtifactStore,
     ) -> None:
-        job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1")
+        job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1", fit="pad")
         in_stage(client, job_id, Stage.ANALYSE)
         paused = container(celery_setup)
         family = [psutil.Process(paused.process.pid), *paused.children()]
@@ -380,7 +380,7 @@ class TestOneWorkerWithRoom:
         client: JobClient,
         redis_node: RedisContainer,
     ) -> None:
-        job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1")
+        job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1", fit="pad")
         in_stage(client, job_id, Stage.ANALYSE)
         redis = redis_node.client
         until(lambda: redis.hlen("topclip:unacked") >= 2, 10)

@@ -56,6 +56,21 @@ def test_clips_have_their_own_states() -> None:
     assert status.plan_key == "p"
 
 
+def test_while_subjects_are_looked_for_progress_lies_between_select_and_render_and_no_clip_is_done() -> None:
+    looked = {"status": "SUCCESS", "result": {"outcome": "ok", "n": 1, "key": "k"}}
+    meta = {"result": {"stage": "reframe", "tasks": ["a", "b"], "sizes_s": [5.0, 5.0], "plan": "p"}}
+    at = [
+        status_of(JOB, record(JobState.RUNNING, Stage.REFRAME), meta, parts, -1)
+        for parts in ([None, None], [looked, None], [looked, looked])
+    ]
+    low, high = (
+        status_of(JOB, record(JobState.RUNNING, s), None, [], -1).progress for s in (Stage.SELECT, Stage.RENDER)
+    )
+    assert low < at[0].progress < at[1].progress < at[2].progress == high
+    assert {status.clips for status in at} == {()}
+    assert at[0].plan_key == "p"
+
+
 def test_an_error_is_told_with_code_hint_and_stage() -> None:
     failure = {
         "exc_type": "NoHighlights",

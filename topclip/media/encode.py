@@ -9,12 +9,14 @@ from pathlib import Path
 
 from topclip.media.colour import clip_filter, reading_filter, scale_filter
 from topclip.media.geometry import Geometry, plan_geometry
+from topclip.media.glide import crop_place
 from topclip.media.guard import file_url, input_args
 from topclip.media.limits import Allowance, work_s
 from topclip.media.opening import MJPEG_FORMAT
 from topclip.media.sound import CLAMP
 from topclip.media.timeline import leap_test, number_filter, timeline_filter
 from topclip.model.clip import ClipSpec
+from topclip.model.framing import Outlook
 from topclip.model.request import Fit, Quality
 from topclip.model.source import AudioStream, SourceInfo
 
@@ -139,31 +141,39 @@ def _seek(info: SourceInfo, spec: ClipSpec, attempt: Attempt) -> list[str]:
 def video_filter(info: SourceInfo, spec: ClipSpec, attempt: Attempt, overlay: str | None = None) -> str:
     """Choose the frames, start them at 0, make them upright (ffmpeg has turned them), square-pixelled and sized."""
     video, geometry = info.video, plan_geometry(info.video, spec.aspect, spec.fit)
-    chain = [f"settb={video.time_base}"]
-    if video.is_bare or video.dts_lag is not None:
-        chain.append(number_filter(video))
-    chain += [
-        timeline_filter(video, leap_test(info, spec, is_from_start=attempt.seek_lead_s is None)),
-        f"trim=start_pts={spec.start_pts}:end_pts={spec.end_pts}",
-        f"setpts=PTS-{spec.start_pts}",
-    ]
-    chain += reading_filter(video)
+    chain = [*chosen_frames(info, spec, is_from_start=attempt.seek_lead_s is None), *reading_filter(video)]
     if video.interlaced or video.codec in INTERLACEABLE:
         chain.append("bwdif=mode=send_frame:deint=interlaced")
-    fitted = _fitted(geometry, spec.fit, info)
+    fitted = _fitted(geometry, spec, info)
     drawn = [overlay] if overlay else []
     return ",".join([*chain, fitted, "setsar=1", clip_filter(video), *drawn, f"settb={video.time_base}"])
 
 
-def _fitted(geometry: Geometry, fit: Fit, info: SourceInfo) -> str:
+def chosen_frames(info: SourceInfo, spec: ClipSpec | Outlook, *, is_from_start: bool) -> list[str]:
+    """Filters that let the frames of the range through, their times counted from its first one.
+
+    is_from_start: whether decoding begins with the file.
+    """
+    video = info.video
+    return [
+        f"settb={video.time_base}",
+        *([number_filter(video)] if video.is_bare or video.dts_lag is not None else []),
+        timeline_filter(video, leap_test(info, spec, is_from_start=is_from_start)),
+        f"trim=start_pts={spec.start_pts}:end_pts={spec.end_pts}",
+        f"setpts=PTS-{spec.start_pts}",
+    ]
+
+
+def _fitted(geometry: Geometry, spec: ClipSpec, info: SourceInfo) -> str:
     crop, scaled, canvas = geometry
     scale = scale_filter(info.video, scaled)
     if scaled == canvas:
         if (crop.width, crop.height) == (info.video.display_width, info.video.display_height):
             return scale
         width, height = crop.width / info.video.display_width, crop.height / info.video.display_height
-        return f"crop=w=iw*{width:.9f}:h=ih*{height:.9f},{scale}"
-    if fit is Fit.PAD:
+        where = crop_place(spec.keyframes, spec.start_s)
+        return f"crop=w=iw*{width:.9f}:h=ih*{height:.9f}{where},{scale}"
+    if spec.fit is Fit.PAD:
         return f"{scale},pad={canvas.width}:{canvas.height}:(ow-iw)/2:(oh-ih)/2"
     small = f"{max(2, canvas.width // BLUR_SHRINK)}:{max(2, canvas.height // BLUR_SHRINK)}"
     behind = (

@@ -14,6 +14,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from topclip.model.clip import ClipSpec
+from topclip.model.framing import Outlook
 from topclip.model.source import SourceInfo, VideoStream
 
 MAX_BEHIND_FRAMES = 16
@@ -93,7 +94,7 @@ def timeline_filter(video: VideoStream, is_leap: str = "0") -> str:
     return f"setpts='if({is_leap},NAN,st(2,{placed});{remember};st(4,1);ld(2))',select='{is_next}'"
 
 
-def leap_test(info: SourceInfo, spec: ClipSpec, *, is_from_start: bool) -> str:
+def leap_test(info: SourceInfo, spec: ClipSpec | Outlook, *, is_from_start: bool) -> str:
     """Whether a frame leaps ahead and is not to be believed. It counts in 3 those in a row.
 
     is_from_start: whether the first frame is that of the source; behind a seek any may come first.

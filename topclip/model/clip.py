@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from topclip.model.base import JsonDict, Model
+from topclip.model.framing import Framing, Keyframe
 from topclip.model.request import Aspect, CaptionStyle, Fit, Quality
 
 
@@ -33,6 +34,10 @@ class Highlight(Model):
         description="What the start was snapped to: cut, quiet, source, sentence, word, none or asked."
     )
     end_edge: str
+    framing: Framing | None = Field(
+        None,
+        description="How a clip of another shape shows the source, with fit `crop`; null where nothing is cut away.",
+    )
 
 
 class NearMiss(Model):
@@ -91,6 +96,7 @@ class ClipSpec(Model):
     )
     aspect: Aspect
     fit: Fit
+    keyframes: tuple[Keyframe, ...] = Field((), description="Where the picture is cut out; none: of the middle.")
     quality: Quality
     loudness: float = Field(description="Target, LUFS.")
     source_loudness: float | None = Field(

@@ -18,6 +18,7 @@ class Stage(StrEnum):
     PROBE = "probe"
     ANALYSE = "analyse"
     SELECT = "select"
+    REFRAME = "reframe"
     RENDER = "render"
     FINALISE = "finalise"
 

@@ -1,17 +1,25 @@
-"""Stage select, the part with hands: load what analysis left, merge it, choose, keep the plan."""
+"""Stage select, the part with hands: load what analysis left, merge it, choose, keep the plan.
+
+Where clips are cut out of the picture, the plan is whole only when reframe has looked for their subjects.
+"""
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
+from topclip.analysers.evidence import Evidence
+from topclip.media.geometry import plan_geometry
 from topclip.media.timeline import true_leaps
 from topclip.model.analysis import Analysis
+from topclip.model.base import Model
 from topclip.model.clip import CaptionSpec, ClipSpec, Plan
-from topclip.model.request import Captions, ClipOptions, ClipRequest, Edits, Mode
+from topclip.model.framing import Framing, Outlook, Sighting, Unseen
+from topclip.model.request import Captions, ClipOptions, ClipRequest, Edits, Fit, Mode
 from topclip.model.source import SourceInfo
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.framing import FRAMING_VERSION, frame_clip
 from topclip.pipeline.plot import draw_plan
 from topclip.pipeline.ranges import recut
 from topclip.pipeline.select import PLAN_VERSION, clip_specs, select_clips
@@ -20,13 +28,19 @@ from topclip.pipeline.transcript import transcript_ref, with_transcript
 from topclip.pipeline.whole import load_analysis
 from topclip.storage.base import drawing_key, plan_key
 
+LEAST_LOSS = 0.02
+"""Of the picture's side; a clip that loses less has nobody cut off."""
 
-@dataclass(frozen=True)
-class PlanResult:
-    """Where the plan lies, and the clips to be made (none in mode `plan`)."""
+
+class PlanResult(Model):
+    """Where the plan lies, and the clips to be made (none in mode `plan`).
+
+    outlooks: where subjects are to be looked for before the plan is whole; none: it is.
+    """
 
     plan_key: str
     specs: tuple[ClipSpec, ...]
+    outlooks: tuple[Outlook, ...] = ()
 
 
 def make_plan(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> PlanResult:
@@ -37,13 +51,76 @@ def make_plan(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> Plan
     options = request.options
     analysis = with_transcript(info, load_analysis(info, ctx), options.keywords, ctx)
     plan = _edited(request.edits, info, analysis, options, ctx) or select_clips(info, analysis, options)
+    captions = _captions(request, ctx)
+    specs = tuple(
+        _with_facts(info, analysis, spec.model_copy(update={"captions": captions}))
+        for spec in clip_specs(plan, analysis, options)
+    )
+    outlooks = tuple(_outlook(analysis, spec) for spec in specs) if _is_cut_out(request, info) else ()
     key = plan_key(ctx.job_id, plan_digest(request, info, transcript_ref(ctx).key))
     ctx.store.put_bytes(drawing_key(key), draw_plan(plan, analysis).encode())
     ctx.store.put_bytes(key, plan_document(plan))
-    specs = () if options.mode is Mode.PLAN else clip_specs(plan, analysis, options)
-    captions = _captions(request, ctx)
-    specs = tuple(spec.model_copy(update={"captions": captions}) for spec in specs)
-    return PlanResult(key, tuple(_with_facts(info, analysis, spec) for spec in specs))
+    return PlanResult(plan_key=key, specs=_wanted(request, specs), outlooks=outlooks)
+
+
+def frame_plan(
+    request: ClipRequest, info: SourceInfo, chosen: PlanResult, seen: Sequence[Sighting | Unseen], ctx: StageContext
+) -> PlanResult:
+    """Make the plan whole: each highlight with its framing. seen: the outcome of every outlook, in any order.
+
+    Raises: ArtifactMissing, StorageError.
+    """
+    plan = Plan.model_validate_json(ctx.store.get_bytes(chosen.plan_key))
+    outlooks = {outlook.n: outlook for outlook in chosen.outlooks}
+    framings = {part.n: _framing(request, info, outlooks[part.n], part, ctx) for part in seen}
+    is_framed = plan.version.endswith(FRAMING_VERSION)  # it was recut from one that is
+    framed = plan.model_copy(
+        update={
+            "version": plan.version if is_framed else f"{plan.version}, {FRAMING_VERSION}",
+            "highlights": tuple(h.model_copy(update={"framing": framings[h.n]}) for h in plan.highlights),
+        }
+    )
+    content = plan_document(framed)
+    key = plan_key(ctx.job_id, hashlib.sha256(content).hexdigest()[:16])
+    ctx.store.put_bytes(drawing_key(key), ctx.store.get_bytes(drawing_key(chosen.plan_key)))
+    ctx.store.put_bytes(key, content)
+    return PlanResult(plan_key=key, specs=tuple(_framed(spec, framings[spec.n]) for spec in chosen.specs))
+
+
+def _is_cut_out(request: ClipRequest, info: SourceInfo) -> bool:
+    """Whether clips show a part of the picture only, for a subject to be in or out of."""
+    return request.options.fit is Fit.CROP and min(_window(request, info)) < 1 - LEAST_LOSS
+
+
+def _window(request: ClipRequest, info: SourceInfo) -> tuple[float, float]:
+    """Shares of the upright picture's width and height that a clip shows."""
+    crop = plan_geometry(info.video, request.options.aspect, Fit.CROP).crop
+    return crop.width / info.video.display_width, crop.height / info.video.display_height
+
+
+def _outlook(analysis: Analysis, spec: ClipSpec) -> Outlook:
+    starts = analysis.frame_pts[[shot.start_frame for shot in analysis.shots]].tolist()
+    cuts = tuple(pts for pts in starts if spec.start_pts < pts < spec.end_pts)
+    return Outlook(cut_pts=cuts, **{name: getattr(spec, name) for name in Outlook.model_fields if name != "cut_pts"})
+
+
+def _framing(
+    request: ClipRequest, info: SourceInfo, outlook: Outlook, part: Sighting | Unseen, ctx: StageContext
+) -> Framing:
+    if isinstance(part, Unseen):
+        return Framing(method="blur", reason=f"its subject could not be looked for: {part.message}", evidence=0.0)
+    evidence = Evidence.from_bytes(ctx.store.get_bytes(part.key))
+    ctx.report(0.0, 1.0)
+    return frame_clip(info.video, outlook, evidence, _window(request, info))
+
+
+def _framed(spec: ClipSpec, framing: Framing) -> ClipSpec:
+    fit = Fit.BLUR if framing.method == "blur" else spec.fit
+    return spec.model_copy(update={"fit": fit, "keyframes": framing.keyframes})
+
+
+def _wanted(request: ClipRequest, specs: tuple[ClipSpec, ...]) -> tuple[ClipSpec, ...]:
+    return () if request.options.mode is Mode.PLAN else specs
 
 
 def _edited(

@@ -173,6 +173,11 @@ def whole_key(sha256: str, version: str, digest: str) -> str:
     return f"analysis/{sha256}/{version}/whole-{digest}.npz"
 
 
+def evidence_key(sha256: str, digest: str) -> str:
+    """What was seen of the subject of one range, shared by all jobs on the same content."""
+    return f"analysis/{sha256}/evidence-{digest}.npz"
+
+
 def plan_key(job_id: str, digest: str) -> str:
     """The plan made by one set of options."""
     return f"jobs/{job_id}/plan-{digest}.json"

@@ -10,7 +10,7 @@ const STATES = {
 };
 const STAGES = {
   probe: "Reading the file", analyse: "Listening and looking", select: "Choosing moments",
-  render: "Cutting clips", finalise: "Finishing",
+  reframe: "Looking for the subject", render: "Cutting clips", finalise: "Finishing",
 };
 const SIGNALS = {
   loudness: "Loudness", surprise: "Surprise", speech: "Speech", crowd: "Crowd", onsets: "Onsets", motion: "Motion",

@@ -1,0 +1,200 @@
+"""Looking for a subject in real pictures, and a clip whose picture is cut out where the keyframes say, frame by frame."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from bench.framing import place_at
+from bench.walkers import Place, Scene, make
+from tests.media import AAC, X264, run
+from tests.unit.conftest import make_context, request_for
+from tests.unit.test_render import prepared
+from topclip import run_local
+from topclip.analysers.evidence import Evidence
+from topclip.errors import JobStopped, MediaLimit
+from topclip.media.geometry import plan_geometry
+from topclip.model.clip import Plan, RenderedClip
+from topclip.model.framing import Keyframe, Outlook
+from topclip.model.request import Aspect, ClipRequest, Fit
+from topclip.model.source import SourceInfo
+from topclip.pipeline import reframe
+from topclip.pipeline.context import StageContext
+from topclip.pipeline.plan import make_plan
+from topclip.pipeline.reframe import look_for_subject
+from topclip.pipeline.render import render_clip
+
+LENGTH_S, CUT_S, LEFT, RIGHT = 4.0, 2.2, 0.2, 0.78
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("reframe")
+
+
+@pytest.fixture(scope="module")
+def faces(folder: Path) -> Path:
+    """A face on the left, and after a cut on the right."""
+    path = folder / "faces.mp4"
+    make(Scene("faces", LENGTH_S, lambda t: [Place(LEFT if t < CUT_S else RIGHT, 0.12)], "face", cuts_s=(CUT_S,)), path)
+    return path
+
+
+def planned(request: ClipRequest, ctx: StageContext) -> tuple[Plan, bytes]:
+    info = run_local.analyse(request, ctx)
+    content = ctx.store.get_bytes(run_local.make_whole_plan(request, info, ctx).plan_key)
+    return Plan.model_validate_json(content), content
+
+
+def test_a_clip_shows_the_face_in_both_shots(faces: Path, ctx: StageContext) -> None:
+    request = request_for(faces, mode="ranges", ranges=[[0.4, 3.8]], aspect="9:16", quality="draft")
+    result = run_local.run(request, ctx)
+    framing = Plan.model_validate_json(ctx.store.get_bytes(result.plan_key)).highlights[0].framing
+    assert framing is not None
+    assert framing.method == "faces"
+    assert [(round(k.time_s, 3), k.cut) for k in framing.keyframes] == [(0.4, False), (CUT_S, True)]
+    assert [k.x for k in framing.keyframes] == pytest.approx([LEFT, RIGHT], abs=0.03)
+    (clip,) = result.manifest.clips
+    assert (clip.width, clip.height) == (202, 360)
+
+
+@pytest.mark.parametrize(("options", "is_framed"), [
+    ({"aspect": "9:16"}, True), ({"aspect": "1:1", "mode": "plan", "min_length": 2, "max_length": 4}, True),
+    ({"aspect": "source"}, False), ({"aspect": "16:9"}, False), ({"aspect": "9:16", "fit": "pad"}, False),
+])  # fmt: skip
+def test_only_where_much_is_cut_away_a_subject_is_looked_for(
+    faces: Path, ctx: StageContext, options: dict[str, object], is_framed: bool
+) -> None:
+    ranges = {} if "mode" in options else {"mode": "ranges", "ranges": [[1.0, 2.0]]}
+    plan, _ = planned(request_for(faces, **ranges, **options), ctx)
+    assert {h.framing is not None for h in plan.highlights} == {is_framed}
+    assert ("framing" in plan.version) is is_framed
+
+
+def test_the_plan_is_the_same_on_any_number_of_threads_and_of_what_was_seen_before(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = request_for(faces, mode="ranges", ranges=[[0.4, 3.8]], aspect="9:16")
+    first, second = (make_context(tmp_path / str(n), threads=n) for n in (1, 2))
+    (_, one), (_, two) = (planned(request, ctx) for ctx in (first, second))
+    assert one == two
+    monkeypatch.setattr(reframe, "gather", None)  # nothing is looked at again, whatever the shape is
+    assert planned(request, first)[1] == one
+    square, _ = planned(request_for(faces, mode="ranges", ranges=[[0.4, 3.8]], aspect="1:1"), first)
+    assert square.highlights[0].framing is not None
+
+
+def test_faces_are_looked_for_where_a_shot_begins(faces: Path, ctx: StageContext) -> None:
+    request = request_for(faces, mode="ranges", ranges=[[0.4, 3.8]], aspect="9:16")
+    info, outlook = _outlook(request, ctx)
+    evidence = Evidence.from_bytes(ctx.store.get_bytes(look_for_subject(request, info, outlook, ctx).key))
+    first = int(np.searchsorted(evidence.pts, outlook.cut_pts[0]))
+    assert evidence.looked[first]
+    assert not evidence.looked[first - 1 : first + 2].all()  # and not in all pictures
+    assert [len(evidence.faces[evidence.faces[:, 0] == k]) for k in np.flatnonzero(evidence.looked)] == [1] * int(
+        evidence.looked.sum()
+    )
+
+
+def test_evidence_that_cannot_be_read_is_gathered_anew(faces: Path, ctx: StageContext) -> None:
+    request = request_for(faces, mode="ranges", ranges=[[1.0, 2.0]], aspect="9:16")
+    info, outlook = _outlook(request, ctx)
+    key = look_for_subject(request, info, outlook, ctx).key
+    whole = ctx.store.get_bytes(key)
+    ctx.store.delete(key)
+    ctx.store.put_bytes(key, whole[:100])
+    assert look_for_subject(request, info, outlook, ctx).key == key
+    assert ctx.store.get_bytes(key) == whole
+
+
+def _outlook(request: ClipRequest, ctx: StageContext) -> tuple[SourceInfo, Outlook]:
+    info = run_local.analyse(request, ctx)
+    (outlook,) = make_plan(request, info, ctx).outlooks
+    return info, outlook
+
+
+def test_a_subject_that_cannot_be_looked_for_costs_the_framing_and_not_the_clip(
+    faces: Path, ctx: StageContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> Evidence:
+        raise MediaLimit("looking takes too much")
+
+    monkeypatch.setattr(reframe, "gather", fails)
+    result = run_local.run(request_for(faces, mode="ranges", ranges=[[1, 2]], aspect="9:16", quality="draft"), ctx)
+    framing = Plan.model_validate_json(ctx.store.get_bytes(result.plan_key)).highlights[0].framing
+    assert framing is not None
+    assert (framing.method, "takes too much" in framing.reason) == ("blur", True)
+    (clip,) = result.manifest.clips
+    wanted = plan_geometry(run_local.analyse(request_for(faces), ctx).video, Aspect.VERTICAL, Fit.BLUR).canvas
+    assert (clip.width, clip.height) == wanted
+
+
+def test_a_stop_leaves_nothing_behind(faces: Path, ctx: StageContext) -> None:
+    request = request_for(faces, mode="ranges", ranges=[[1.0, 2.0]], aspect="9:16")
+    info, outlook = _outlook(request, ctx)
+
+    def stop(done_s: float, total_s: float) -> None:
+        if done_s > 0.7 * total_s:
+            raise JobStopped("cancelled")
+
+    before = set(ctx.store.list("analysis"))
+    with pytest.raises(JobStopped):
+        look_for_subject(request, info, outlook, StageContext(**{**vars(ctx), "report": stop}))
+    assert set(ctx.store.list("analysis")) == before
+    assert ctx.store.staged() == []
+
+
+# --- the render follows the keyframes -------------------------------------------------------------------------
+
+RAMP = "color=c=gray:s=320x180:r=25,format=yuv420p,geq=lum='20+200*X/W':cb=128:cr=128"
+GLIDE = (
+    Keyframe(time_s=0.2, x=0.25, y=0.25), Keyframe(time_s=0.6, x=0.25, y=0.25), Keyframe(time_s=1.0, x=0.7, y=0.7),
+    Keyframe(time_s=1.4, x=0.3, y=0.3, cut=True), Keyframe(time_s=1.8, x=0.5, y=0.5),
+)  # fmt: skip
+SOURCES = {
+    "plain.mp4": ("9:16", ()),
+    "odd.mkv": ("9:16", ("-vf", "scale=317:179", "-pix_fmt", "yuv444p")),
+    "uneven.mp4": ("1:1", ("-vf", "select='mod(n,5)+lt(n,10)'", "-fps_mode", "vfr")),
+    "wide_points.mp4": ("9:16", ("-vf", "scale=240:180,setsar=4/3")),
+    "turned.mp4": ("1:1", ()),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_each_frame_is_cut_out_where_the_keyframes_say(name: str, folder: Path, ctx: StageContext) -> None:
+    aspect, more = SOURCES[name]
+    path, plain = folder / name, folder / f"straight-{name}"
+    sound = ("-f", "lavfi", "-i", "sine=300:duration=2")
+    run("-f", "lavfi", "-i", RAMP, *sound, "-t", "2", *X264, *more, *AAC, plain)
+    if name == "turned.mp4":
+        run("-display_rotation", "90", "-i", plain, "-c", "copy", path)
+    else:
+        plain.rename(path)
+    request = request_for(path, mode="ranges", ranges=[[0.2, 1.9]], aspect=aspect, quality="high")
+    info, (spec,) = prepared(request, ctx)
+    clip = render_clip(request, info, spec.model_copy(update={"keyframes": GLIDE}), ctx)
+    assert isinstance(clip, RenderedClip), clip
+    crop = plan_geometry(info.video, spec.aspect, spec.fit).crop
+    across = crop.width < info.video.display_width
+    side = info.video.display_width if across else info.video.display_height
+    half = (crop.width if across else crop.height) / side / 2
+    with ctx.store.local_path(clip.key) as file:
+        found, times_s = _middles(file)
+    assert len(found) == spec.frames
+    for tone, t in zip(found, times_s, strict=True):
+        wanted = min(1 - half, max(half, place_at(GLIDE, spec.start_s + t)))  # never beyond the picture
+        at = (tone - 20) / 200
+        at = 1 - at if name == "turned.mp4" else at  # turned to the left, its right edge is on top
+        assert at == pytest.approx(wanted, abs=2.5 / side + 0.006), t
+
+
+def _middles(path: Path) -> tuple[list[float], list[float]]:
+    """Mean luma of each frame, which is that of its middle on the ramp, and the frames' times."""
+    tones, times = [], []
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            plane = frame.planes[0]
+            tones.append(float(np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : plane.width].mean()))
+            times.append(float(frame.time))
+    return tones, times
