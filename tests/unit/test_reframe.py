@@ -24,6 +24,7 @@ from topclip.pipeline.context import StageContext
 from topclip.pipeline.plan import make_plan
 from topclip.pipeline.reframe import look_for_subject
 from topclip.pipeline.render import render_clip
+from topclip.storage.base import drawing_key
 
 LENGTH_S, CUT_S, LEFT, RIGHT = 4.0, 2.2, 0.2, 0.78
 
@@ -57,6 +58,7 @@ def test_a_clip_shows_the_face_in_both_shots(faces: Path, ctx: StageContext) -> 
     assert [k.x for k in framing.keyframes] == pytest.approx([LEFT, RIGHT], abs=0.03)
     (clip,) = result.manifest.clips
     assert (clip.width, clip.height) == (202, 360)
+    assert ctx.store.exists(drawing_key(result.plan_key))
 
 
 @pytest.mark.parametrize(("options", "is_framed"), [
