@@ -43,6 +43,7 @@ FROZEN_LEVEL = 0.02
 POSTER_SHARE, POSTER_FRAMES = 1 / 3, 24
 """A poster is looked for from there on among so many frames."""
 POSTER_WIDTH_PX, POSTER_QUALITY = 640, 4
+UNSAID = 2
 MEASURED_TAIL_S = 0.2
 """Silence after the sound, so that the meter tells of the last of it."""
 FLOOR_DB = -120.0
@@ -222,6 +223,7 @@ def _jpeg(frame: VideoFrame) -> bytes:
     """A small JPEG of a frame."""
     width = min(POSTER_WIDTH_PX, frame.width)
     height = max(2, round(frame.height * width / frame.width / 2) * 2)
+    frame.color_primaries = frame.color_trc = UNSAID  # FFmpeg scales no picture of rare ones
     small = VideoReformatter().reformat(frame, width, height, PIXEL_FORMAT, dst_color_range=ColorRange.JPEG)
     small.pts = 0
     encoder = CodecContext.create("mjpeg", "w")
