@@ -5,11 +5,11 @@ whole group and waits for it, so that the caller may remove the output at once.
 """
 
 import contextlib
-import ctypes
 import errno
 import math
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from topclip.errors import ConfigError, EncodeError, StorageError, StorageFull, StorageUnavailable, TopClipError
+from topclip.media import launch
+from topclip.media.launch import CANNOT_START
 from topclip.media.limits import NO_LIMIT, Allowance, ffmpeg_error, too_slow
 
 TICK_S = 0.25
@@ -27,9 +29,7 @@ NO_ROOM_NUMBERS = (errno.ENOSPC, errno.EDQUOT)
 NO_ROOM = tuple(os.strerror(number).encode() for number in NO_ROOM_NUMBERS)
 OUT_OF_REACH = tuple(os.strerror(number).encode() for number in (errno.ESTALE, errno.EROFS, errno.EACCES))
 """What ffmpeg says of the store's folder: its input was opened before, so it is not that."""
-PR_SET_PDEATHSIG = 1
-
-_PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+LAUNCH = (sys.executable, "-I", "-S", launch.__file__)
 
 COMMON_ARGS = ("-nostdin", "-hide_banner", "-v", "error", "-progress", "pipe:1", "-stats_period", "0.25", "-y")
 
@@ -56,6 +56,8 @@ def run_ffmpeg(
         exit_code = process.wait()
     finally:
         _kill_group(process)
+    if exit_code == CANNOT_START:
+        raise _cannot_start(binary, tail.decode(errors="replace").strip())
     if exit_code != 0:
         raise _failure(argv, tail, exit_code, allowance)
 
@@ -84,31 +86,22 @@ def _timed(on_progress: Callable[[float], None], allowance: Allowance) -> Callab
 
 
 def _start(argv: list[str], allowance: Allowance) -> subprocess.Popen[bytes]:
-    parent = os.getpid()
+    program = shutil.which(argv[0])
+    if program is None:
+        raise _cannot_start(argv[0], os.strerror(errno.ENOENT))
+    limits = [-1 if limit is None else limit for limit in (allowance.memory_bytes, allowance.out_bytes)]
+    # The tie is to the thread that starts it, so a task must wait in the thread that started ffmpeg, as this runner does.
+    return subprocess.Popen(
+        [*LAUNCH, str(os.getpid()), *map(str, limits), program, *argv[1:]],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
 
-    def die_with_parent() -> None:
-        # Between fork and exec only async-signal-safe work is sound when other threads hold locks: the library and
-        # the symbol were looked up before, and nothing here allocates much or imports. The signal is tied to the
-        # thread that forked, so a task must wait in the thread that started ffmpeg, as this runner does.
-        if _PRCTL is not None:
-            _PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-        allowance.apply()
 
-    try:
-        return subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509
-        )
-    except OSError as err:
-        raise ConfigError(
-            f"cannot start ffmpeg {argv[0]}: {err.strerror}", {"field": "ffmpeg", "hint": "set TOPCLIP_FFMPEG"}
-        ) from err
+def _cannot_start(binary: str, why: str) -> ConfigError:
+    return ConfigError(f"cannot start ffmpeg {binary}: {why}", {"field": "ffmpeg", "hint": "set TOPCLIP_FFMPEG"})
 
 
 def _follow(

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from topclip.errors import EncodeError, Killed, MediaError, MediaLimit
+from topclip.media.launch import lower
 
 FLOOR_S = 300.0
 """Time that any work is given: a cold disk, a busy machine."""
@@ -46,21 +47,8 @@ class Allowance:
     out_bytes: int | None = None
     wall_s: float | None = None
 
-    def apply(self) -> None:
-        """Set what the kernel holds, in the child that is about to become ffmpeg."""
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if self.memory_bytes is not None:
-            _lower(resource.RLIMIT_DATA, self.memory_bytes)
-        if self.out_bytes is not None:
-            _lower(resource.RLIMIT_FSIZE, self.out_bytes)
-
 
 NO_LIMIT = Allowance()
-
-
-def _lower(kind: int, limit: int) -> None:
-    hard = resource.getrlimit(kind)[1]
-    resource.setrlimit(kind, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 def memory_limit(wanted_mb: int) -> int:
@@ -75,7 +63,7 @@ def memory_limit(wanted_mb: int) -> int:
 
 def cap_memory(n_bytes: int) -> None:
     """Let this process allocate no more than so much from now on: what would, raises MemoryError."""
-    _lower(resource.RLIMIT_DATA, n_bytes)
+    lower(resource.RLIMIT_DATA, n_bytes)
 
 
 def work_s(media_s: float, n_pixels: float) -> float:
