@@ -18,9 +18,8 @@ from topclip.model.request import Aspect, Captions, CaptionStyle, ClipOptions, F
 P = ParamSpec("P")
 R = TypeVar("R")
 
-FIELDS = tuple(
-    name for name in ClipOptions.model_fields if name not in ("weights", "ranges", "keywords", "callback_url")
-)
+REPEATED = ("weights", "keywords", "ranges")
+FIELDS = tuple(name for name in ClipOptions.model_fields if name not in (*REPEATED, "callback_url"))
 """A callback is of a job on a server: `submit` has its flag."""
 
 
@@ -114,7 +113,7 @@ def clip_options(command: Callable[..., R]) -> Callable[..., R]:
 
     @functools.wraps(command)
     def with_options(*args: Any, **kwargs: Any) -> R:
-        given = {name: kwargs.pop(name) for name in (*FIELDS, "weights", "ranges", "keywords")}
+        given = {name: kwargs.pop(name) for name in (*FIELDS, *REPEATED)}
         return command(*args, options=build_options(given), **kwargs)
 
     for flag in reversed(FLAGS):
@@ -127,7 +126,7 @@ def named_options(command: Callable[..., R]) -> Callable[..., R]:
 
     @functools.wraps(command)
     def with_options(*args: Any, **kwargs: Any) -> R:
-        given = {name: kwargs.pop(name) for name in (*FIELDS, "weights", "ranges")}
+        given = {name: kwargs.pop(name) for name in (*FIELDS, *REPEATED)}
         return command(*args, asked=_given(given), **kwargs)
 
     for flag in reversed(FLAGS):

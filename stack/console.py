@@ -13,6 +13,8 @@ from typing import IO
 
 LOG_BYTES = 5 * 1024 * 1024
 LOG_BACKUPS = 3
+LAST_LINES_S = 2.0
+"""How long a pump is waited for whose child has ended."""
 TAIL_LINES = 20
 MAX_LINE_BYTES = 64 * 1024  # a child that writes no newline must not grow our memory
 
@@ -48,6 +50,7 @@ class ChildLog:
             folder / f"{name}.log", maxBytes=LOG_BYTES, backupCount=LOG_BACKUPS, encoding="utf-8"
         )
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._pumps: list[Thread] = []
 
     @property
     def tail(self) -> list[str]:
@@ -60,10 +63,13 @@ class ChildLog:
         """
         thread = Thread(target=self._run, args=(stream,), name=f"log-{self._name}", daemon=True)
         thread.start()
+        self._pumps = [*(pump for pump in self._pumps if pump.is_alive()), thread]
         return thread
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, once the children's last lines are in it: a line that came later would open it anew."""
+        for pump in self._pumps:
+            pump.join(LAST_LINES_S)
         self._file.close()
 
     def _run(self, stream: IO[bytes]) -> None:
