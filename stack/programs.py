@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stack import ports
-from stack.redis_server import RedisServer
+from stack.redis_server import RedisServer, answers
 from stack.supervisor import Program
 from topclip.config import Settings
 
 PYTHON = (sys.executable, "-P", "-m")  # -P: a folder named `web` in the working directory must not shadow ours
 FLOWER_CONF = Path(__file__).with_name("flowerconfig.py")
 REDIS_STOP_S = 30.0  # it writes its data on SIGTERM
-WORKER_STOP_S = 35.0  # beyond the time that its tasks have to end: it hands back what still runs
+WORKER_STOP_S = 15.0  # beyond the time that its tasks have to end: it hands back what still runs, in 10 s at most
 WEB_STOP_S = 10.0
 FLOWER_STOP_S = 5.0
 
@@ -27,7 +27,9 @@ def keyless_env(settings: Settings, **extra: str) -> dict[str, str]:
 
 def redis_program(server: RedisServer, settings: Settings) -> Program:
     """The embedded Redis."""
-    return Program("redis", server.argv, keyless_env(settings), stop_s=REDIS_STOP_S)
+    return Program(
+        "redis", server.argv, keyless_env(settings), stop_s=REDIS_STOP_S, is_heard=lambda: answers(server.url)
+    )
 
 
 def worker_program(settings: Settings, node: str) -> Program:

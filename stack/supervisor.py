@@ -28,6 +28,7 @@ FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 30.0
 SETTLED_S = 30.0  # a child that lived that long starts again without delay
 STARTUP_DEATHS = 4  # early deaths after which a start is given up
+SILENT_STOP_S = 3.0  # for a child that does not answer as it is told to stop
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -37,6 +38,7 @@ class Program:
 
     argv is a function, asked anew at each start, so that a child can get another port.
     keep_fds are file descriptors that the child inherits under the same numbers.
+    is_heard asks whether it answers: one that does not, as it is told to stop, is not waited for.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Program:
     env: dict[str, str]
     stop_s: float = 10.0
     keep_fds: tuple[int, ...] = ()
+    is_heard: Callable[[], bool] = lambda: True
 
 
 @dataclass
@@ -181,10 +184,13 @@ class Supervisor:
                 child.log.close()
 
     def _stop_child(self, child: Child) -> None:
+        if not child.process or child.has_ended():
+            return
+        stop_s = child.program.stop_s if child.program.is_heard() else SILENT_STOP_S
         child.signal(signal.SIGTERM)
         started, stops = time.monotonic(), self._stops
         while child.process and not child.has_ended():
-            patience_s = child.program.stop_s if self._stops == stops else 1.0
+            patience_s = stop_s if self._stops == stops else 1.0
             if time.monotonic() - started > patience_s:
                 self._console.say("up", f"{child.program.name} does not stop; killing it")
                 child.kill()

@@ -1,8 +1,10 @@
 """How a worker leaves: it takes no more tasks, and what it runs ends, within a bound or however long that takes.
 
 SIGTERM, SIGQUIT and Ctrl-C give what runs `TOPCLIP_DRAIN_S` seconds; the rest then goes back to its queue at once.
-`topclip drain` waits for the end of all. Celery's own ways block the worker's loop meanwhile, so that a message that was just
-taken from its queue lies in the socket, known to nobody, and tasks that end are not acknowledged; or they wait for ever.
+`topclip drain` waits for the end of all. A worker whose loop does not end after that, since it waits for a Redis that is
+frozen, leaves without it: its leases end by themselves.
+Celery's own ways block the worker's loop meanwhile, so that a message that was just taken from its queue lies in the socket,
+known to nobody, and tasks that end are not acknowledged; or they wait for ever.
 """
 
 import contextlib
@@ -13,7 +15,7 @@ import signal
 import threading
 import time
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from celery import bootsteps
 from celery.platforms import EX_OK
@@ -26,6 +28,8 @@ log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
 LOOK_EVERY_S = 0.1
+END_S = 10.0
+"""Longest time from the end of the wait to that of the process: it hands back what it holds and says goodbye."""
 
 
 class Leaving(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyped here
@@ -78,6 +82,21 @@ class Leaving(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyp
             os.kill(os.getpid(), signal.SIGQUIT)
         else:
             worker_state.should_stop = EX_OK
+        time.sleep(END_S)  # this thread ends with the process, most often long before
+        self._break_off()
+
+    def _break_off(self) -> NoReturn:
+        """End this process and those of its tasks, whatever its loop waits for."""
+        log.error(
+            "the worker's loop does not end: Redis does not answer, most likely; what it held returns by its leases"
+        )
+        try:
+            pool = self._worker.pool._pool  # None once it was stopped
+            for process in list(pool._pool) if pool else []:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+        finally:
+            os._exit(EX_OK)
 
 
 def _is_busy() -> bool:

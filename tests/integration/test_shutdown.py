@@ -33,6 +33,7 @@ from topclip.model.job import JobState, JobStatus, Stage
 from topclip.storage.base import ArtifactStore
 from workers import names
 from workers.client import JobClient
+from workers.leaving import END_S
 
 pytestmark = pytest.mark.faults
 
@@ -106,6 +107,41 @@ class TestLongLease:
         assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1)
         assert received(celery_setup, names.RENDER) == 1
         until(lambda: leaving.status == "exited", 30)
+        until(lambda: nothing_unacknowledged(redis_node), 10)
+
+
+class TestRedisIsFrozen:
+    @pytest.fixture
+    def settings(self, redis_node: RedisContainer, tmp_path: Path) -> Settings:
+        return Settings(redis_url=redis_node.url, data_dir=tmp_path, lease_s=LEASE_S, drain_s=2)
+
+    def test_workers_leave_all_the_same_and_what_they_ran_goes_to_whoever_is_there_then(
+        self,
+        celery_setup: CeleryTestSetup,
+        source: Path,
+        submit: Submit,
+        finished: Finished,
+        redis_node: RedisContainer,
+        settings: Settings,
+    ) -> None:
+        nodes = containers(celery_setup)
+        job_id = submit(source, **CLIP)
+        ffmpeg = frozen_ffmpeg(celery_setup)
+        children = [child for node in nodes for child in node.children()]
+        redis_node.kill("SIGSTOP")
+        for node in nodes:  # one is busy, one idle
+            node.kill("SIGTERM")
+        window_s = settings.drain_s + END_S
+        until(
+            lambda: all(node.status == "exited" for node in nodes),
+            window_s + 5,
+            lambda: "".join(node.logs() for node in nodes),
+        )
+        until(lambda: not any(alive(child) for child in [ffmpeg, *children]), 5)
+        redis_node.kill("SIGCONT")
+        nodes[0].restart()
+        status = finished(job_id)
+        assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1)
         until(lambda: nothing_unacknowledged(redis_node), 10)
 
 

@@ -86,12 +86,16 @@ def test_it_stops_the_children_in_order(tmp_path: Path) -> None:
     assert noted.read_text() == "cab"
 
 
-def test_it_kills_a_child_that_does_not_stop(tmp_path: Path) -> None:
+@pytest.mark.parametrize("patience", [{"stop_s": 0.3}, {"stop_s": 1e6, "is_heard": lambda: False}])
+def test_it_kills_a_child_that_does_not_stop(
+    tmp_path: Path, patience: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stack.supervisor.SILENT_STOP_S", 0.3)
     deaf = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
     )
     with Supervisor(Console(), tmp_path / "logs", ("a",)) as supervisor:
-        child = supervisor.add(python("a", deaf, stop_s=0.3))
+        child = supervisor.add(python("a", deaf, **patience))
         supervisor.run_until(lambda: "up" in logged(tmp_path, "a"))
         pid = child.pid
         assert pid

@@ -3,6 +3,7 @@
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,6 +143,17 @@ def test_sigterm_stops_it_cleanly_and_in_order(tmp_path: Path) -> None:
         saved = running.stderr.rindex("DB saved on disk")
         assert saved > running.stderr.rindex("Shutting down: Master")
         assert saved > running.stderr.rindex("leaving: no more tasks")
+
+
+@pytest.mark.faults
+def test_sigterm_stops_it_also_while_its_redis_is_frozen(tmp_path: Path) -> None:
+    with stack(tmp_path / "data") as running:
+        tree = running.descendants()
+        running.find("redis-server").suspend()
+        began_s = time.monotonic()
+        assert running.terminate() == 0
+        assert alive(tree) == []
+        assert time.monotonic() - began_s < 30
 
 
 @pytest.mark.faults
