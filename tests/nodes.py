@@ -148,6 +148,11 @@ class RedisContainer(ProcessContainer):
         secret = f":{self._password}@" if self._password else ""
         return f"redis://{secret}127.0.0.1:{self.port}/0"
 
+    @property
+    def aof(self) -> Path:
+        """All that it knows, where the binary is the wheel's."""
+        return self._folder / "appendonly.aof"
+
     @cached_property
     def client(self) -> Any:
         return redis.Redis(port=self.port, password=self._password or None, decode_responses=True)

@@ -23,6 +23,7 @@ from topclip.pipeline.context import StageContext
 from topclip.storage.base import BROKEN_DISK, FULL, storage_error
 from workers import runtime
 from workers.backend import header_of
+from workers.cancelled import cancel_if_it_was
 from workers.drive import tell_revoked
 from workers.pulse import Pulse, Run
 
@@ -72,6 +73,7 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
 
     def _guarded(self, *args: Any, **kwargs: Any) -> Any:
         try:
+            cancel_if_it_was(runtime.scripts(), runtime.store(), self.pulse.run.job, self.pulse.run.epoch)
             self.pulse.start(None if self.is_part else self.stage)
             value = self.run(*args, **kwargs)
         except Retry:

@@ -25,6 +25,7 @@ gone:<id>         a tombstone: the job existed and expired or was deleted; its v
 workers           sorted set: node names by their last heartbeat; worker:<node> hash: what it says of itself
 keepers           hash: when any worker's keeper last reached Redis (at), and from when leases may be ended (sweep_from)
 lost              set: jobs that somebody found in the store and not in Redis
+looked-at         the run of Redis whose unfinished jobs were compared with what the store knows to be cancelled
 callbacks         sorted set: jobs whose end is still to be told, by the time of the next try
 callback-line:<host>      sorted set: those of them that are due and wait for their receiver
 callback-lines    sorted set: receivers that have a line and are not being told, by the time from which they may be
@@ -45,6 +46,7 @@ KEEPERS = "keepers"
 WORKERS = "workers"
 LOST = "lost"
 LEADER = "reconciler-leader"
+LOOKED_AT = "looked-at"
 
 
 def starts(prefix: str, job_id: str) -> str:

@@ -23,6 +23,7 @@ from topclip.storage.base import analysis_folder, record_key
 from topclip.storage.factory import store_for
 from workers import keys, names
 from workers.backend import result_meta
+from workers.cancelled import cancel_after_a_start
 from workers.changes import delete_job, find_left, make_left
 from workers.drive import redrive
 from workers.links import FAULTS, KEEPER, redis_client, redis_now
@@ -64,6 +65,7 @@ class Reconciler(bootsteps.StartStopStep):  # type: ignore[misc]
             try:
                 rounds = rounds or Rounds(app, self._settings)
                 if rounds.lead(self._name):
+                    rounds.cancel_again()
                     rounds.bring_back()
                     rounds.start_again()
                     rounds.clear_away()
@@ -92,6 +94,10 @@ class Rounds:
             return False
         self._redis.expire(key, ttl_s)
         return True
+
+    def cancel_again(self) -> list[str]:
+        """Cancel the jobs of which Redis has forgotten that they were."""
+        return cancel_after_a_start(self._redis, self._prefix, self._scripts, self._store)
 
     def bring_back(self) -> list[str]:
         """Bring back the jobs that Redis has lost: those that were reported, and now and then all that the store knows."""

@@ -8,11 +8,13 @@ from pytest_celery import CeleryTestSetup
 
 from tests.integration.faults import (
     CLIP,
+    P,
     alive,
     container,
     frozen_ffmpeg,
     nothing_unacknowledged,
     received,
+    redis_up,
     staged,
 )
 from tests.nodes import RedisContainer
@@ -21,7 +23,7 @@ from topclip.config import Settings
 from topclip.errors import JobConflict, UnknownJob
 from topclip.model.job import JobState, JobStatus
 from topclip.storage.base import ArtifactStore
-from workers import names
+from workers import keys, names
 from workers.client import JobClient
 
 pytestmark = pytest.mark.faults
@@ -92,3 +94,39 @@ def test_a_cancelled_job_stays_so_whoever_is_started_again(
         client.cancel(job_id)
     with pytest.raises(UnknownJob):
         client.cancel("00000000-0000-4000-8000-000000000000")
+
+
+@pytest.mark.parametrize("is_looked_for", [True, False])
+def test_a_cancelled_job_stays_so_though_redis_comes_back_with_data_from_before(
+    celery_setup: CeleryTestSetup,
+    source: Path,
+    submit: Submit,
+    finished: Finished,
+    client: JobClient,
+    redis_node: RedisContainer,
+    store: ArtifactStore,
+    is_looked_for: bool,
+) -> None:
+    worker = container(celery_setup)
+    job_id = submit(source, **CLIP)
+    frozen_ffmpeg(celery_setup)
+    before = redis_node.aof.read_bytes()
+    client.cancel(job_id)
+    assert finished(job_id, 15).state is JobState.CANCELLED
+    until(lambda: nothing_unacknowledged(redis_node), 10)
+    worker.kill("SIGSTOP")
+    redis_node.kill()
+    redis_node.aof.write_bytes(before)
+    redis_node.restart()
+    until(lambda: redis_up(redis_node), 30)
+    assert client.read(job_id).state is JobState.RUNNING
+    if not is_looked_for:  # the task itself must see it
+        redis_node.client.set(P + keys.LOOKED_AT, redis_node.client.info("server")["run_id"])
+    worker.kill("SIGCONT")
+    until(lambda: client.read(job_id).state is not JobState.RUNNING, 30, worker.logs)
+    assert received(celery_setup, names.RENDER) == 1 + (not is_looked_for)
+    status = finished(job_id, 30)
+    assert (status.state, status.attempts) == (JobState.CANCELLED, 1)
+    assert not store.list(f"jobs/{job_id}/clips")
+    client.retry(job_id)
+    assert finished(job_id).state is JobState.SUCCEEDED
