@@ -94,7 +94,7 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
         if isinstance(error, QueueUnavailable):  # a retry could not be published either: the delivery itself goes back
             log.warning("%s goes back to its queue: %s", self.name, error)
             self.pulse.finish("published")
-            _hand_back(str(error))
+            hand_back(str(error))
         if error.retryable and self.request.retries < RETRIES:
             self.pulse.finish("published")
             log.warning("%s will be tried again: %s", self.name, error)
@@ -111,7 +111,7 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
             raise self.retry(exc=error, countdown=pause_s(self.request.retries), max_retries=RETRIES)
         except Reject as err:
             log.warning("%s goes back to its queue, its retry could not be published: %s", self.name, err)
-            _hand_back(str(err))
+            hand_back(str(err))
 
     def failed_part(self, error: TopClipError, **kwargs: Any) -> JsonDict:
         """The value of a part that could not be done; kwargs are the task's. Only parts have one."""
@@ -131,7 +131,7 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
         raise AssertionError("replace always raises")
 
 
-def _hand_back(why: str) -> NoReturn:
+def hand_back(why: str) -> NoReturn:
     """Give the delivery itself back to its queue, slowly enough for an outage."""
     time.sleep(HAND_BACK_PAUSE_S)
     raise Reject(why, requeue=True)

@@ -21,6 +21,7 @@ from topclip.config import Settings
 from topclip.model.job import JobState, JobStatus, Stage
 from topclip.model.request import ClipOptions, ClipRequest, MediaPath, UrlSource
 from topclip.storage.base import ArtifactStore, upload_key
+from workers import names
 from workers.client import JobClient
 
 Finished = Callable[..., JobStatus]
@@ -223,6 +224,27 @@ def test_a_try_whose_worker_is_killed_in_it_is_made_again_under_the_same_id(
     first, second = receiver.requests
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
     assert first.body == second.body
+
+
+@pytest.mark.faults
+def test_a_try_that_a_full_redis_refuses_as_it_begins_is_made_once_there_is_room(
+    celery_setup: CeleryTestSetup, source: Path, receiver: Server, client: JobClient, redis_node: RedisContainer
+) -> None:
+    worker, redis = container(celery_setup), redis_node.client
+    children = worker.children()
+    for child in children:
+        child.suspend()
+    job_id = submit_path(client, source, receiver)
+    client.cancel(job_id)  # told by one process, while another has the job's first task
+    until(lambda: f"Task {names.CALLBACK}[" in worker.logs(), 30, worker.logs)
+    redis.config_set("maxmemory-policy", "noeviction")
+    redis.config_set("maxmemory", "100kb")
+    for child in children:
+        child.resume()
+    refused = ("callback of job", "raised unexpected")
+    until(lambda: any(text in worker.logs() for text in refused), 30, worker.logs)
+    redis.config_set("maxmemory", "0")
+    until(lambda: types(receiver) == ["job.cancelled"], 15, worker.logs)
 
 
 @pytest.mark.faults
