@@ -15,6 +15,7 @@ import kombu.transport.redis as kombu_redis
 import redis
 from redis import sentinel
 from redis.connection import AbstractConnection
+from redis.exceptions import ResponseError
 from redis.utils import SENTINEL
 
 REQUEST_S: Final = 0.8
@@ -107,7 +108,20 @@ class UnixDomainSocketConnection(Hurried, redis.UnixDomainSocketConnection):  # 
 
 
 class SentinelManagedConnection(Hurried, sentinel.SentinelManagedConnection):  # type: ignore[misc]
-    """To the master that Sentinel names."""
+    """To the master that Sentinel names.
+
+    One that lost its replicas may be master no more, and Sentinel has yet to tell it: whoever asks next asks Sentinel first.
+    redis-py does so where it is a replica already.
+    """
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        """Read an answer. Raises what Redis answers."""
+        try:
+            return super().read_response(*args, **kwargs)
+        except ResponseError as err:
+            if "NOREPLICAS" in str(err):
+                self.mark_for_reconnect()
+            raise
 
 
 KINDS: Final = {

@@ -132,7 +132,7 @@ local function missing()
   local due = redis.call('ZSCORE', P..'expiry', id)
   return due and tonumber(due) <= tonumber(now()) and 'EXPIRED' or 'UNKNOWN'
 end
-local function verdict(epoch, tag, lease)
+local function judge(epoch, tag, lease)
   local current = get('epoch')
   if not current then return 'GONE' end
   if tonumber(epoch) < tonumber(current) then return 'OLD' end
@@ -140,6 +140,12 @@ local function verdict(epoch, tag, lease)
   if TERMINAL[get('state')] then return 'DONE' end
   if get('cancel') == '1' then return 'CANCELLED' end
   return 'OK'
+end
+-- A Redis that may not write says nothing either: it may be the master that was, and not know of jobs that came since.
+-- Adds nothing; refused at once, also where memory is full.
+local function verdict(epoch, tag, lease)
+  redis.call('ZADD', P..'jobs', 'XX', 0, '')
+  return judge(epoch, tag, lease)
 end
 local function drop_results()
   local epoch = get('epoch') or 0
@@ -216,7 +222,7 @@ return v
 """,
     # epoch, tag, lease, part -> verdict, and seconds since the part's task said anything
     "listen": """
-local v = verdict(ARGV[3], ARGV[4], ARGV[5])
+local v = judge(ARGV[3], ARGV[4], ARGV[5])
 local said = redis.call('HGET', rec..':pulses', ARGV[6])
 return {v, said and string.format('%.1f', tonumber(now()) - tonumber(said)) or '0'}
 """,

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from pytest_celery import CeleryTestSetup
@@ -23,6 +24,11 @@ Submit = Callable[..., str]
 Finished = Callable[..., JobStatus]
 PASSWORD = "s3cret@:odd"
 IN_URL = "s3cret%40%3Aodd"
+
+
+def n_replicas(node: RedisContainer) -> int:
+    """How many replicas a master has; 0 where it is none."""
+    return int(node.client.info("replication")["connected_slaves"])
 
 
 def survives_its_worker(setup: CeleryTestSetup, job_id: str, finished: Finished) -> None:
@@ -123,32 +129,46 @@ class TestTls:
             client.close()
 
 
-class TestSentinel:
+class Sentinels:
+    """A master, its replicas and a Sentinel over them."""
+
+    more: ClassVar[tuple[str, ...]] = ()
+    n_replicas = 1
+
     @pytest.fixture
-    def redis_node(self, tmp_path: Path) -> Iterator[RedisContainer]:
+    def binary(self) -> str:
+        """The server; the wheel's if empty."""
+        return ""
+
+    @pytest.fixture
+    def redis_node(self, tmp_path: Path, binary: str) -> Iterator[RedisContainer]:
         (tmp_path / "redis").mkdir()
-        node = RedisContainer(tmp_path / "redis", password="secret")
+        node = RedisContainer(tmp_path / "redis", more=self.more, password="secret", binary=binary)
         assert node.ready()
         yield node
         node.teardown()
 
     @pytest.fixture
-    def replica(self, redis_node: RedisContainer, tmp_path: Path) -> Iterator[RedisContainer]:
-        (tmp_path / "replica").mkdir()
-        of = ["--replicaof", "127.0.0.1", str(redis_node.port)]
-        node = RedisContainer(tmp_path / "replica", "replica", more=of, password="secret")
-        until(lambda: redis_node.client.info("replication")["connected_slaves"] == 1, 20)
-        yield node
-        node.teardown()
+    def replicas(self, redis_node: RedisContainer, tmp_path: Path, binary: str) -> Iterator[list[RedisContainer]]:
+        of = [*self.more, "--replicaof", "127.0.0.1", str(redis_node.port)]
+        nodes = []
+        for i in range(self.n_replicas):
+            (tmp_path / f"replica{i}").mkdir()
+            node = RedisContainer(tmp_path / f"replica{i}", f"replica{i}", more=of, password="secret", binary=binary)
+            nodes.append(node)
+        until(lambda: n_replicas(redis_node) == self.n_replicas, 20)
+        yield nodes
+        for node in nodes:
+            node.teardown()
 
     @pytest.fixture
     def sentinel(
-        self, redis_node: RedisContainer, replica: RedisContainer, tmp_path: Path
+        self, redis_node: RedisContainer, replicas: list[RedisContainer], tmp_path: Path
     ) -> Iterator[SentinelContainer]:
         (tmp_path / "sentinel").mkdir()
         node = SentinelContainer(tmp_path / "sentinel", redis_node, "secret")
         assert node.ready()
-        until(lambda: "+slave" in node.logs(), 20)
+        until(lambda: node.logs().count("+slave") == len(replicas), 20)
         yield node
         node.teardown()
 
@@ -157,6 +177,8 @@ class TestSentinel:
         url = f"sentinel://:secret@127.0.0.1:{sentinel.port}/0"
         return Settings(redis_url=url, data_dir=tmp_path, lease_s=LEASE_S)
 
+
+class TestSentinel(Sentinels):
     def test_a_job_survives_its_worker(
         self,
         celery_setup: CeleryTestSetup,
@@ -175,9 +197,10 @@ class TestSentinel:
         submit: Submit,
         finished: Finished,
         redis_node: RedisContainer,
-        replica: RedisContainer,
+        replicas: list[RedisContainer],
         store: ArtifactStore,
     ) -> None:
+        (replica,) = replicas
         job_id = submit(source, **CLIP)
         ffmpeg = frozen_ffmpeg(celery_setup)
         redis_node.kill()
@@ -187,3 +210,42 @@ class TestSentinel:
         assert has_clips(store, job_id)
         assert container(celery_setup).status == "running"
         until(lambda: nothing_unacknowledged(replica), 20)
+
+
+class TestSentinelWhoseMastersAskForReplicas(Sentinels):
+    """As docs/redis.md has it."""
+
+    more = ("--min-replicas-to-write", "1", "--min-replicas-max-lag", "2")
+    n_replicas = 2
+
+    @pytest.fixture
+    def binary(self) -> str:
+        """Redis 7: the wheel's lets scripts write."""
+        return program("redis-server")
+
+    def test_a_master_that_was_frozen_takes_no_jobs_when_it_wakes(
+        self,
+        celery_setup: CeleryTestSetup,
+        one_chunk: Path,
+        submit: Submit,
+        finished: Finished,
+        redis_node: RedisContainer,
+        replicas: list[RedisContainer],
+    ) -> None:
+        asked = {"mode": "ranges", "ranges": [[1.0, 4.0]]}
+        assert finished(submit(one_chunk, **asked)).state is JobState.SUCCEEDED  # all connections are to this master
+        redis_node.kill("SIGSTOP")
+        until(lambda: any(n_replicas(node) == 1 for node in replicas), 30)
+        redis_node.kill("SIGCONT")
+
+        def submitted() -> str:
+            try:
+                return submit(one_chunk, **asked)
+            except QueueUnavailable:
+                return ""
+
+        jobs = [until(submitted, 30) for _ in range(3)]
+        assert redis_node.client.info("replication")["role"] == "master"  # Sentinel has not come to it yet
+        for job_id in jobs:
+            status = finished(job_id)
+            assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1)
