@@ -11,10 +11,11 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 from celery import Celery, bootsteps, states
+from redis.exceptions import ResponseError
 
 from topclip.config import Settings
 from topclip.errors import ArtifactMissing
@@ -27,11 +28,13 @@ from workers.cancelled import cancel_after_a_start
 from workers.changes import delete_job, find_left, make_left
 from workers.drive import redrive
 from workers.links import FAULTS, KEEPER, redis_client, redis_now
+from workers.refusal import refuses_writes
 from workers.restore import bring_back, find_lost
 from workers.scripts import Scripts
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.CANCELLING)
 PAGE = 500
 LOOK_EVERY_S = 60.0
@@ -50,6 +53,7 @@ class Reconciler(bootsteps.StartStopStep):  # type: ignore[misc]
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
         self._settings = Settings.from_env()
+        self._rounds: Rounds | None = None
 
     def start(self, worker: Any) -> None:
         """Begin to look. The thread ends with the process. Raises: ConfigError, which ends the worker."""
@@ -58,20 +62,26 @@ class Reconciler(bootsteps.StartStopStep):  # type: ignore[misc]
         threading.Thread(target=self._run, args=(worker.app,), name="reconciler", daemon=True).start()
 
     def _run(self, app: Celery) -> None:
-        lease_s = self._settings.lease_s
-        rounds = None
         while True:
-            time.sleep(min(10.0, lease_s / 2))
-            try:
-                rounds = rounds or Rounds(app, self._settings)
-                if rounds.lead(self._name):
-                    rounds.cancel_again()
-                    rounds.bring_back()
-                    rounds.start_again()
-                    rounds.clear_away()
-                rounds.clear_staging()
-            except FAULTS as err:
-                log.warning("reconciler: this round failed: %r", err)
+            time.sleep(min(10.0, self._settings.lease_s / 2))
+            for step in self._attempt(lambda: self._steps(app)) or ():
+                self._attempt(step)
+
+    def _steps(self, app: Celery) -> tuple[Callable[[], object], ...]:
+        """What this worker does in a round."""
+        rounds = self._rounds = self._rounds or Rounds(app, self._settings)
+        if not rounds.lead(self._name):
+            return (rounds.clear_staging,)
+        return rounds.cancel_again, rounds.bring_back, rounds.start_again, rounds.clear_away, rounds.clear_staging
+
+    @staticmethod
+    def _attempt(step: Callable[[], T]) -> T | None:
+        """Take a step; one that fails holds up no other."""
+        try:
+            return step()
+        except FAULTS as err:
+            log.warning("reconciler: this round failed: %s: %s", type(err).__name__, err)
+            return None
 
 
 class Rounds:
@@ -127,8 +137,24 @@ class Rounds:
         # Before the search: an attempt that another leader begins meanwhile is not ended.
         epochs = {job: self._epoch(job) for job in twice}
         alive = set(self._messages())
-        lost = [job for job, epoch in epochs.items() if (job, epoch) not in alive and not self._scripts("waits", job)]
-        return [job for job in lost if self._start_again(job, epochs[job])]
+        silent = [job for job, epoch in epochs.items() if (job, epoch) not in alive]
+        return self._of_each(
+            silent, lambda job: not self._scripts("waits", job) and self._start_again(job, epochs[job])
+        )
+
+    @staticmethod
+    def _of_each(jobs: Iterable[str], act: Callable[[str], bool]) -> list[str]:
+        """The jobs for which it was so. One whose keys are not what they should be is left out, and holds up no other."""
+        done = []
+        for job in jobs:
+            try:
+                if act(job):
+                    done.append(job)
+            except ResponseError as err:
+                if refuses_writes(err):
+                    raise
+                log.warning("reconciler: job %s is left out: %s", job, err)
+        return done
 
     def _start_again(self, job: str, epoch: int) -> bool:
         if not self._store.exists(record_key(job)):
@@ -141,13 +167,16 @@ class Rounds:
 
     def clear_away(self) -> None:
         """Remove the files and the index entries of expired jobs, and analyses that no job uses any more."""
-        for job in self._due(keys.EXPIRY):
-            delete_job(self._store, job)
-            self._scripts("forget", job, self._settings.retention_s, "1")
-            log.info("job %s expired", job)
+        self._of_each(self._due(keys.EXPIRY), self._clear_away)
         for sha256 in self._due(keys.ANALYSES):
             self._store.delete(analysis_folder(sha256))
             self._redis.zrem(self._prefix + keys.ANALYSES, sha256)
+
+    def _clear_away(self, job: str) -> bool:
+        delete_job(self._store, job)
+        self._scripts("forget", job, self._settings.retention_s, "1")
+        log.info("job %s expired", job)
+        return True
 
     def clear_staging(self) -> None:
         """Remove what killed processes left in the making; each worker does, since staging may be on a disk of its own."""
@@ -177,10 +206,12 @@ class Rounds:
                 with self._redis.pipeline(transaction=False) as pipe:
                     for job in page:
                         pipe.hget(f"{self._prefix}job:{job}", "changed_at")
-                    times = pipe.execute()
-                yield from (
-                    (job, at) for job, at in zip(page, times, strict=True) if at and abs(now - float(at)) > quiet_s
-                )
+                    times = pipe.execute(raise_on_error=False)
+                for job, at in zip(page, times, strict=True):
+                    if isinstance(at, Exception):
+                        log.warning("reconciler: job %s is left out: %s", job, at)
+                    elif at and abs(now - float(at)) > quiet_s:
+                        yield job, at
 
     def _messages(self) -> Iterator[tuple[str, int]]:
         """Job and epoch of every message of ours, queued or delivered."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from celery import Celery
@@ -38,3 +39,20 @@ def test_a_leader_that_stood_still_in_mid_round_ends_no_attempt_that_another_beg
     monkeypatch.setattr(still, "_messages", stand_still)
     assert still.start_again() == []
     assert client.read(job_id).attempts == 2
+
+
+def test_a_record_that_is_none_holds_up_no_other_job(
+    app: Celery, settings: Settings, one_chunk: Path, submit: Submit, redis_node: RedisContainer
+) -> None:
+    redis = redis_node.client
+    odd, lost, old = str(uuid4()), submit(one_chunk), submit(one_chunk)
+    redis.set(f"topclip:job:{odd}", "not a hash")
+    redis.zadd("topclip:state:RUNNING", {odd: 0})
+    redis.zadd("topclip:expiry", {odd: 0, old: 1})
+    redis.delete("topclip:control")
+    redis.hincrbyfloat(f"topclip:job:{lost}", "changed_at", -600)
+    leader = Rounds(app, settings)
+    assert leader.start_again() == []
+    assert leader.start_again() == [lost]
+    leader.clear_away()
+    assert redis.exists(f"topclip:gone:{old}")

@@ -87,3 +87,24 @@ def test_the_watch_goes_on_after_a_fault_of_whoever_it_tells(redis_node: RedisCo
         until(lambda: watch.is_up, 10)
     finally:
         watch.stop()
+
+
+def test_a_step_of_the_reconciler_that_fails_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+
+    def step(name: str) -> Callable[[], None]:
+        def take() -> None:
+            taken.append(name)
+            raise Over if name == "clear_staging" else ResponseError(name)
+
+        return take
+
+    steps = ("cancel_again", "bring_back", "start_again", "clear_away", "clear_staging")
+    rounds = SimpleNamespace(lead=lambda _: True, **{name: step(name) for name in steps})
+    monkeypatch.setattr(reconciler, "time", SimpleNamespace(sleep=lambda _: None))
+    monkeypatch.setattr(reconciler, "Rounds", lambda *_: rounds)
+    found = reconciler.Reconciler(SimpleNamespace())
+    found._name = "node"
+    with pytest.raises(Over):
+        found._run(SimpleNamespace())
+    assert taken == [*steps]
