@@ -196,6 +196,8 @@ def _redis(settings: Settings, redis: Mapping[str, Any]) -> Iterator[Check]:
     where = f"Redis {version} at {settings.masked_redis_url}"
     if tuple(int(p) for p in version.split(".")[:2]) < MIN_REDIS:
         yield Check("redis", "fail", f"{where} is too old", "use Redis 6.2 or newer; docs/redis.md says how on Windows")
+    elif not redis["writes"]:
+        yield Check("redis", "fail", f"{where}: {redis['warnings'][0]}", "see docs/redis.md, Troubleshooting")
     else:
         yield Check("redis", "ok", f"{where} answers in {float(redis['latency_ms']):.1f} ms")
     yield _persistence(redis)

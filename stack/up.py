@@ -24,6 +24,7 @@ from web.doors import check_exposure
 from web.keys import KeyRing
 from workers.health import report
 from workers.links import KEEPER, redis_client
+from workers.refusal import reason
 
 STOP_ORDER = ("web", "worker", "flower", "redis")
 ASK_TIMEOUT_S = 2.0
@@ -32,7 +33,7 @@ REMIND_S = 15.0
 
 @dataclass(frozen=True)
 class Urls:
-    """Where everything is. `flower` is None where there is none."""
+    """Where everything is. `flower` is None where there is none; a password in `redis` is masked."""
 
     web: str
     flower: str | None
@@ -133,7 +134,7 @@ class _Stack:
         self._supervisor.is_settled = True
         if self._flower:
             self._flower.is_settled = True
-        on_ready(Urls(self._web_url, self._flower.url if self._flower else None, self._settings.redis_url))
+        on_ready(Urls(self._web_url, self._flower.url if self._flower else None, self._settings.masked_redis_url))
         self._supervisor.run_until(lambda: False, poll_s=1.0)
 
     def _is_ready(self, http: httpx.Client) -> bool:
@@ -148,12 +149,21 @@ class _Stack:
         if not _is_ok(http, f"{self._web_url}/health/live"):
             return "the web server does not answer"
         if _json(http, f"{self._web_url}/health/ready").get("redis") not in ("ok", "degraded"):
-            return f"Redis at {self._settings.masked_redis_url} does not answer"
+            return f"Redis at {self._settings.masked_redis_url} {self._why()}"
         if not self._has_worker(_json(http, f"{self._web_url}/health").get("workers")):
             return "the worker has not been seen"
         if self._flower and not _is_ok(http, f"{self._flower.url}/healthcheck"):
             return "Flower does not answer"
         return None
+
+    def _why(self) -> str:
+        """What is the matter with Redis, by asking it."""
+        try:
+            with redis_client(self._settings, KEEPER) as redis:
+                redis.ping()
+        except RedisError as err:
+            return reason(err)
+        return "is not reached by the web server yet"
 
     def _has_worker(self, told: object) -> bool:
         """Whether the worker was seen. told: the workers, if the web server told us; where keys are asked Redis is."""

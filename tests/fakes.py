@@ -205,7 +205,8 @@ class FakeClient(JobClient):
         counts: dict[str, int] = {}
         for job in self.jobs.values():
             counts[job.state] = counts.get(job.state, 0) + 1
-        redis = {"latency_ms": 0.1, "version": "7.0.0", "used_memory": 1000, "maxmemory": 0, "warnings": []}
+        redis = {"latency_ms": 0.1, "version": "7.0.0", "used_memory": 1000, "maxmemory": 0, "writes": True}
+        redis |= {"warnings": []}
         worker = {"name": "w1", "concurrency": 2, "active": 0}
         return {"redis": redis, "jobs": counts, "queue_depth": 0, "workers": [worker]}
 

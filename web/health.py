@@ -35,7 +35,7 @@ def live() -> dict[str, str]:
 
 @blueprint.get("/health/ready", answers=answers({200: DOCUMENT, 503: DOCUMENT}))
 def ready() -> tuple[dict[str, Any], int, dict[str, str]]:
-    """Tell whether jobs can be taken: 503 while Redis or the store is away."""
+    """Tell whether jobs can be taken: 503 while Redis or the store is away, or Redis refuses to write."""
     vital = services().vitals.look()
     parts = {name: vital.document[name]["status"] for name in ("redis", "store")}
     if vital.is_ready:

@@ -27,8 +27,9 @@ class Vital:
 
     @property
     def is_ready(self) -> bool:
-        """Whether jobs can be taken: Redis and the store answer."""
-        return bool(self.document["redis"]["status"] != "down" and self.document["store"]["status"] != "down")
+        """Whether jobs can be taken: Redis and the store answer, and Redis writes."""
+        redis, store = self.document["redis"], self.document["store"]
+        return bool(redis["status"] != "down" and redis["writes"] and store["status"] != "down")
 
 
 class Vitals:

@@ -11,13 +11,15 @@ from typing import Final
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from workers.refusal import reason
+
 FAILURES: Final = 3
 """So many in a row open it."""
 OPEN_S: Final = 2.0
 
 
 class BreakerOpen(RedisConnectionError):  # type: ignore[misc]  # redis-py is untyped here
-    """Redis did not answer of late, and was not asked now."""
+    """Redis did not answer of late, and was not asked now; its text is the reason of the last who did ask."""
 
 
 class Breaker:
@@ -27,6 +29,7 @@ class Breaker:
         self._clock = clock
         self._lock = threading.Lock()
         self._failures = 0
+        self._why = ""
         self._open_until_s = float("-inf")
         self._healed_s = float("-inf")
 
@@ -41,7 +44,7 @@ class Breaker:
             now_s = self._clock()
             if self.is_open:
                 if now_s < self._open_until_s:
-                    raise BreakerOpen("Redis did not answer a moment ago")
+                    raise BreakerOpen(self._why)
                 self._open_until_s = now_s + OPEN_S  # this caller tries; the next one may when it was not heard of
             return now_s
 
@@ -50,11 +53,12 @@ class Breaker:
         with self._lock:
             self._failures, self._healed_s = 0, self._clock()
 
-    def failed(self, begun_s: float) -> None:
+    def failed(self, begun_s: float, err: Exception) -> None:
         """A call that began then was not answered. One from before the last answer tells nothing."""
         with self._lock:
             if begun_s < self._healed_s:
                 return
+            self._why = reason(err)
             self._failures += 1
             if self.is_open:
                 self._open_until_s = self._clock() + OPEN_S

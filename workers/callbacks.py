@@ -80,7 +80,7 @@ def _look(app: Celery) -> None:
         try:
             publish_due(app, scripts)
         except FAULTS as err:
-            log.warning("callbacks: this look failed: %r", err)
+            log.warning("callbacks: this look failed: %s: %s", type(err).__name__, err)
 
 
 def publish_due(app: Celery, scripts: Scripts) -> None:

@@ -4,10 +4,14 @@ import time
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from topclip.model.job import JobState
 from workers import keys, names
 from workers.links import redis_now
+from workers.refusal import reason
+
+PROBE_KEPT_S = 60
 
 
 def report(redis: Redis, prefix: str) -> dict[str, Any]:
@@ -32,7 +36,7 @@ def report(redis: Redis, prefix: str) -> dict[str, Any]:
     for queue, jobs in zip(names.TURN_QUEUES, found[len(queues) :], strict=True):
         queues[queue] += _held(redis, prefix, queue, jobs)
     return {
-        "redis": {"latency_ms": latency_ms, **redis_facts(info)},
+        "redis": {"latency_ms": latency_ms, **redis_facts(info, _refusal(redis, prefix))},
         "jobs": dict(zip([str(state) for state in live], states, strict=True)),
         "queue_depth": sum(queues.values()),
         "queues": queues,
@@ -49,11 +53,21 @@ def _held(redis: Redis, prefix: str, queue: str, jobs: list[str]) -> int:
         return sum(pipe.execute()) if jobs else 0
 
 
-def redis_facts(info: dict[str, Any]) -> dict[str, Any]:
-    """Version, memory, persistence, and warnings that say what to do."""
+def _refusal(redis: Redis, prefix: str) -> str | None:
+    """Why Redis does not write, in words, by trying; None if it does."""
+    try:
+        redis.set(prefix + keys.PROBE, 1, ex=PROBE_KEPT_S)
+    except ResponseError as err:
+        return reason(err)
+    return None
+
+
+def redis_facts(info: dict[str, Any], refusal: str | None) -> dict[str, Any]:
+    """Version, memory, persistence, whether it writes, and warnings that say what to do."""
     is_aof = bool(info.get("aof_enabled"))
     facts = {
         "version": info["redis_version"],
+        "writes": refusal is None,
         "used_memory": info["used_memory"],
         "maxmemory": info["maxmemory"],
         "maxmemory_policy": info["maxmemory_policy"],
@@ -64,7 +78,7 @@ def redis_facts(info: dict[str, Any]) -> dict[str, Any]:
         },
         "uptime_s": info["uptime_in_seconds"],
     }
-    return facts | {"warnings": list(_warnings(facts))}
+    return facts | {"warnings": [*([f"Redis {refusal}."] if refusal else []), *_warnings(facts)]}
 
 
 def live_workers(redis: Redis, prefix: str) -> list[dict[str, Any]]:

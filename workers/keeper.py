@@ -63,7 +63,7 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
             try:
                 self.tick()
             except FAULTS as err:  # whatever it was, leases must be renewed
-                log.warning("keeper: this round failed: %r", err)
+                log.warning("keeper: this round failed: %s: %s", type(err).__name__, err)
 
     def tick(self) -> None:
         """One round. Raises: RedisError."""

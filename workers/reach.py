@@ -19,10 +19,10 @@ from topclip.errors import JobExpired, QueueFull, QueueUnavailable, UnknownJob
 from topclip.model.job import JobId
 from topclip.storage.base import ArtifactStore
 from workers import keys
-from workers.breaker import Breaker
+from workers.breaker import Breaker, BreakerOpen
 from workers.links import WEB, make_app, redis_client
 from workers.patience import waiting
-from workers.refusal import refuses_writes
+from workers.refusal import reason
 from workers.restore import record_of
 from workers.scripts import Scripts
 
@@ -68,8 +68,8 @@ class Reach:
         try:
             with waiting():
                 yield
-        except SILENCE:
-            self.breaker.failed(begun_s)
+        except SILENCE as err:
+            self.breaker.failed(begun_s, err)
             raise
         self.breaker.succeeded()
 
@@ -114,8 +114,7 @@ def unknown(job_id: JobId) -> UnknownJob:
 
 def unavailable(err: Exception) -> QueueUnavailable:
     """The error that stands for Redis being away, or refusing to write."""
-    what = "refuses to write" if refuses_writes(err) else "does not answer"
     return QueueUnavailable(
-        f"Redis {what} ({type(err).__name__})",
+        f"Redis {err if isinstance(err, BreakerOpen) else reason(err)}",
         {"retry_after_s": RETRY_AFTER_S, "hint": "Nothing is lost; try again in a moment."},
     )

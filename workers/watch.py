@@ -74,7 +74,7 @@ class Watch:
                 with redis.pubsub() as pubsub:
                     self._follow(redis, pubsub)
             except (RedisError, OSError) as err:
-                self._breaker.failed(time.monotonic())
+                self._breaker.failed(time.monotonic(), err)
                 self._lost(err)
             except FAULTS:  # of those who were told: they are told anew that events may have been missed
                 log.exception("the watch begins anew")

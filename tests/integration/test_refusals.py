@@ -1,4 +1,4 @@
-"""A Redis that answers and refuses to write, after a failed snapshot or for want of memory, is an outage and no end."""
+"""A Redis that answers and refuses to write, after a failed snapshot or for want of memory or rights, is an outage, no end."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -67,10 +67,23 @@ class FullMemory:
         self._redis.config_set("maxmemory", "0")
 
 
-Refusal = FailedSnapshot | FullMemory
+class NarrowedAcl:
+    """An operator takes the right to write from our user: NOPERM."""
+
+    def __init__(self, node: RedisContainer, folder: Path) -> None:
+        self._redis = node.client
+
+    def begin(self) -> None:
+        self._redis.execute_command("ACL", "SETUSER", "default", "-@write")
+
+    def end(self) -> None:
+        self._redis.execute_command("ACL", "SETUSER", "default", "+@all")
 
 
-@pytest.fixture(params=[FailedSnapshot, FullMemory])
+Refusal = FailedSnapshot | FullMemory | NarrowedAcl
+
+
+@pytest.fixture(params=[FailedSnapshot, FullMemory, NarrowedAcl])
 def refusal(request: pytest.FixtureRequest, redis_node: RedisContainer, tmp_path: Path) -> Refusal:
     """Has not begun yet."""
     found: Refusal = request.param(redis_node, tmp_path)
@@ -178,13 +191,14 @@ def test_the_web_server_says_503_in_time_and_goes_on(
         for _ in range(5):
             answer = web.submit(one_chunk, **SHORT)
             assert (answer.status_code, answer.json()["code"]) == (503, "QUEUE_UNAVAILABLE")
-            if isinstance(refusal, FullMemory):  # the other refuses PING as well, and is not asked after three of them
-                assert "refuses to write" in answer.json()["detail"]
+            assert "Redis refuses to write: " in answer.json()["detail"]
             assert "Retry-After" in answer.headers
             read = web.get(f"/api/job-status/{known}")
             assert (read.status_code, read.json()["state"]) == (200, "QUEUED")
         assert redis_node.client.zcard(P + "jobs") == 1
+        until(lambda: web.get("/health/ready").status_code == 503, 5)
         refusal.end()
+        until(lambda: web.get("/health/ready").status_code == 200, 10)
         until(lambda: web.submit(one_chunk, **SHORT).status_code == 202, 10)
     finally:
         web.teardown()

@@ -11,6 +11,7 @@ import httpx
 import pytest
 import redis
 
+from tests.nodes import RedisContainer
 from tests.stack.running import TOPCLIP, Running, alive, stack
 from tests.waiting import until
 
@@ -143,6 +144,29 @@ def test_sigterm_stops_it_cleanly_and_in_order(tmp_path: Path) -> None:
         saved = running.stderr.rindex("DB saved on disk")
         assert saved > running.stderr.rindex("Shutting down: Master")
         assert saved > running.stderr.rindex("leaving: no more tasks")
+
+
+@pytest.mark.faults
+def test_it_says_why_it_still_waits_and_no_password(tmp_path: Path, redis_node: RedisContainer) -> None:
+    redis_node.client.config_set("requirepass", "one")
+    url = f"redis://:hunter2@127.0.0.1:{redis_node.port}/0"
+    running = Running(tmp_path / "data", "--redis-url", url, "--no-flower")
+    try:
+        wait = f"still waiting: Redis at redis://:***@127.0.0.1:{redis_node.port}/0 refuses our password"
+        until(lambda: wait in running.stderr, 60, lambda: running.stderr)
+        until(lambda: "keeper: this round failed: AuthenticationError: " in running.stderr, 30, lambda: running.stderr)
+        assert "hunter2" not in running.stderr
+    finally:
+        running.kill()
+
+
+@pytest.mark.faults
+def test_the_line_with_the_urls_has_no_password(tmp_path: Path, redis_node: RedisContainer) -> None:
+    redis_node.client.config_set("requirepass", "hunter2")
+    url = f"redis://:hunter2@127.0.0.1:{redis_node.port}/0"
+    with stack(tmp_path / "data", "--redis-url", url, "--no-flower") as running:
+        assert running.urls["redis"] == f"redis://:***@127.0.0.1:{redis_node.port}/0"
+        assert "hunter2" not in running.stderr
 
 
 @pytest.mark.faults

@@ -28,6 +28,19 @@ def test_health_is_200_and_says_down_while_redis_is_away(http: FlaskClient, clie
     assert (ready.status_code, ready.headers["Retry-After"]) == (503, "2")
 
 
+def test_a_redis_that_refuses_to_write_is_degraded_and_not_ready(
+    http: FlaskClient, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = client.health()
+    told["redis"] |= {"writes": False, "warnings": ["Redis refuses to write: it is a replica (READONLY)."]}
+    monkeypatch.setattr(client, "health", lambda: told)
+    document = http.get("/health").json
+    assert (document["status"], document["redis"]["status"]) == ("degraded", "degraded")
+    assert document["redis"]["warnings"] == told["redis"]["warnings"]
+    ready = http.get("/health/ready")
+    assert (ready.status_code, ready.json) == (503, {"status": "down", "redis": "degraded", "store": "ok"})
+
+
 def test_what_is_wrong_with_the_store_is_for_the_log(
     http: FlaskClient, store: LocalStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

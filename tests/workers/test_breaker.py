@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.nodes import RedisContainer
 from tests.proxy import Proxy
@@ -26,7 +27,7 @@ class Bench:
 
     def fail(self, n: int = 1) -> None:
         for _ in range(n):
-            self.breaker.failed(self.breaker.enter())
+            self.breaker.failed(self.breaker.enter(), RedisConnectionError("gone"))
 
     def goes(self) -> bool:
         try:
@@ -79,7 +80,7 @@ def test_calls_from_before_the_last_answer_do_not_open_it_again() -> None:
     bench.s += 1
     bench.breaker.succeeded()
     for begun_s in begun:
-        bench.breaker.failed(begun_s)
+        bench.breaker.failed(begun_s, RedisConnectionError("gone"))
     assert bench.goes()
 
 
