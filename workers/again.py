@@ -80,6 +80,9 @@ class Again:
 
     def _make(self, job_id: JobId, n: int, text: str, change: Change) -> None:
         """Make a change that is in the store. Raises: UnknownJob, JobExpired, QueueUnavailable: it is made later then."""
+        self._store.delete(
+            cancelled_key(job_id)
+        )  # should this die next, the reconciler's attempt must not be cancelled
         for _ in range(TRIES):
             epoch = self._standing(job_id)[1]
             with self._reach.reaching():

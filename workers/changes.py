@@ -14,7 +14,15 @@ from redis import Redis
 from topclip.errors import ArtifactMissing
 from topclip.model.job import JobRecord, JobState, Stage
 from topclip.model.request import Change, ClipRequest
-from topclip.storage.base import CHANGES, ArtifactStore, change_folder, change_key, job_folder, record_key
+from topclip.storage.base import (
+    CHANGES,
+    ArtifactStore,
+    cancelled_key,
+    change_folder,
+    change_key,
+    job_folder,
+    record_key,
+)
 from workers.backend import result_meta
 from workers.drive import publish
 from workers.scripts import Scripts
@@ -87,6 +95,7 @@ def make_left(app: Celery, redis: Redis, prefix: str, store: ArtifactStore, jobs
         change = change_of(store, job, int(n or 0) + 1)
         if change is None or text is None:
             continue
+        store.delete(cancelled_key(job))  # before: a task that finds it cancels the job
         verdict, new = make_change(scripts, job, (int(epoch), int(n or 0)), text, change)
         if verdict == "OK":
             log.warning("a change of job %s was begun and not made; it is made now, attempt %d", job, new)

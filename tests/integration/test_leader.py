@@ -9,6 +9,8 @@ from celery import Celery
 
 from tests.nodes import RedisContainer
 from topclip.config import Settings
+from topclip.model.request import Change, ClipOptions
+from topclip.storage.base import ArtifactStore, cancelled_key, change_key
 from workers.client import JobClient
 from workers.reconciler import Rounds
 
@@ -56,3 +58,16 @@ def test_a_record_that_is_none_holds_up_no_other_job(
     assert leader.start_again() == [lost]
     leader.clear_away()
     assert redis.exists(f"topclip:gone:{old}")
+
+
+def test_a_change_of_a_cancelled_job_that_the_leader_makes_is_not_taken_for_cancelled(
+    app: Celery, settings: Settings, one_chunk: Path, submit: Submit, client: JobClient, store: ArtifactStore
+) -> None:
+    job_id = submit(one_chunk)
+    client.cancel(job_id)
+    assert store.exists(cancelled_key(job_id))
+    change = Change(options=ClipOptions(count=1))
+    assert store.put_bytes(change_key(job_id, 1), change.model_dump_json().encode())  # and the web process died
+    Rounds(app, settings).bring_back()
+    assert client.read(job_id).epoch == 2
+    assert not store.exists(cancelled_key(job_id))
