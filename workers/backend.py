@@ -8,6 +8,7 @@ Tasks without our header (Celery's own) are stored as stock Celery does.
 
 import json
 import logging
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -88,7 +89,7 @@ class FencedBackend(RedisBackend):  # type: ignore[misc]  # Celery is untyped he
         """Count a finished part, unless a newer attempt of the job or another run of the part has taken its place."""
         header = header_of(request)
         if header is not None:
-            verdict = self._text(self._scripts("current", header["job"], *fence(header)))
+            verdict = self._text(self._patiently(lambda: self._scripts("current", header["job"], *fence(header))))
             if verdict != "OK":
                 log.info("part %s not counted: %s", request.id, verdict)
                 return
@@ -108,23 +109,29 @@ class FencedBackend(RedisBackend):  # type: ignore[misc]  # Celery is untyped he
 
         def join(keys: list[str], args: list[Any], client: Redis) -> tuple[Any, ...]:
             def once() -> tuple[Any, ...]:
-                try:
-                    ready, diff, size, claimed = script(keys=keys, args=args, client=client)
-                except ResponseError as err:
-                    if refuses_writes(err):
-                        raise RedisConnectionError(str(err)) from err  # which is tried again
-                    raise
+                ready, diff, size, claimed = script(keys=keys, args=args, client=client)
                 if ready != -1 and not claimed:  # a try whose reply was lost may have won the claim with our token
                     holder = client.get(keys[5])
                     claimed = int(holder is not None and self._text(holder) == args[7])
                 return ready, diff, size, claimed
 
-            done: tuple[Any, ...] = self.ensure(
-                once, (), max_retries=20, interval_start=0.1, interval_step=0.3, interval_max=3
-            )
+            done: tuple[Any, ...] = self._patiently(once)
             return done
 
         return join
+
+    def _patiently(self, ask: Callable[[], Any]) -> Any:
+        """Ask again, for a minute, where Redis is away or refuses to write."""
+
+        def once() -> Any:
+            try:
+                return ask()
+            except ResponseError as err:
+                if refuses_writes(err):
+                    raise RedisConnectionError(str(err)) from err  # which is tried again
+                raise
+
+        return self.ensure(once, (), max_retries=20, interval_start=0.1, interval_step=0.3, interval_max=3)
 
     @staticmethod
     def _text(value: Any) -> str:

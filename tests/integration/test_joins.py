@@ -1,5 +1,6 @@
 """A chord's join on real workers whose line to Redis breaks, or who die, at its worst moments: its body runs once."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.waiting import until
 from topclip.model.job import JobState, JobStatus
 from topclip.storage.base import ArtifactStore
 from workers import names
+from workers.scripts import BODIES, PRELUDE
 
 pytestmark = pytest.mark.faults
 
@@ -32,12 +34,17 @@ def is_join(request: bytes) -> bool:
     return b"EVALSHA" in request and b"-join.j" in request
 
 
+def is_question(request: bytes) -> bool:
+    """Whether this is the script by which a finished part asks whether it still counts."""
+    return hashlib.sha1((PRELUDE + BODIES["current"]).encode()).hexdigest().encode() in request
+
+
 def begun(worker: WorkerContainer, task: str) -> int:
     """How often the worker was given a task."""
     return sum(f"Task {task}[" in line and line.endswith("received") for line in worker.logs().splitlines())
 
 
-@pytest.mark.parametrize("fate", [Fate.LOST, Fate.UNANSWERED])
+@pytest.mark.parametrize(("step", "fate"), [(is_join, Fate.LOST), (is_join, Fate.UNANSWERED), (is_question, Fate.LOST)])
 def test_a_join_whose_line_breaks_is_made_all_the_same_and_once(
     celery_setup: CeleryTestSetup,
     source: Path,
@@ -45,20 +52,21 @@ def test_a_join_whose_line_breaks_is_made_all_the_same_and_once(
     finished: Finished,
     redis_node: RedisContainer,
     proxy: Proxy,
+    step: Callable[[bytes], bool],
     fate: Fate,
 ) -> None:
-    joins: list[bytes] = []
+    steps: list[bytes] = []
 
     def break_each_first(request: bytes) -> Fate:
-        if not is_join(request):
+        if not step(request):
             return Fate.PASS
-        joins.append(request)
-        return fate if len(joins) % 2 else Fate.PASS  # each is tried again at once
+        steps.append(request)
+        return fate if len(steps) % 2 else Fate.PASS  # each is tried again at once
 
     proxy.fate_of = break_each_first
     status = finished(submit(source, **OPTIONS), 90)
     assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1), status.error
-    assert len(joins) > 8
+    assert len(steps) > 8
     assert begun(container(celery_setup), names.SELECT) == begun(container(celery_setup), names.FINALISE) == 1
     until(lambda: nothing_unacknowledged(redis_node), 15)
 
