@@ -13,10 +13,10 @@ from topclip.model.clip import Highlight, Plan
 from topclip.model.job import Stage
 from topclip.model.request import ClipRequest
 from topclip.pipeline.analyse import measure_chunk
-from topclip.pipeline.boundaries import TOLERANCE_S
 from topclip.pipeline.chunk import plan_chunks
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.merge import merge_chunks
+from topclip.pipeline.places import TOLERANCE_S
 from topclip.pipeline.probe import probe_source
 from topclip.pipeline.select import select_clips
 from topclip.pipeline.source import source_path

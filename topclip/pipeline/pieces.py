@@ -10,12 +10,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from topclip.analysers.tracks import LEVEL_HOP_S, Array
+from topclip.analysers.tracks import LEVEL_HOP_S
 from topclip.errors import NoHighlights
 from topclip.model.analysis import Analysis
 from topclip.model.clip import Highlight, NearMiss
 from topclip.model.request import ClipOptions, Mode
-from topclip.pipeline.boundaries import QUIET_DB, Edge, Timeline
+from topclip.pipeline.places import Edge, Timeline
+from topclip.pipeline.quiet import runs_of
 from topclip.pipeline.ranges import highlight
 from topclip.pipeline.scoring import Scores
 
@@ -25,13 +26,6 @@ MIN_SILENCE_S = 0.5
 """What is quiet for less is a pause within speech."""
 MARGIN_S = 0.2
 """So much of the silence stays at both ends of a clip: breaths, and the end of a sound that fades."""
-NEAR_S = 15.0
-SOURCE_QUIET_DB = 30.0
-"""Quiet is also what lies so far below what is loud in the whole source: in a long silence nothing near is loud."""
-SILENT_DBFS = -60.0
-"""No sound at all, however quiet the rest is."""
-STEP = 20
-"""Values of the level between two looks at what is loud nearby: one a second."""
 
 
 def whole_pieces(
@@ -99,39 +93,17 @@ def _sounds(timeline: Timeline, analysis: Analysis) -> Iterator[tuple[Edge, Edge
     if not len(analysis.level_db):
         hint = "take mode `shots`, which goes by the picture alone"
         raise NoHighlights("the source has no sound to look for silences in", {"field": "mode", "hint": hint})
-    is_quiet = timeline.level_db <= _limits_db(timeline.level_db)
-    for first, last in _runs(~_long(is_quiet)):
+    n = timeline.quiet.n
+    is_quiet = np.zeros(n, np.bool_)
+    for first, last in timeline.quiet.runs(0, n, MIN_SILENCE_S):
+        is_quiet[first:last] = True
+    for first, last in runs_of(~is_quiet):
         start = timeline.frame_at(first * LEVEL_HOP_S - MARGIN_S if first else 0.0)
-        end = timeline.frame_at(last * LEVEL_HOP_S + MARGIN_S) if last < len(is_quiet) else timeline.n_frames
+        end = timeline.frame_at(last * LEVEL_HOP_S + MARGIN_S) if last < n else timeline.n_frames
         if start < end:
             yield _edge(timeline, start, "quiet"), _edge(timeline, end, "quiet")
 
 
 def _edge(timeline: Timeline, frame: int, kind: str) -> Edge:
     kind = "source" if frame in (0, timeline.n_frames) else kind
-    return Edge(frame, float(timeline.times_s[frame]), kind, 0.0)
-
-
-def _limits_db(level_db: Array) -> Array:
-    """What counts as quiet at each value: float64, same shape."""
-    n, reach = len(level_db), round(NEAR_S / LEVEL_HOP_S)
-    looks = np.arange(0, n, STEP)
-    loud_db = np.array([np.percentile(level_db[max(0, k - reach) : k + reach], 90) for k in looks])
-    least_db = max(SILENT_DBFS, float(np.percentile(level_db, 90)) - SOURCE_QUIET_DB)
-    limits: Array = np.maximum(np.repeat(loud_db - QUIET_DB, STEP)[:n], least_db)
-    return limits
-
-
-def _long(is_quiet: Array) -> Array:
-    """Whether each value lies in a quiet that lasts."""
-    found = np.zeros(len(is_quiet), np.bool_)
-    for first, last in _runs(is_quiet):
-        found[first:last] = (last - first) * LEVEL_HOP_S >= MIN_SILENCE_S - 1e-9
-    return found
-
-
-def _runs(flags: Array) -> list[tuple[int, int]]:
-    """Ranges [first, last) in which a flag is set."""
-    padded = np.concatenate([[False], flags, [False]])
-    turns = np.flatnonzero(padded[1:] != padded[:-1])
-    return [(int(a), int(b)) for a, b in turns.reshape(-1, 2)]
+    return Edge(frame, float(timeline.times_s[frame]), kind)

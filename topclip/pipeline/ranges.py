@@ -5,7 +5,7 @@ from topclip.model.analysis import Analysis
 from topclip.model.clip import Highlight, Plan
 from topclip.model.request import ClipOptions, Edits
 from topclip.model.source import SourceInfo
-from topclip.pipeline.boundaries import Edge, Timeline
+from topclip.pipeline.places import Edge, Timeline
 from topclip.pipeline.scoring import Scores, score_parts, scores_of
 
 
@@ -42,7 +42,7 @@ def asked(info: SourceInfo, timeline: Timeline, scores: Scores, span_s: tuple[fl
         )
     first = min(timeline.frame_at(start_s), timeline.n_frames - 1)
     last = max(timeline.frame_at(end_s), first + 1)
-    start, end = (Edge(frame, float(timeline.times_s[frame]), "asked", 0.0) for frame in (first, last))
+    start, end = (Edge(frame, float(timeline.times_s[frame]), "asked") for frame in (first, last))
     return highlight(timeline, scores, start, end)
 
 

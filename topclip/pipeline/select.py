@@ -8,6 +8,7 @@ before they are compared and ties go to the earlier one, so that no machine's la
 
 import itertools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,13 +19,14 @@ from topclip.model.analysis import Analysis
 from topclip.model.clip import ClipSpec, Highlight, NearMiss, Plan
 from topclip.model.request import ClipOptions, Mode
 from topclip.model.source import SourceInfo
-from topclip.pipeline.boundaries import Bounds, Timeline, has_frames, solve_edges
+from topclip.pipeline.boundaries import Bounds, has_frames, solve_edges
 from topclip.pipeline.diversity import ANOTHER, Likeness, cost_of
 from topclip.pipeline.pieces import whole_pieces
+from topclip.pipeline.places import Timeline
 from topclip.pipeline.ranges import asked, highlight
 from topclip.pipeline.scoring import HOP_S, Scores, score_parts, scores_of
 
-SELECT_VERSION = "4"
+SELECT_VERSION = "5"
 PLAN_VERSION = f"analysis {ANALYSIS_VERSION}, select {SELECT_VERSION}"
 
 THRESHOLD_QUANTILE = 0.65
@@ -38,6 +40,16 @@ OVERLAP_SHARE = 0.5
 """A near-miss that shares more than this with a chosen range would tell nothing new."""
 WINDOW_HOPS = 4
 """A value of the momentary loudness hears 400 ms, the last of them its own hop."""
+
+
+Span = tuple[float, float]
+
+
+class Chosen(NamedTuple):
+    """A chosen range: where it was wanted, seconds, and what came of it."""
+
+    wanted_s: Span
+    highlight: Highlight
 
 
 @dataclass
@@ -61,7 +73,7 @@ class Field:
         peaks: Array = self.gains >= highest
         return peaks
 
-    def span_s(self, start: int) -> tuple[float, float]:
+    def span_s(self, start: int) -> Span:
         """The candidate's range in seconds."""
         return start * HOP_S, (start + int(self.lengths[start])) * HOP_S
 
@@ -146,8 +158,17 @@ def _best(
             "no range of the source satisfies the options",
             {"field": "min_length", "hint": "allow more room between min_length and max_length"},
         )
-    chosen.sort(key=lambda h: (-h.score, h.start_s))
-    return chosen, _near_misses(field, scores, likeness, chosen)
+    highlights = _settled(timeline, scores, options, chosen)
+    return highlights, _near_misses(field, scores, likeness, highlights)
+
+
+def _settled(timeline: Timeline, scores: Scores, options: ClipOptions, chosen: list[Chosen]) -> list[Highlight]:
+    """The chosen ranges with the edges that are best for all of them together; the best range first."""
+    in_time = sorted(chosen, key=lambda one: one.highlight.start_s)
+    bounds = Bounds(0.0, timeline.end_s, options.min_length, options.max_length)
+    edges = solve_edges(timeline, [one.wanted_s for one in in_time], bounds)
+    found = [highlight(timeline, scores, *pair) for pair in edges or ()]
+    return sorted(found, key=lambda h: (-h.score, h.start_s))
 
 
 def _shorter(timeline: Timeline, options: ClipOptions) -> list[ClipOptions]:
@@ -157,7 +178,7 @@ def _shorter(timeline: Timeline, options: ClipOptions) -> list[ClipOptions]:
     return [options.model_copy(update={"max_length": s}) for s in lengths_s]
 
 
-def _one_a_slot(timeline: Timeline, scores: Scores, options: ClipOptions) -> list[Highlight]:
+def _one_a_slot(timeline: Timeline, scores: Scores, options: ClipOptions) -> list[Chosen]:
     """The best range of each of as many equal parts of the source as clips are wanted, or as can hold one: the last resort."""
     n = min(options.count, int((timeline.end_s + 1e-6) / options.min_length))
     edges_s = [float(timeline.times_s[timeline.frame_at(i * timeline.end_s / n)]) for i in range(n)] + [timeline.end_s]
@@ -170,8 +191,8 @@ def _one_a_slot(timeline: Timeline, scores: Scores, options: ClipOptions) -> lis
             start = first + int(np.argmax(field.gains[first:last]))
             wanted = [field.span_s(start), (low_s, min(high_s, low_s + options.max_length))]
             bounds = Bounds(low_s, high_s, options.min_length, options.max_length)
-            found = [edges for span in wanted if (edges := solve_edges(timeline, *span, bounds))]
-            chosen += [highlight(timeline, scores, *edges) for edges in found[:1]]
+            found = [(span, edges[0]) for span in wanted if (edges := solve_edges(timeline, [span], bounds))]
+            chosen += [Chosen(span, highlight(timeline, scores, *pair)) for span, pair in found[:1]]
     return chosen
 
 
@@ -202,10 +223,9 @@ def _extend(field: Field, options: ClipOptions, starts: tuple[int, int], limit: 
     field.scores[first:last] = np.where(lengths > 0, np.round(means, 6), -np.inf)
 
 
-def _choose(
-    timeline: Timeline, scores: Scores, likeness: Likeness, options: ClipOptions, field: Field
-) -> list[Highlight]:
+def _choose(timeline: Timeline, scores: Scores, likeness: Likeness, options: ClipOptions, field: Field) -> list[Chosen]:
     """Take the best candidate, give its edges their place, take its time out of the field; again."""
+    picked: list[Chosen] = []
     chosen: list[Highlight] = []
     may_fit = has_frames(timeline, np.arange(len(field.scores)) * HOP_S, options.min_length, options.max_length)
     open_scores = np.where(may_fit, field.scores, -np.inf)
@@ -215,16 +235,18 @@ def _choose(
         start = _next(field, open_scores - costs, is_peak, chosen, alike)
         if start is None:
             break
-        edges = solve_edges(timeline, *field.span_s(start), _room(timeline, options, chosen, start * HOP_S))
+        wanted_s = field.span_s(start)
+        edges = solve_edges(timeline, [wanted_s], _room(timeline, options, chosen, start * HOP_S))
         if edges is None:
             open_scores[start] = -np.inf
             continue
-        chosen.append(highlight(timeline, scores, *edges))
+        chosen.append(highlight(timeline, scores, *edges[0]))
+        picked.append(Chosen(wanted_s, chosen[-1]))
         _take(field, open_scores, options, chosen)
         is_peak = field.peaks()
         alike = _alike(field, likeness, chosen)
         costs = cost_of(alike.max(axis=0))
-    return chosen
+    return picked
 
 
 def _alike(field: Field, likeness: Likeness, chosen: list[Highlight]) -> Array:
@@ -305,7 +327,7 @@ def _near_misses(field: Field, scores: Scores, likeness: Likeness, chosen: list[
     return missed
 
 
-def _reason(span: tuple[float, float], taken: list[tuple[float, float]]) -> tuple[str, int | None]:
+def _reason(span: Span, taken: list[Span]) -> tuple[str, int | None]:
     """Why a range lost, and to which of the chosen ones, from 1."""
     wide = (span[0] - SPACING_S, span[1] + SPACING_S)
     for reason, one in (("overlap", span), ("close", wide)):
@@ -315,5 +337,5 @@ def _reason(span: tuple[float, float], taken: list[tuple[float, float]]) -> tupl
     return "lower score", None
 
 
-def _overlap_s(a: tuple[float, float], b: tuple[float, float]) -> float:
+def _overlap_s(a: Span, b: Span) -> float:
     return min(a[1], b[1]) - max(a[0], b[0])
