@@ -214,6 +214,10 @@ def test_where_nothing_near_keeps_the_length_the_end_lies_as_far_as_it_must() ->
     assert found is not None
     assert found[0][1].time_s == 29.0
     assert solve_edges(timeline, [(10.0, 23.0)], dataclasses.replace(bounds, high_s=25.0)) is None
+    told = dataclasses.replace(source, words=[Word(start_s=19.0, end_s=20.5, text="w", is_timed=True)])
+    near = solve_edges(Timeline(make_info(END_S), told.analysis()), [(10.0, 21.5)], Bounds(0.0, END_S, 9.0, 20.0))
+    assert near is not None
+    assert near[0][1].time_s == 19.8  # which is in a word, but within reach
     assert has_frames(timeline, np.array([10.0]), 12.0, 20.0).all()
 
 
