@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli.options import Seconds, clip_options, subtitles_option
-from cli.targets import refuse_source
+from cli.targets import FileOrUrl, LocalFile, refuse_source
 from topclip import run_local
 from topclip.config import Settings
 from topclip.errors import StorageError
@@ -28,15 +29,18 @@ from topclip.model.clip import Plan
 from topclip.model.job import Stage
 from topclip.model.manifest import Manifest
 from topclip.model.request import ClipOptions, ClipRequest, MediaPath
+from topclip.outbound.http import Outbound
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.cut import cut_range
+from topclip.pipeline.fetch import FetchLimits
+from topclip.pipeline.remote_cut import RemoteCut, cut_url
 from topclip.pipeline.whole import load_analysis
 from topclip.storage.base import drawing_key, job_folder
 from topclip.storage.local import LocalStore
 
 PARTIAL = 3
 PLAN, MANIFEST = "plan.json", "manifest.json"
-SOURCE = click.Path(exists=True, dir_okay=False, path_type=Path)
+SOURCE = LocalFile(exists=True, dir_okay=False, path_type=Path)
 
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print the document as JSON.")
 
@@ -117,27 +121,50 @@ def plan(
 
 
 @click.command()
-@click.argument("file", type=SOURCE)
+@click.argument("file", type=FileOrUrl(exists=True, dir_okay=False, path_type=Path))
 @click.option("--start", type=Seconds(), required=True, help="First moment of the clip.")
 @click.option("--end", type=Seconds(), required=True, help="First moment after the clip.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The mp4 to be made.")
 @json_flag
-def cut(file: Path, start: float, end: float, out: Path, *, as_json: bool) -> int:
+def cut(file: Path | str, start: float, end: float, out: Path, *, as_json: bool) -> int:
     """Cut the frames of FILE from --start to before --end into an mp4, exact to the frame.
 
-    What needs no encoding is copied.
+    What needs no encoding is copied. FILE may be an http(s) URL: no more of it is read than the range takes.
     """
     if not out.absolute().parent.is_dir():
         raise click.BadParameter(f"no folder {out.absolute().parent}", param_hint="--out")
-    refuse_source(file, out)
+    refuse_source(file if isinstance(file, Path) else None, out)
+    read: JsonDict = {}
     with _workplace() as ctx, _progress() as on_progress:
-        report = _report_as(Stage.RENDER, on_progress)
-        made = cut_range(file, start, end, out, StageContext(**{**vars(ctx), "report": report}))
+        reporting = replace(ctx, report=_report_as(Stage.RENDER, on_progress))
+        if isinstance(file, Path):
+            made = cut_range(file, start, end, out, reporting)
+        else:
+            remote = _cut_url(file, start, end, out, reporting)
+            made, read = remote.made, {"read_bytes": remote.read_bytes, "source_bytes": remote.source_bytes}
+            if remote.note is not None:
+                click.echo(f"all of the source was read: {remote.note}", err=True)
     if made.note is not None:
         click.echo(f"all of it was encoded: {made.note}", err=True)
-    document = {"method": made.method, "frames": made.frames, "copied": made.copied}
-    _print(document, lambda d: f"{out}: {d['frames']} frames, {d['copied']} of them copied", as_json=as_json)
+    document = {"method": made.method, "frames": made.frames, "copied": made.copied, **read}
+    _print(document, lambda d: _describe_cut(d, out), as_json=as_json)
     return 0
+
+
+def _cut_url(url: str, start: float, end: float, out: Path, ctx: StageContext) -> RemoteCut:
+    settings = Settings.from_env()
+    outbound = Outbound(settings.private_networks)
+    outbound.check(url, "source")
+    limits = FetchLimits(settings.max_upload_mb << 20, min_free_bytes=settings.min_free_mb << 20)
+    return cut_url(url, start, end, out, ctx, outbound=outbound, limits=limits)
+
+
+def _describe_cut(document: JsonDict, out: Path) -> str:
+    made = f"{out}: {document['frames']} frames, {document['copied']} of them copied"
+    if "read_bytes" not in document:
+        return made
+    read_mb, source_mb = document["read_bytes"] / 1e6, document["source_bytes"] / 1e6
+    return f"{made}; {read_mb:.1f} of {source_mb:.1f} MB of the source were read"
 
 
 @click.command()

@@ -48,7 +48,11 @@ def reply(body: bytes = b"", status: int = 200, **headers: str) -> Answer:
 
 
 def head(status: int = 200, **headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status} Whatever", *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items())]
+    lines = [
+        f"HTTP/1.1 {status} Whatever",
+        "Connection: close",
+        *(f"{k.replace('_', '-')}: {v}" for k, v in headers.items()),
+    ]
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 

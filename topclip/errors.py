@@ -218,6 +218,13 @@ class UrlUnreachable(TopClipError):
     retryable = True
 
 
+class SourceChanged(TopClipError):
+    """What a URL leads to is not what it was when reading it began."""
+
+    code = "SOURCE_CHANGED"
+    retryable = True
+
+
 class ServerBusy(TopClipError):
     """A bound of this server is reached (long-lived connections, probes under way); try again soon."""
 

@@ -42,6 +42,7 @@ STATUS = {
     "RATE_LIMITED": 429,
     "SERVER_BUSY": 503,
     "URL_UNREACHABLE": 502,
+    "SOURCE_CHANGED": 502,
     "STORAGE_FULL": 507,
 }
 """HTTP status by the code of a TopClipError; what is not here is the server's own fault, 500."""

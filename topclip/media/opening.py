@@ -1,6 +1,9 @@
 """Open a container for reading, and say what speaks against it. Quick to load, as probe must be."""
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO, Final
 
 import av
 from av.container import InputContainer
@@ -22,6 +25,21 @@ KNOWN_MAGIC = (
 )
 MJPEG_FORMAT, PICTURES_FORMAT = "mjpeg", "jpeg_pipe"
 """JPEGs one after the other, as cameras write them. Large ones FFmpeg takes for a list of pictures."""
+
+_ELSEWHERE: Final[dict[Path, Callable[[], BinaryIO]]] = {}
+
+
+@contextlib.contextmanager
+def opened_by(path: Path, opened: Callable[[], BinaryIO]) -> Iterator[None]:
+    """Within this, the file at a path is read through what `opened` gives: one whose bytes are not all there yet.
+
+    It holds for all threads, since one clip is looked at by several, and paths are known everywhere.
+    """
+    _ELSEWHERE[path] = opened
+    try:
+        yield
+    finally:
+        del _ELSEWHERE[path]
 
 
 def open_media(path: Path, max_pixels: int | None = None) -> InputContainer:
@@ -49,8 +67,9 @@ def open_media(path: Path, max_pixels: int | None = None) -> InputContainer:
 
 
 def _open(path: Path, options: dict[str, str], format_name: str | None) -> InputContainer:
+    opened = _ELSEWHERE.get(path)
     container: InputContainer = av.open(
-        file_url(path),
+        file_url(path) if opened is None else opened(),
         "r",
         format=format_name,
         options=options,

@@ -12,7 +12,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final, Self, TypeVar
 
@@ -31,6 +31,8 @@ Tick = Callable[[], None]
 
 SLICE_S: Final = 0.5
 MAX_REDIRECTS: Final = 5
+KEPT_S: Final = 5.0
+"""How long a connection is kept without being used; servers close theirs soon after."""
 REDIRECTS: Final = (301, 302, 303, 307, 308)
 TRANSPORT_ERRORS: Final = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
 HINT: Final = "the operator can name networks that are allowed in TOPCLIP_PRIVATE_NETWORKS"
@@ -99,16 +101,29 @@ class Outbound:
         return target
 
     @contextmanager
+    def line(self, tick: Tick = no_tick) -> Iterator["Line"]:
+        """Connections that stay open from one exchange to the next, each to the address that was checked when it was made."""
+        with self._line(self._made_context(), tick) as line:
+            yield line
+
+    @contextmanager
     def get(
-        self, target: Target, headers: Mapping[str, str], patience: Patience, tick: Tick = no_tick
+        self,
+        target: Target,
+        headers: Mapping[str, str],
+        patience: Patience,
+        tick: Tick = no_tick,
+        line: "Line | None" = None,
     ) -> Iterator[tuple[Answer, Target]]:
         """GET, and follow redirects, each checked as the first; the answer and where it came from.
 
+        line: to be used, and its tick; else a connection is made and closed.
         Raises: UrlRefused, UrlUnreachable, and what `tick` raises.
         """
         bounds = _Bounds.of(patience)
         for _ in range(MAX_REDIRECTS + 1):
-            with self.exchange("GET", target, headers, patience=patience, tick=tick, bounds=bounds) as answer:
+            exchange = self.exchange("GET", target, headers, patience=patience, tick=tick, bounds=bounds, line=line)
+            with exchange as answer:
                 if answer.status not in REDIRECTS:
                     yield answer, target
                     return
@@ -126,28 +141,29 @@ class Outbound:
         body: bytes = b"",
         tick: Tick = no_tick,
         bounds: "_Bounds | None" = None,
+        line: "Line | None" = None,
     ) -> Iterator[Answer]:
         """One request and its answer, no redirect followed. bounds: those of exchanges that are one; else by `patience`.
+        line: as of `get`.
 
         Raises: UrlRefused, UrlUnreachable, and what `tick` raises.
         """
         bounds = bounds or _Bounds.of(patience)
-        limit = _Limit(bounds.head)
-        wire = _Wire(self._addresses, tick, limit)
         timeouts = {"connect": patience.connect_s, "read": patience.idle_s, "write": patience.idle_s}
         with (
             _told(target.origin),
-            httpcore.ConnectionPool(ssl_context=self._context(target), network_backend=wire) as pool,
-            pool.stream(
+            nullcontext(line) if line else self._line(self._context(target), tick) as used,
+        ):
+            used.limit.end = bounds.head
+            with used.pool.stream(
                 method,
                 _core_url(target),
                 headers=_headers(target, headers),
                 content=body or None,
                 extensions={"timeout": timeouts},
-            ) as response,
-        ):
-            limit.end = bounds.all
-            yield Answer(response)
+            ) as response:
+                used.limit.end = bounds.all
+                yield Answer(response)
 
     def _addresses(self, host: str, port: int) -> list[str]:
         """Where a host is, every address of it checked. Raises: UrlRefused, httpcore.ConnectError."""
@@ -163,9 +179,17 @@ class Outbound:
         if not may_be_reached(address, self._allowed):
             raise UrlRefused(f"{host} leads to an address that is not public", {"hint": HINT})
 
+    @contextmanager
+    def _line(self, context: ssl.SSLContext | None, tick: Tick) -> Iterator["Line"]:
+        limit = _Limit(0.0)
+        wire = _Wire(self._addresses, tick, limit)
+        with httpcore.ConnectionPool(ssl_context=context, network_backend=wire, keepalive_expiry=KEPT_S) as pool:
+            yield Line(pool, limit)
+
     def _context(self, target: Target) -> ssl.SSLContext | None:
-        if target.url.scheme == "http":
-            return None
+        return None if target.url.scheme == "http" else self._made_context()
+
+    def _made_context(self) -> ssl.SSLContext:
         self._tls = self._tls or httpx.create_ssl_context()
         return self._tls
 
@@ -188,6 +212,14 @@ class _Limit:
     """The bound that counts now, shared by the parts of one connection."""
 
     end: float
+
+
+@dataclass
+class Line:
+    """Connections of one who asks again and again; for one thread at a time."""
+
+    pool: httpcore.ConnectionPool
+    limit: _Limit
 
 
 class _Wire(httpcore.NetworkBackend):

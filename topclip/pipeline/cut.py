@@ -5,7 +5,7 @@ What can be copied is copied, by what the packets tell and without decoding the 
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -34,10 +34,20 @@ class CutResult(NamedTuple):
     note: str | None
 
 
-def cut_range(source: Path, start_s: float, end_s: float, out: Path, ctx: StageContext) -> CutResult:
+Gather = Callable[[SourceInfo, Span], None]
+"""gather(info, span): called once, before anything but PyAV reads the source."""
+
+
+def is_there(info: SourceInfo, span: Span) -> None:
+    """All of the source is there already."""
+
+
+def cut_range(
+    source: Path, start_s: float, end_s: float, out: Path, ctx: StageContext, *, gather: Gather = is_there
+) -> CutResult:
     """Cut the frames whose time lies in [start_s, end_s).
 
-    out: appears only when it is complete and checked, and replaces what was there.
+    out: appears only when it is complete and checked, and replaces what was there. gather: has there what ffmpeg will read.
     Raises: InvalidRequest if the range is empty or goes beyond the source's end; MediaError; JobStopped.
     """
     if not 0 <= start_s < end_s:
@@ -52,6 +62,7 @@ def cut_range(source: Path, start_s: float, end_s: float, out: Path, ctx: StageC
             {"field": field, "hint": f"choose a time up to {info.duration_s:g}"},
         )
     span = _span(info, start_s, end_s)
+    gather(info, span)
     scratch = out.with_name(f".{out.name}-{os.getpid()}.mp4")
     try:
         try:
