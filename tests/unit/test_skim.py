@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from tests.media import CUTS_S, RATE, Media, run
-from tests.unit.conftest import make_context
+from tests.media import X264 as X264_ARGS
+from tests.unit.conftest import make_context, request_for
+from topclip import run_local
 from topclip.analysers.shots import find_cuts
 from topclip.analysers.tracks import Tracks
 from topclip.media import decode, skim
@@ -128,3 +130,49 @@ def test_a_still_scene_is_hardly_decoded(tmp_path: Path, n_decoded: list[int]) -
 
 def test_a_cut_and_back_in_a_still_scene_is_found(tmp_path: Path) -> None:
     assert find_cuts(measured(still(tmp_path / "other.mp4", with_other=True))).tolist() == [130, 160]
+
+
+def test_cuts_of_a_montage_fall_among_pictures_that_nothing_rests_on(tmp_path: Path) -> None:
+    # a cut each 7 to 13 frames, long runs of B-frames: no change stands out beside the others
+    lengths = [7, 13, 9, 11, 8, 12, 10, 7, 13, 9]
+    sources = [
+        f"gradients=s=320x180:r=25:seed={n}:n=3:speed=0.01:c0=#{n * 1677721:06x}:c1=#{0xFFFFFF - n * 1500000:06x}"
+        for n in range(10)
+    ]
+    parts = "".join(f"[{n}]trim=end_frame={length},setpts=N/25/TB[p{n}];" for n, length in enumerate(lengths))
+    graph = f"{parts}{''.join(f'[p{n}]' for n in range(10))}concat=n=10,format=yuv420p[v]"
+    inputs = [arg for source in sources for arg in ("-f", "lavfi", "-t", "1", "-i", source)]
+    code = ("-c:v", "libx264", "-bf", "16", "-b-pyramid", "none", "-b_strategy", "0", "-g", "250", "-sc_threshold", "0")
+    run(*inputs, "-filter_complex", graph, "-map", "[v]", *code, tmp_path / "montage.mp4")
+    tracks, wanted = measured(tmp_path / "montage.mp4"), np.cumsum(lengths)[:-1].tolist()
+    assert set(find_cuts(tracks).tolist()) <= set(wanted)
+    assert len(find_cuts(tracks)) >= len(wanted) - 1  # none is told among the first frames
+
+
+def test_frames_behind_a_recovery_point_are_all_there(media: Media, tmp_path: Path) -> None:
+    path = tmp_path / "refresh.mp4"
+    run("-i", media("base.mp4"), "-an", *X264_ARGS, "-x264-params", "intra-refresh=1:keyint=50", path)
+    tracks = measured(path)
+    assert len(tracks.pts) == 24 * RATE
+    assert find_cuts(tracks).tolist() == CUTS
+
+
+def test_a_clip_is_made_of_the_frames_that_decode_where_a_picture_is_broken_that_was_passed_over(
+    long_groups: Path, tmp_path: Path
+) -> None:
+    content = bytearray(long_groups.read_bytes())
+    with av.open(str(long_groups)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.skip_frame = "NONREF"
+        told = {frame.pts for frame in container.decode(stream)}
+    with av.open(str(long_groups)) as container:
+        passed_over = [
+            p for p in container.demux(video=0) if p.size and p.pts not in told and p.pts > stream.duration / 3
+        ]
+        content[passed_over[0].pos : passed_over[0].pos + passed_over[0].size] = bytes(passed_over[0].size)
+        at_s = float(passed_over[0].pts * passed_over[0].time_base)
+    broken = tmp_path / "passed.mp4"
+    broken.write_bytes(bytes(content))
+    request = request_for(broken, mode="ranges", ranges=[[at_s - 1, at_s + 1]], aspect="1:1", fit="pad")
+    (clip,) = run_local.run(request, make_context(tmp_path / "store")).manifest.clips
+    assert clip.frames == 2 * RATE - 1

@@ -87,7 +87,8 @@ def decode_span(
     Sound is yielded from up to SOUND_LEAD_S before the span to SOUND_AFTER_S behind it. faults: is filled on the way.
     effort: less than WHOLE only of a span between key frames, or of all; other thumbs are drawn between those (skim.py).
     max_pixels: much larger pictures count as damage: a frame may be of another size than the header says.
-    Raises: ProbeError, UnsupportedMedia if the file cannot be opened; MediaLimit.
+    Raises: ProbeError, UnsupportedMedia if the file cannot be opened; MediaLimit; Unsound if less than the WHOLE effort
+    will not do, upon which all that came is void.
     """
     for lead_s in (None, *LEADS_S) if span.is_at_key else LEADS_S:
         with (
@@ -177,7 +178,6 @@ class _Pass:
             end_pts=self._span.end_pts,
             thumb=self._thumbs.of,
             time=self._shown_at,
-            on_fault=self._faults.count,
             tick=self._faults.tick,
         )
 

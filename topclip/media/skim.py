@@ -5,8 +5,9 @@ is passed over, and its thumb drawn between its neighbours'; where the picture j
 between is decoded after all, so that a cut is found at its own frame. A group between two key frames that look alike, without
 a large packet, is not decoded at all: a cut to another picture and back would cost bytes.
 
-A group is judged by its own packets alone, so that nothing depends on where a span begins. One with damage, or with times that
-cannot be right, is decoded whole, as is one too large to be kept.
+A group is judged by its own packets alone, so that nothing depends on where a span begins. One that is too large to be kept is
+decoded as it comes. Where one is damaged, has times that cannot be right, or does not decode by itself, all of the span must be
+decoded whole, by somebody else.
 """
 
 import bisect
@@ -22,6 +23,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
+from numpy.typing import NDArray
 
 from topclip.media.thumb import Thumb
 
@@ -30,17 +32,23 @@ SKIMMABLE = frozenset({"h264", "hevc"})
 MAX_PACKETS, MAX_BYTES = 1200, 48 << 20
 """A larger group is not kept but decoded as it comes."""
 JUMP, LAYOUT_JUMP = 5.0, 4.0
-"""Grey levels between neighbours, of all points and of large parts' means, that may hide a cut,"""
-STANDS_OUT = 1.2
-"""if they are so many times what the pictures before or after them change."""
+"""Grey levels between neighbours, of all points and of large parts' means, that may hide a cut. What they are beside others
+says nothing: in a montage all are as large.
+"""
+PASSAGE, PASSAGE_FRAMES = 12.0, (12, 24, 44)
+"""Grey levels of parts' means over so many frames that may be a dissolve, or one half of it; whether it is one is told by how
+straight the way is, and pictures that are drawn between others are always straight.
+"""
+MAX_STRAY, MIN_SPREAD = 0.2, 0.5
+"""Shares of that change: how far the pictures between are off the straight way, and what the median part changes."""
 PART_PX = 9, 8
 """Rows and columns of such a part."""
 NEARBY = 6
 """Frames beside a jump that are decoded too: a cut is told by what surrounds it."""
 STILL, STILL_PACKETS = 2.0, 8
 """Grey levels between two key frames that look alike, and how many packets between them are worth a look."""
-STILL_SHARE = 0.3
-"""Of the smaller key frame's bytes: what no other packet of a still group reaches."""
+STILL_SHARE, STILL_SUM = 0.15, 1.5
+"""Of the smaller key frame's bytes: what no other packet of a still group reaches, and what they do not reach together."""
 
 Skimmed = tuple[int, Thumb]
 
@@ -53,8 +61,8 @@ class Effort(Enum):
     KEYS = "keys"
 
 
-class _Unsound(Exception):
-    """What came out of a group is not what its packets promise."""
+class Unsound(Exception):
+    """What comes out of a group is not what its packets promise: nothing may be left out here."""
 
 
 @dataclass
@@ -69,6 +77,7 @@ class _Group:
     inner: "list[Packet[Any]]" = field(default_factory=list)
     after: "list[Packet[Any]]" = field(default_factory=list)
     is_spilt: bool = False
+    is_begun: bool = False
 
     @property
     def end_pts(self) -> int | None:
@@ -97,11 +106,11 @@ class _Group:
         return n > MAX_PACKETS or (n % 16 == 0 and sum(p.size for p in self.packets) > MAX_BYTES)
 
     def times(self) -> list[int]:
-        """When its frames are shown, rising. Raises: _Unsound."""
+        """When its frames are shown, rising. Raises: Unsound."""
         found = [p.pts for p in (self.key, *self.inner, *self.after[1:]) if not p.is_discard]
         known = sorted(pts for pts in found if pts is not None)
         if len(set(known)) < len(found) or self.key.is_discard or known[0] != self.key.pts:
-            raise _Unsound
+            raise Unsound
         return known
 
 
@@ -117,7 +126,6 @@ class Skim:
         end_pts: int | None,
         thumb: Callable[[VideoFrame], Thumb],
         time: Callable[[VideoFrame], int | None],
-        on_fault: Callable[[BaseException], None],
         tick: Callable[[], None],
     ) -> None:
         """first_pts, end_pts: the key frames that begin the span and what is behind it, None: open to that side.
@@ -126,14 +134,14 @@ class Skim:
         decoded; may raise to stop.
         """
         self._context, self._effort, self._first_pts, self._end_pts = context, effort, first_pts, end_pts
-        self._thumb, self._time, self._on_fault, self._tick = thumb, time, on_fault, tick
+        self._thumb, self._time, self._tick = thumb, time, tick
         self._group: _Group | None = None
         self._next_key: Skimmed | None = None
         self.is_done = False
         """Whether all of the span is out."""
 
     def push(self, packet: "Packet[Any]") -> Iterator[Skimmed]:
-        """Take the next packet; an empty one ends all."""
+        """Take the next packet; an empty one ends all. Raises: Unsound."""
         group = self._group
         if not packet.size:
             yield from self._pictures(group) if group else ()
@@ -163,9 +171,8 @@ class Skim:
         try:
             found = self._between_keys(group) if self._effort is Effort.KEYS else self._still(group)
             found = found or self._skimmed(group)
-        except (FFmpegError, ValueError, _Unsound):
-            yield from self._whole(group)
-            return
+        except (FFmpegError, ValueError) as err:
+            raise Unsound from err
         yield from found
 
     def _spill(self, group: _Group, packet: "Packet[Any]") -> Iterator[Skimmed]:
@@ -177,27 +184,21 @@ class Skim:
             group.is_spilt, self._context.skip_frame = True, "DEFAULT"
             yield from self._timed(group, self._decoded([group.key, *group.inner, *group.after]))
 
-    def _whole(self, group: _Group) -> Iterator[Skimmed]:
-        """Every frame that decodes."""
-        self._context.skip_frame = "DEFAULT"
-        yield from self._timed(group, self._decoded(group.packets))
-        yield from self._timed(group, self._drained())
-
     def _decoded(self, packets: "Iterable[Packet[Any]]") -> Iterator[VideoFrame]:
-        """Frames, past what cannot be decoded, which is told."""
+        """Frames. Raises: Unsound."""
         for packet in packets:
             self._tick()
             try:
                 yield from self._context.decode(packet)
             except (FFmpegError, ValueError) as err:
-                self._on_fault(err)
+                raise Unsound from err
 
     def _drained(self) -> Iterator[VideoFrame]:
         """What the decoder still holds; it is as new afterwards."""
         try:
             yield from self._context.decode(None)
         except (FFmpegError, ValueError) as err:
-            self._on_fault(err)
+            raise Unsound from err
         self._context.flush_buffers()
 
     def _timed(self, group: _Group, frames: Iterable[VideoFrame]) -> Iterator[Skimmed]:
@@ -205,6 +206,9 @@ class Skim:
         first, end = group.first_pts, group.end_pts
         for frame in frames:
             pts = self._time(frame)
+            if not group.is_begun and pts != group.key.pts:
+                raise Unsound
+            group.is_begun = True
             if pts is not None and (first is None or pts >= first) and (end is None or pts < end):
                 yield pts, self._thumb(frame)
 
@@ -212,7 +216,8 @@ class Skim:
         """The group between two key frames that look alike; None if it is no such group."""
         sizes = [packet.size for packet in group.inner]
         is_quiet = group.after and len(sizes) >= STILL_PACKETS
-        if is_quiet and max(sizes) <= STILL_SHARE * min(group.key.size, group.after[0].size):
+        key_size = min(group.key.size, group.after[0].size) if group.after else 0
+        if is_quiet and max(sizes) <= STILL_SHARE * key_size and sum(sizes) <= STILL_SUM * key_size:
             return self._between_keys(group, STILL)
         self._next_key = None
         return None
@@ -230,7 +235,7 @@ class Skim:
     def _key(self, packet: "Packet[Any]") -> Skimmed:
         found = self._run([packet], "DEFAULT", {packet.pts})
         if len(found) != 1:
-            raise _Unsound
+            raise Unsound
         return next(iter(found.items()))
 
     def _skimmed(self, group: _Group) -> list[Skimmed]:
@@ -239,17 +244,17 @@ class Skim:
         found = self._run(group.packets, "NONREF", {*times, group.end_pts})
         last = next(((pts, found.pop(pts)) for pts in [group.end_pts] if pts in found), None)
         if times[0] not in found:
-            raise _Unsound
+            raise Unsound
         wanted = _wanted(times, found, last)
         if wanted:
             needed = [p for p in group.packets if p.pts in found or p.pts in wanted or p.pts == group.end_pts]
             found |= self._run(needed, "DEFAULT", wanted)
             if not wanted <= found.keys():
-                raise _Unsound
+                raise Unsound
         return _drawn(times, found, last)
 
     def _run(self, packets: "Sequence[Packet[Any]]", skip: str, wanted: AbstractSet[int | None]) -> dict[int, Thumb]:
-        """Thumbs of the wanted frames, by pts. Raises: FFmpegError, ValueError, _Unsound if any is broken."""
+        """Thumbs of the wanted frames, by pts. Raises: FFmpegError, ValueError, Unsound if any is broken."""
         self._context.skip_frame = skip  # type: ignore[assignment]
         found: dict[int, Thumb] = {}
         try:
@@ -257,7 +262,7 @@ class Skim:
                 self._tick()
                 for frame in self._context.decode(packet):
                     if frame.is_corrupt or frame.pts is None:
-                        raise _Unsound
+                        raise Unsound
                     if frame.pts in wanted:
                         found[frame.pts] = self._thumb(frame)
                 if len(found) == len(wanted):
@@ -274,23 +279,41 @@ def _wanted(times: list[int], found: dict[int, Thumb], last: Skimmed | None) -> 
     ends = [bisect.bisect_left(times, pts) for pts, _ in shown]
     wanted: set[int] = set()
     for k in range(len(changes)):
-        if ends[k + 1] - ends[k] > 1 and _is_jump(changes, k) and _layout(shown[k][1], shown[k + 1][1]) > LAYOUT_JUMP:
+        if ends[k + 1] - ends[k] > 1 and changes[k] > JUMP and _layout(shown[k][1], shown[k + 1][1]) > LAYOUT_JUMP:
             wanted.update(times[max(0, ends[k] - NEARBY) : ends[k + 1] + NEARBY])
+    for first, last_frame in _passages([thumb for _, thumb in shown], ends):
+        wanted.update(times[max(0, first - NEARBY) : last_frame + NEARBY])
     if ends[-1] < len(times) - 1:  # nothing shows what comes after the last one
         wanted.update(times[max(0, ends[-1] - NEARBY) :])
     return wanted - found.keys()
 
 
-def _is_jump(changes: list[float], k: int) -> bool:
-    around = [side for side in (changes[max(0, k - 2) : k], changes[k + 1 : k + 3]) if side]
-    return changes[k] > JUMP and (not around or changes[k] >= STANDS_OUT * min(max(side) for side in around))
+def _passages(thumbs: list[Thumb], ends: list[int]) -> Iterator[tuple[int, int]]:
+    """Frames from and to which the picture changes so much that it may pass into another."""
+    means = np.array([_parts(thumb) for thumb in thumbs])
+    places = np.array(ends)
+    for reach in PASSAGE_FRAMES:
+        after = np.searchsorted(places, places + reach, side="right") - 1
+        change = np.abs(means[after] - means).mean(axis=1)
+        for k in np.flatnonzero(change > PASSAGE).tolist():
+            last = int(after[k])
+            share = ((places[k : last + 1] - places[k]) / (places[last] - places[k]))[:, None]
+            stray = np.abs(means[k : last + 1] - means[k] * (1 - share) - means[last] * share).mean()
+            if stray <= MAX_STRAY * change[k] and np.median(np.abs(means[last] - means[k])) >= MIN_SPREAD * change[k]:
+                yield ends[k], ends[last]
 
 
 def _layout(a: Thumb, b: Thumb) -> float:
     """Mean change of the parts' means."""
+    return float(np.abs(_parts(a) - _parts(b)).mean())
+
+
+def _parts(thumb: Thumb) -> NDArray[np.float64]:
+    """Means of the parts."""
     rows, columns = PART_PX
-    parts = (a.astype(np.int16) - b).reshape(a.shape[0] // rows, rows, a.shape[1] // columns, columns)
-    return float(np.abs(parts.mean(axis=(1, 3))).mean())
+    height, width = thumb.shape
+    means: NDArray[np.float64] = thumb.reshape(height // rows, rows, width // columns, columns).mean(axis=(1, 3))
+    return means.reshape(-1)
 
 
 def _difference(a: Thumb, b: Thumb) -> float:

@@ -92,7 +92,7 @@ ALL_PIECES = {"count": 50, "min_length": 1.0, "max_length": 3600.0}
 """What the modes of whole pieces take where nothing else is said: as much as may be."""
 OF_MODE = ("count", "min_length", "max_length", "ranges")
 """Options whose meaning depends on the mode: with another mode they begin anew."""
-OF_RENDERING = ("aspect", "fit", "loudness", "quality", "callback_url")
+OF_RENDERING = ("aspect", "fit", "loudness", "quality", "captions", "caption_style", "callback_url")
 """Options that choose nothing: where only these change, a clip that a person has set stays as it was set."""
 
 

@@ -10,7 +10,7 @@ from topclip.analysers.frames import FrameNumbers
 from topclip.analysers.tracks import ANALYSIS_VERSION, SOUND_HOP_S, SoundNumbers, Tracks
 from topclip.media.decode import Faults, Picture, Span, decode_span
 from topclip.media.limits import timed, work_s
-from topclip.media.skim import Effort
+from topclip.media.skim import Effort, Unsound
 from topclip.model.analysis import Chunk, ChunkResult
 from topclip.model.request import ClipRequest
 from topclip.model.source import SourceInfo
@@ -53,6 +53,16 @@ def measure_chunk(
     path: Path, info: SourceInfo, chunk: Chunk, ctx: StageContext, effort: Effort = Effort.TELLING
 ) -> Tracks:
     """Decode the chunk and reduce it to numbers. The first chunk owns all before it, the last all to the end."""
+    # A group of pictures is judged as one: none may lie across a seam.
+    if not info.chunk_pts and (chunk.start_pts, chunk.end_pts) != (None, None):
+        effort = Effort.WHOLE
+    try:
+        return _measured(path, info, chunk, ctx, effort)
+    except Unsound:
+        return _measured(path, info, chunk, ctx, Effort.WHOLE)
+
+
+def _measured(path: Path, info: SourceInfo, chunk: Chunk, ctx: StageContext, effort: Effort) -> Tracks:
     span = Span(chunk.start_pts, chunk.end_pts, chunk.is_at_key)
     frames = FrameNumbers()
     end_s = chunk.end_s if span.end_pts is not None else math.ceil(info.duration_s / SOUND_HOP_S) * SOUND_HOP_S
@@ -61,9 +71,6 @@ def measure_chunk(
     at_s = 0.0
     tick = timed(lambda: ctx.report(at_s, chunk.duration_s), _limit_s(info, chunk), f"analysing chunk {chunk.index}")
     faults = Faults(tick=tick)
-    # A group of pictures is judged as one: none may lie across a seam.
-    if not info.chunk_pts and span != Span(None, None):
-        effort = Effort.WHOLE
     for item in decode_span(path, info, span, faults, max_pixels=ctx.max_pixels, effort=effort):
         if isinstance(item, Picture):
             frames.add(item.pts, item.thumb, is_owned=item.is_owned)

@@ -50,7 +50,8 @@ def make_plan(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> Plan
     """
     options = request.options
     analysis = with_transcript(info, load_analysis(info, ctx), options.keywords, ctx)
-    plan = _edited(request.edits, info, analysis, options, ctx) or select_clips(info, analysis, options)
+    edited = _edited(request.edits, info, analysis, options, ctx)
+    plan = _unframed(edited) if edited else select_clips(info, analysis, options)
     captions = _captions(request, ctx)
     specs = tuple(
         _with_facts(info, analysis, spec.model_copy(update={"captions": captions}))
@@ -73,10 +74,9 @@ def frame_plan(
     plan = Plan.model_validate_json(ctx.store.get_bytes(chosen.plan_key))
     outlooks = {outlook.n: outlook for outlook in chosen.outlooks}
     framings = {part.n: _framing(request, info, outlooks[part.n], part, ctx) for part in seen}
-    is_framed = plan.version.endswith(FRAMING_VERSION)  # it was recut from one that is
     framed = plan.model_copy(
         update={
-            "version": plan.version if is_framed else f"{plan.version}, {FRAMING_VERSION}",
+            "version": f"{plan.version}, {FRAMING_VERSION}",
             "highlights": tuple(h.model_copy(update={"framing": framings[h.n]}) for h in plan.highlights),
         }
     )
@@ -85,6 +85,13 @@ def frame_plan(
     ctx.store.put_bytes(drawing_key(key), ctx.store.get_bytes(drawing_key(chosen.plan_key)))
     ctx.store.put_bytes(key, content)
     return PlanResult(plan_key=key, specs=tuple(_framed(spec, framings[spec.n]) for spec in chosen.specs))
+
+
+def _unframed(plan: Plan) -> Plan:
+    """A plan that was framed for another shape or other ranges, as it was chosen."""
+    highlights = tuple(h.model_copy(update={"framing": None}) for h in plan.highlights)
+    version = plan.version.removesuffix(f", {FRAMING_VERSION}")
+    return plan.model_copy(update={"version": version, "highlights": highlights})
 
 
 def _is_cut_out(request: ClipRequest, info: SourceInfo) -> bool:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from topclip.analysers.loudness import integrated_lufs
 from topclip.errors import CheckFailed, MediaError, MediaLimit
-from topclip.media.decode import Span
+from topclip.media.decode import Faults, Picture, Span, decode_span
 from topclip.media.encode import MAX_GAIN_DB, Attempt, Level, clip_allowance, clip_args, first_level
 from topclip.media.ffmpeg import run_ffmpeg
 from topclip.media.look import DAMAGED_HINT, Found, look
@@ -31,6 +31,8 @@ from topclip.pipeline.smart import find_prospect, make_smart, prove_smart
 from topclip.pipeline.source import source_path
 
 RENDER_VERSION = "7"
+LEAST_KEPT = 0.9
+"""Of the planned frames: where more are lost to damage, it is no clip of that range."""
 SAFE_LEAD_S = 300.0
 SOUND_REPAIRS = 5
 """What the limiter holds back of a gain is found out by trying; that takes two tries mostly, and the sound alone is made."""
@@ -145,6 +147,25 @@ def _scratch(job: _Job, suffix: str) -> Iterator[Path]:
 
 
 def _make(job: _Job, path: Path) -> _Made:
+    """The clip, of the frames that decode: damage that analysis passed over may cost some. Raises: EncodeError, CheckFailed."""
+    try:
+        return _make_of(job, path)
+    except CheckFailed:
+        counted = _recounted(job)
+        if not LEAST_KEPT * job.spec.frames <= counted.spec.frames < job.spec.frames:
+            raise
+        return _make_of(counted, path)
+
+
+def _recounted(job: _Job) -> _Job:
+    spec, silent = job.spec, job.info.model_copy(update={"audio": None})
+    span = Span(spec.start_pts, spec.end_pts)
+    items = decode_span(job.source, silent, span, Faults(tick=job.tick), max_pixels=job.ctx.max_pixels)
+    n_frames = sum(isinstance(item, Picture) and item.is_owned for item in items)
+    return job._replace(spec=spec.model_copy(update={"frames": n_frames}))
+
+
+def _make_of(job: _Job, path: Path) -> _Made:
     """Copy what can be copied, or else encode all. Raises: EncodeError, CheckFailed."""
     try:
         return _splice(job, path)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from topclip.errors import ArtifactMissing
-from topclip.model.clip import RenderedClip
+from topclip.model.clip import ClipCaptions, RenderedClip
 from topclip.pipeline.context import StageContext
 from topclip.storage.base import clip_key, clips_folder
 
@@ -44,9 +44,17 @@ def _taken_over(ctx: StageContext, known: str, n: int, keys: ClipKeys) -> Render
         if not ctx.store.exists(new):
             with ctx.store.local_path(old, lambda: ctx.report(0.0, 1.0)) as path:
                 ctx.store.put_file(new, _copy(path, ctx.store.staging() / f"{ctx.job_id}-{n}-{os.urandom(6).hex()}"))
-    clip = made.model_copy(update={"n": n, "key": keys.clip, "thumbnail_key": keys.thumbnail})
+    captions = made.captions and _taken_words(ctx, made.captions, keys)
+    clip = made.model_copy(update={"n": n, "key": keys.clip, "thumbnail_key": keys.thumbnail, "captions": captions})
     ctx.store.put_bytes(keys.known, clip.model_dump_json().encode())
     return clip
+
+
+def _taken_words(ctx: StageContext, old: ClipCaptions, keys: ClipKeys) -> ClipCaptions:
+    new = {kind: f"{keys.clip.removesuffix('.mp4')}.{kind}" for kind in ("srt", "vtt")}
+    for kind, key in new.items():
+        ctx.store.put_bytes(key, ctx.store.get_bytes(getattr(old, kind)))
+    return old.model_copy(update=new)
 
 
 def _copy(path: Path, to: Path) -> Path:
