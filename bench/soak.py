@@ -257,6 +257,7 @@ def wait_for_the_end(stack: Stack, seen: Seen, patience_s: float) -> None:
 
 def check_jobs(stack: Stack, seen: Seen) -> None:
     """Every job has ended well, and made each clip once."""
+    until(lambda: _answers(stack.webs[0]), 60)  # the last fault may just have killed it
     with httpx.Client(timeout=15) as http:
         for job in seen.accepted:
             status = http.get(f"{stack.webs[0].url}/api/job-status/{job}").json()
@@ -267,6 +268,13 @@ def check_jobs(stack: Stack, seen: Seen) -> None:
                 seen.complain(f"job {job} was seen at epoch {seen.ended[job]['epoch']}, and ended at {status['epoch']}")
             seen.ended[job] = status
             check_clips(stack, seen, job, http.get(f"{stack.webs[0].url}/api/jobs/{job}/manifest").json())
+
+
+def _answers(web: WebContainer) -> bool:
+    try:
+        return web.get("/health/ready").is_success
+    except httpx.TransportError:
+        return False
 
 
 def check_clips(stack: Stack, seen: Seen, job: str, manifest: dict[str, Any]) -> None:
