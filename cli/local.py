@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cli.options import Seconds, clip_options, subtitles_option
+from cli.options import Seconds, attached_options, clip_options
 from cli.targets import FileOrUrl, LocalFile, refuse_source
 from topclip import run_local
 from topclip.config import Settings
@@ -41,6 +41,7 @@ from topclip.storage.local import LocalStore
 PARTIAL = 3
 PLAN, MANIFEST = "plan.json", "manifest.json"
 SOURCE = LocalFile(exists=True, dir_okay=False, path_type=Path)
+BESIDE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print the document as JSON.")
 
@@ -66,7 +67,7 @@ def _cuts(analysis: Analysis) -> Iterator[Cut]:
 @click.command()
 @click.argument("file", type=SOURCE)
 @clip_options
-@subtitles_option
+@attached_options(BESIDE)
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the plan into this SVG file too.")
 @click.option("--first", "is_first", is_flag=True, help="By a first look: in seconds, though some may be missed.")
 @click.option(
@@ -86,7 +87,7 @@ def plan(
     file: Path,
     options: ClipOptions,
     *,
-    subtitles: Path | None,
+    attached: dict[str, Path],
     plot: Path | None,
     is_first: bool,
     exports: tuple[Path, ...],
@@ -102,7 +103,7 @@ def plan(
         if path and flag == "--export" and path.suffix[1:] not in KINDS:
             raise click.BadParameter(f"{path.name} ends as none of: .{', .'.join(KINDS)}", param_hint=flag)
         refuse_source(file, *([path] if path else []))
-    request = _request(file, options, subtitles)
+    request = _request(file, options, attached)
     with _workplace(cache=cache) as ctx, _progress() as on_progress:
         if is_first:
             found = first_plan(request, ctx, on_progress)
@@ -170,10 +171,10 @@ def _describe_cut(document: JsonDict, out: Path) -> str:
 @click.command()
 @click.argument("file", type=SOURCE)
 @clip_options
-@subtitles_option
+@attached_options(BESIDE)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the clips.")
 @json_flag
-def clip(file: Path, options: ClipOptions, out: Path, *, subtitles: Path | None, as_json: bool) -> int:
+def clip(file: Path, options: ClipOptions, out: Path, *, attached: dict[str, Path], as_json: bool) -> int:
     """Make the clips of FILE into a folder: clips, plan.json and, written last, manifest.json."""
     refuse_source(file, out / PLAN, out / MANIFEST)
     try:
@@ -181,7 +182,7 @@ def clip(file: Path, options: ClipOptions, out: Path, *, subtitles: Path | None,
     except OSError as err:
         raise StorageError(f"cannot write into {out}: {err.strerror or err}", {"field": "out"}) from err
     with _workplace(out) as ctx, _progress() as on_progress:
-        result = run_local.run(_request(file, options, subtitles), ctx, on_progress)
+        result = run_local.run(_request(file, options, attached), ctx, on_progress)
         manifest = _deliver(ctx, result, file, out)
     _print(manifest.to_dict(), lambda d: _describe_manifest(d, out), as_json=as_json)
     return PARTIAL if manifest.failed else 0
@@ -208,8 +209,9 @@ def _write(path: Path, content: bytes) -> None:
     scratch.replace(path)
 
 
-def _request(file: Path, options: ClipOptions, subtitles: Path | None = None) -> ClipRequest:
-    return ClipRequest(source=_here(file), options=options, subtitles=None if subtitles is None else _here(subtitles))
+def _request(file: Path, options: ClipOptions, attached: dict[str, Path] | None = None) -> ClipRequest:
+    beside = {name: _here(path) for name, path in (attached or {}).items()}
+    return ClipRequest.model_validate({"source": _here(file), "options": options, **beside})
 
 
 def _here(file: Path) -> MediaPath:

@@ -7,7 +7,6 @@ is written down once. A bad value is a usage error (exit code 2) that names the 
 import functools
 from collections.abc import Callable
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
@@ -100,12 +99,30 @@ FLAGS = (
 )
 
 
-subtitles_option = click.option(
-    "--subtitles",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="What is said and when: SRT, WebVTT or ASS.",
-)
+ATTACHED = {
+    "subtitles": "What is said and when: SRT, WebVTT or ASS.",
+    "audience": "What an audience did, such as messages a minute: CSV or JSON of pairs, seconds and value.",
+}
+"""Files that may come with a source, by their fields of the request."""
+
+
+def attached_options(kind: click.ParamType[Any], more: str = "") -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Add the flags of files that come with a source to a command, which receives those that were given as `attached`.
+
+    kind: of their values. more: said in their help.
+    """
+
+    def decorate(command: Callable[..., R]) -> Callable[..., R]:
+        @functools.wraps(command)
+        def with_attached(*args: Any, **kwargs: Any) -> R:
+            given = {name: kwargs.pop(name) for name in ATTACHED}
+            return command(*args, attached={name: file for name, file in given.items() if file is not None}, **kwargs)
+
+        for name, text in reversed(ATTACHED.items()):
+            with_attached = click.option(f"--{name}", type=kind, metavar="FILE", help=text + more)(with_attached)
+        return with_attached
+
+    return decorate
 
 
 def clip_options(command: Callable[..., R]) -> Callable[..., R]:

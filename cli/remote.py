@@ -13,7 +13,7 @@ import click
 import httpx
 
 from cli.fetch import MANIFEST, fetch
-from cli.options import clip_options
+from cli.options import attached_options, clip_options
 from cli.server import Server
 from cli.targets import refuse_source
 from cli.watch import follow, upload_bar, view_for
@@ -67,9 +67,7 @@ def _own_key(settings: Settings, url: str | None) -> str | None:
 @click.argument("source")
 @with_server
 @clip_options
-@click.option(
-    "--subtitles", metavar="FILE", help="What is said and when (SRT, WebVTT, ASS); it lies where SOURCE does."
-)
+@attached_options(click.STRING, " It lies where SOURCE does.")
 @click.option("--callback-url", metavar="URL", help="Have the server tell this URL, signed, how the job ended.")
 @click.option("--watch", is_flag=True, help="Follow the job until it ends.")
 @click.option("--out", type=OUT, help="Follow the job, then download its clips and manifest into this folder.")
@@ -80,7 +78,7 @@ def submit(  # noqa: PLR0913 - one for each flag
     server: Server,
     options: ClipOptions,
     *,
-    subtitles: str | None,
+    attached: dict[str, str],
     callback_url: str | None,
     watch: bool,
     out: Path | None,
@@ -97,7 +95,7 @@ def submit(  # noqa: PLR0913 - one for each flag
     if out:
         refuse_source(Path(source), out / MANIFEST)
     key = idempotency_key or str(uuid4())
-    job_id = str(_patiently(lambda: _send(server, (source, subtitles), options, key, is_quiet=as_json))["id"])
+    job_id = str(_patiently(lambda: _send(server, (source, attached), options, key, is_quiet=as_json))["id"])
     if not (watch or out):
         click.echo(json.dumps(server.status(job_id)) if as_json else job_id)
         return 0
@@ -221,22 +219,25 @@ def delete(job_id: str, server: Server) -> None:
     click.echo("deleted", err=True)
 
 
-def _send(server: Server, files: tuple[str, str | None], options: ClipOptions, key: str, *, is_quiet: bool) -> JsonDict:
-    """Upload a file that is here; anything else is the server's to find. files: source and subtitles."""
-    source, subtitles = files
+def _send(
+    server: Server, files: tuple[str, dict[str, str]], options: ClipOptions, key: str, *, is_quiet: bool
+) -> JsonDict:
+    """Upload a file that is here; anything else is the server's to find. files: the source, and what comes with it."""
+    source, attached = files
     wanted = options.model_dump(mode="json", exclude_unset=True)
     path = Path(source)
     if path.is_file():
-        text = None if subtitles is None else Path(subtitles)
-        if text and not text.is_file():
-            raise click.BadParameter(f"no file {text} here", param_hint="--subtitles")
+        beside = {name: Path(file) for name, file in attached.items()}
+        for name, file in beside.items():
+            if not file.is_file():
+                raise click.BadParameter(f"no file {file} here", param_hint=f"--{name}")
         with path.open("rb") as stream, upload_bar(path.stat().st_size, is_quiet=is_quiet) as progress:
             body = progress.wrap_file(stream, task_id=progress.task_ids[0])
-            return server.submit_file(path.name, body, wanted, key, text)
+            return server.submit_file(path.name, body, wanted, key, beside)
     if path.is_dir():
         raise click.UsageError(f"{source} is a folder; name a video")
     try:
-        return server.submit_source(source, wanted, key, subtitles)
+        return server.submit_source(source, wanted, key, attached)
     except (InvalidRequest, SourceNotFound) as err:
         if err.detail.get("field") != "source" or "://" in source:
             raise

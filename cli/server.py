@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Self
@@ -17,6 +17,7 @@ CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 60.0
 LONG_POLL_S = 25
 CHUNK_BYTES = 256 * 1024
+NOTHING: Mapping[str, Any] = {}
 
 BY_CODE = {
     kind.code: kind
@@ -41,18 +42,20 @@ class Server:
         self._http.close()
 
     def submit_file(
-        self, name: str, stream: IO[bytes], options: JsonDict, key: str, subtitles: Path | None = None
+        self, name: str, stream: IO[bytes], options: JsonDict, key: str, attached: Mapping[str, Path] = NOTHING
     ) -> JsonDict:
         """Upload a video, streamed; {"id", "status_url"}. key: sent again with the same, it is answered with the same job."""
-        parts: dict[str, Any] = {} if subtitles is None else {"subtitles": (subtitles.name, subtitles.read_bytes())}
+        parts: dict[str, Any] = {name: (file.name, file.read_bytes()) for name, file in attached.items()}
         parts["file"] = (name, stream, "application/octet-stream")
         headers = {"Idempotency-Key": key}
         return self._json("POST", "/api/jobs", data={"options": json.dumps(options)}, files=parts, headers=headers)
 
-    def submit_source(self, source: str, options: JsonDict, key: str, subtitles: str | None = None) -> JsonDict:
+    def submit_source(
+        self, source: str, options: JsonDict, key: str, attached: Mapping[str, str] = NOTHING
+    ) -> JsonDict:
         """Name a source that the server can reach itself; {"id", "status_url"}. key: as for `submit_file`."""
         headers = {"Idempotency-Key": key}
-        body = {"source": source, "options": options, **({"subtitles": subtitles} if subtitles else {})}
+        body = {"source": source, "options": options, **attached}
         return self._json("POST", "/api/jobs", json=body, headers=headers)
 
     def status(self, job_id: str) -> JsonDict:

@@ -89,6 +89,12 @@ class BadSubtitles(InvalidRequest):
     code = "BAD_SUBTITLES"
 
 
+class BadAudience(InvalidRequest):
+    """The file of the audience curve cannot be read, or belongs to another video; the message names file and line."""
+
+    code = "BAD_AUDIENCE"
+
+
 class NoTranscript(RequestError):
     """Captions were asked for, and there is no text: no subtitle file, no text track in the source, no transcriber."""
 

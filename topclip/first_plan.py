@@ -13,6 +13,7 @@ from topclip.model.clip import Highlight, Plan
 from topclip.model.job import Stage
 from topclip.model.request import ClipRequest
 from topclip.pipeline.analyse import measure_chunk
+from topclip.pipeline.audience import take_audience
 from topclip.pipeline.chunk import plan_chunks
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.merge import merge_chunks
@@ -20,8 +21,8 @@ from topclip.pipeline.places import TOLERANCE_S
 from topclip.pipeline.probe import probe_source
 from topclip.pipeline.select import select_clips
 from topclip.pipeline.source import source_path
+from topclip.pipeline.told import with_all_told
 from topclip.pipeline.transcribe import transcribe
-from topclip.pipeline.transcript import with_transcript
 from topclip.run_local import OnProgress, no_progress, side_by_side
 
 REACH_S = 2 * TOLERANCE_S
@@ -32,6 +33,7 @@ def first_plan(request: ClipRequest, ctx: StageContext, on_progress: OnProgress 
     """Choose by a first look. Raises: TopClipError."""
     info, keywords = probe_source(request, ctx), request.options.keywords
     transcribe(request, info, ctx)
+    take_audience(request, info, ctx)
     on_progress(Stage.PROBE, 1.0, 1.0)
     chunks = plan_chunks(info)
     with source_path(request, ctx, info) as path:
@@ -43,7 +45,7 @@ def first_plan(request: ClipRequest, ctx: StageContext, on_progress: OnProgress 
             return side_by_side(Stage.ANALYSE, [chunk.duration_s for chunk in some], one, ctx, on_progress)
 
         def told() -> Analysis:
-            return with_transcript(info, merge_chunks(info, list(parts.values())), keywords, ctx)
+            return with_all_told(info, merge_chunks(info, list(parts.values())), keywords, ctx)
 
         parts = dict(zip(chunks, measured(chunks, Effort.KEYS), strict=True))
         plan = select_clips(info, told(), request.options)

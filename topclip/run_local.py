@@ -17,6 +17,7 @@ from topclip.model.manifest import Manifest
 from topclip.model.request import ClipRequest
 from topclip.model.source import SourceInfo
 from topclip.pipeline.analyse import analyse_chunk
+from topclip.pipeline.audience import take_audience
 from topclip.pipeline.chunk import plan_chunks
 from topclip.pipeline.context import StageContext, clip_threads
 from topclip.pipeline.finalise import finalise
@@ -94,6 +95,7 @@ def analyse(
     info = probe_source(request, probing)
     if has_sound:
         transcribe(request, info, probing)
+        take_audience(request, info, probing)
     else:
         info = info.model_copy(update={"audio": None})
     chunks = plan_chunks(info)

@@ -8,34 +8,43 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 from uuid import uuid4
 
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
-from topclip.captions.files import MAX_BYTES
 from topclip.config import Settings
 from topclip.errors import InvalidRequest, RequestError, SourceNotFound, SourceTooLarge
 from topclip.model.request import ClipOptions, MediaPath
 from topclip.outbound.http import Outbound
 from topclip.storage.base import BROKEN_DISK, FULL, no_room, storage_error
+from topclip.text_files import MAX_BYTES
 from web.schemas import read_options
 
 BLOCK_BYTES = 256 * 1024
 MAX_TEXT_BYTES = 256 * 1024
 MAX_HEAD_BYTES = 1024 * 1024
-MAX_SUBTITLES_BYTES = MAX_BYTES
+MAX_ATTACHED_BYTES = MAX_BYTES
 MAX_PARTS = 16
-PARTS = ("file", "options", "subtitles")
+ATTACHED = ("subtitles", "audience")
+"""Files that may come with a source."""
+PARTS = ("file", "options", *ATTACHED)
 SYNC_BYTES = 64 * 1024 * 1024
 """So much is pushed to disk at once, while the client still sends: the rest at the end is little, and the answer quick."""
 STAGED = "upload-"
 HARMLESS_SUFFIX = re.compile(r"^\.[a-z0-9]{1,8}$")
 Check = Callable[[ClipOptions], None]
+
+
+class Attached(NamedTuple):
+    """A file that came with a source: its name and what is in it."""
+
+    name: str
+    content: bytes
 
 
 @dataclass
@@ -47,8 +56,7 @@ class Form:
     name: str = ""
     size_bytes: int = 0
     sha256: str = ""
-    subtitles: bytes | None = None
-    subtitles_name: str = ""
+    attached: dict[str, Attached] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ def _unbroken() -> Iterator[None]:
 
 
 def read_form(body: IO[bytes], boundary: str, path: Path, terms: Terms, check: Check) -> Form:
-    """Read a multipart body, the part `file` into `path`, `options` as JSON text and `subtitles`, in any order.
+    """Read a multipart body, the part `file` into `path`, `options` as JSON text and what comes with it, in any order.
 
     Options that come first are checked before the file is read, by `check` too.
     Raises: what `check` does, RequestError for a malformed body, InvalidRequest, SourceTooLarge, StorageError.
@@ -113,8 +121,9 @@ def read_form(body: IO[bytes], boundary: str, path: Path, terms: Terms, check: C
         raise InvalidRequest("the part `file` is missing", {"field": "file", "hint": "send the video as `file`"})
     if form.size_bytes == 0:
         raise InvalidRequest("the file is empty", {"field": "file"})
-    if form.subtitles == b"":
-        raise InvalidRequest("the subtitle file is empty", {"field": "subtitles"})
+    for name, attached in form.attached.items():
+        if not attached.content:
+            raise InvalidRequest(f"the file `{name}` is empty", {"field": name})
     return form
 
 
@@ -168,16 +177,15 @@ class _Reader:
         name = self._part = event.name
         self._text.clear()
         if name not in PARTS:
-            hint = "the parts are `file`, `options` and `subtitles`"
+            hint = f"the parts are {', '.join(f'`{part}`' for part in PARTS)}"
             raise InvalidRequest(f"no such part: {name!r}", {"field": name, "hint": hint})
-        if getattr(self._form, name) is not None:
+        if name in self._form.attached or (name not in ATTACHED and getattr(self._form, name) is not None):
             raise InvalidRequest(f"more than one part `{name}`", {"field": name})
         if name == "file":
             self._form.file = self._path
             self._form.name = base_name(event.filename) if isinstance(event, File) else ""
-        if name == "subtitles":
-            self._form.subtitles = b""
-            self._form.subtitles_name = base_name(event.filename) if isinstance(event, File) else ""
+        if name in ATTACHED:
+            self._form.attached[name] = Attached(base_name(event.filename) if isinstance(event, File) else "", b"")
 
     def _write(self, data: bytes) -> None:
         self._form.size_bytes += len(data)
@@ -194,11 +202,11 @@ class _Reader:
 
     def _collect(self, data: bytes, *, is_end: bool) -> None:
         self._text += data
-        if self._part == "subtitles":
-            if len(self._text) > MAX_SUBTITLES_BYTES:
-                raise too_long_subtitles()
+        if self._part in ATTACHED:
+            if len(self._text) > MAX_ATTACHED_BYTES:
+                raise too_long(self._part)
             if is_end:
-                self._form.subtitles = bytes(self._text)
+                self._form.attached[self._part] = self._form.attached[self._part]._replace(content=bytes(self._text))
             return
         if len(self._text) > MAX_TEXT_BYTES:
             raise InvalidRequest("options are too long", {"field": "options"})
@@ -207,11 +215,11 @@ class _Reader:
             self._check(self._form.options)
 
 
-def too_long_subtitles() -> InvalidRequest:
-    """The error of a subtitle file over the limit."""
+def too_long(name: str) -> InvalidRequest:
+    """The error of a file over the limit that comes with a source. name: of its part or field."""
     hint = "no video has so much text: is it the right file?"
-    what = f"the subtitle file is larger than {MAX_SUBTITLES_BYTES >> 20} MiB"
-    return InvalidRequest(what, {"field": "subtitles", "hint": hint})
+    what = f"the file `{name}` is larger than {MAX_ATTACHED_BYTES >> 20} MiB"
+    return InvalidRequest(what, {"field": name, "hint": hint})
 
 
 def too_large(max_bytes: int) -> SourceTooLarge:

@@ -88,6 +88,9 @@ class PathSubmission(_Schema):
     subtitles: str | None = Field(
         None, min_length=1, max_length=4096, description="A subtitle file (SRT, WebVTT, ASS) in the media folder."
     )
+    audience: str | None = Field(
+        None, min_length=1, max_length=4096, description="A file of an audience curve (CSV, JSON) in the media folder."
+    )
 
 
 class UploadSubmission(_Schema):
@@ -99,6 +102,11 @@ class UploadSubmission(_Schema):
         None,
         json_schema_extra={"type": "string", "format": "binary"},
         description="What is said and when: SRT, WebVTT or ASS in UTF-8.",
+    )
+    audience: bytes | None = Field(
+        None,
+        json_schema_extra={"type": "string", "format": "binary"},
+        description="What an audience did: CSV or JSON of pairs, seconds from the start and a value such as messages a minute.",
     )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from topclip.config import Settings
-from topclip.errors import BadSubtitles, MediaLimit, SourceTooLarge, TopClipError, UnsupportedMedia
+from topclip.errors import BadAudience, BadSubtitles, MediaLimit, SourceTooLarge, TopClipError, UnsupportedMedia
 
 DEADLINE_S = 0.5
 LOADING_S = 60.0
@@ -28,14 +28,16 @@ CHILD = """
 import json, sys
 from topclip.media.limits import cap_memory, memory_limit
 from topclip.media.probe import verdict
+from topclip.pipeline.audience_file import curve_verdict
 from topclip.pipeline.subtitles import subtitles_verdict
 cap_memory(memory_limit(int(sys.argv[1])))
 print(json.dumps("ready"), flush=True)
-about = {"source": verdict, "subtitles": subtitles_verdict}
+about = {"source": verdict, "subtitles": subtitles_verdict, "audience": curve_verdict}
 for line in sys.stdin:
     kind, *question = json.loads(line)
     print(json.dumps(about[kind](*question)), flush=True)
 """
+UNREADABLE_BY_FIELD = {"subtitles": BadSubtitles, "audience": BadAudience}
 UNREADABLE = "send a video file that FFmpeg can read, with a picture in it"
 TOO_LARGE = "the operator can raise TOPCLIP_MAX_DURATION_S and TOPCLIP_MAX_PIXELS"
 
@@ -73,10 +75,13 @@ class Sniffer:
         if verdict := self._ask("source", str(path), *self._limits):
             raise _refusal(verdict, field)
 
-    def refuse_bad_subtitles(self, path: Path, name: str) -> None:
-        """Look whether a subtitle file can be read. name: what its sender calls it. Raises: BadSubtitles if surely not."""
-        if verdict := self._ask("subtitles", str(path), name):
-            raise BadSubtitles(verdict["message"], {"field": "subtitles", "hint": verdict["hint"]})
+    def refuse_unreadable(self, path: Path, name: str, field: str) -> None:
+        """Look whether a file that comes with a source can be read. name: what its sender calls it. field: what it is.
+
+        Raises: BadSubtitles or BadAudience if surely not.
+        """
+        if verdict := self._ask(field, str(path), name):
+            raise UNREADABLE_BY_FIELD[field](verdict["message"], {"field": field, "hint": verdict["hint"]})
 
     def _ask(self, *question: str | float) -> dict[str, str] | None:
         end = time.monotonic() + DEADLINE_S
@@ -123,7 +128,7 @@ class _Child:
     def look(self, question: Sequence[str | float], end: float) -> dict[str, str] | None:
         """What there is against a file, None if nothing, or if it did not say by `end` (monotonic).
 
-        question: `source`, path, longest in s, most pixels; or `subtitles`, path, name.
+        question: `source`, path, longest in s, most pixels; or `subtitles` or `audience`, path, name.
         """
         if not self._has_loaded(end):
             return None

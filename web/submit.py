@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,12 +14,13 @@ from werkzeug.http import parse_options_header
 
 from topclip.errors import InvalidRequest, RequestError, TopClipError
 from topclip.model.job import JobStatus, SubmissionKey
-from topclip.model.request import ClipOptions, ClipRequest, MediaPath, SourceRef, SubtitlesRef, Upload, UrlSource
+from topclip.model.request import AttachedRef, ClipOptions, ClipRequest, SourceRef, Upload, UrlSource
 from topclip.outbound.url import is_url
-from topclip.storage.base import job_folder, no_room, subtitles_key, upload_key
+from topclip.storage.base import audience_key, job_folder, no_room, subtitles_key, upload_key
 from web import doors
 from web.intake import (
-    MAX_SUBTITLES_BYTES,
+    ATTACHED,
+    MAX_ATTACHED_BYTES,
     Form,
     Terms,
     check_callback,
@@ -30,7 +30,7 @@ from web.intake import (
     staged,
     suffix_of,
     too_large,
-    too_long_subtitles,
+    too_long,
 )
 from web.openapi import JOBS, Api, answers
 from web.schemas import Accepted, PathSubmission, SubmitHeaders, UploadSubmission, read_submission, status_url
@@ -39,10 +39,14 @@ from workers.client import is_undecided
 
 blueprint = Api("submit", __name__, abp_tags=[JOBS])
 
-FORM_BYTES = (1 << 20) + MAX_SUBTITLES_BYTES
+FORM_BYTES = (1 << 20) + len(ATTACHED) * MAX_ATTACHED_BYTES
 """What a form may be longer than its video."""
 KEY_HEADER = "Idempotency-Key"
 MAX_KEY_LENGTH = 255
+
+KEYS = {"subtitles": subtitles_key, "audience": audience_key}
+Publish = Callable[[str], dict[str, AttachedRef]]
+"""Puts what came with a source under a job's id; the references by their fields of the request."""
 
 MEDIA_TYPES: dict[str, type[BaseModel]] = {
     "multipart/form-data": UploadSubmission,
@@ -105,21 +109,28 @@ def _take_path(digest: str) -> JobStatus:
     if is_url(submission.source):
         return _take_url(submission, digest)
     source = find_in_library(submission.source, services().settings.media_root)
-    text = _subtitles_path(submission)
+    attached, stands_for = _attached_paths(submission)
     services().sniffer.refuse_unfit(Path(source.path), "source")
-    key = _key(digest, source.path, submission.options, text.path if text else "")
-    return _post(submission.options, key, lambda _: source, lambda _: text)
+    key = _key(digest, source.path, submission.options, stands_for)
+    return _post(submission.options, key, lambda _: source, lambda _: attached)
 
 
-def _subtitles_path(submission: PathSubmission) -> MediaPath | None:
-    """The subtitle file that a body names. Raises: InvalidRequest, SourceNotFound, BadSubtitles."""
-    if submission.subtitles is None:
-        return None
-    found = find_in_library(submission.subtitles, services().settings.media_root, "subtitles")
-    if Path(found.path).stat().st_size > MAX_SUBTITLES_BYTES:
-        raise too_long_subtitles()
-    services().sniffer.refuse_bad_subtitles(Path(found.path), found.name)
-    return found
+def _attached_paths(submission: PathSubmission) -> tuple[dict[str, AttachedRef], dict[str, str]]:
+    """The files that a body names beside its source, by field, and their paths.
+
+    Raises: InvalidRequest, SourceNotFound, BadSubtitles, BadAudience.
+    """
+    found: dict[str, AttachedRef] = {}
+    paths: dict[str, str] = {}
+    for field in ATTACHED:
+        if (name := getattr(submission, field)) is None:
+            continue
+        ref = find_in_library(name, services().settings.media_root, field)
+        if Path(ref.path).stat().st_size > MAX_ATTACHED_BYTES:
+            raise too_long(field)
+        services().sniffer.refuse_unreadable(Path(ref.path), ref.name, field)
+        found[field], paths[field] = ref, ref.path
+    return found, paths
 
 
 def _take_url(submission: PathSubmission, digest: str) -> JobStatus:
@@ -129,9 +140,9 @@ def _take_url(submission: PathSubmission, digest: str) -> JobStatus:
     def source(job_id: str) -> SourceRef:
         return UrlSource(url=str(target.url), key=upload_key(job_id, suffix_of(target.name)), name=target.name)
 
-    text = _subtitles_path(submission)
-    key = _key(digest, str(target.url), submission.options, text.path if text else "")
-    return _post(submission.options, key, source, lambda _: text)
+    attached, stands_for = _attached_paths(submission)
+    key = _key(digest, str(target.url), submission.options, stands_for)
+    return _post(submission.options, key, source, lambda _: attached)
 
 
 def _take_upload(boundary: str, digest: str) -> JobStatus:
@@ -140,8 +151,7 @@ def _take_upload(boundary: str, digest: str) -> JobStatus:
     store = services().store
     max_bytes = services().settings.max_upload_mb << 20
     terms = Terms(max_bytes, lambda n: refuse_low_disk(n, "file"), is_hashed=bool(digest))
-    with ExitStack() as stack:
-        path = stack.enter_context(staged(store.staging()))
+    with staged(store.staging()) as path:
         form = read_form(request.stream, boundary, path, terms, _check_options)
         options = form.options or ClipOptions()
         services().sniffer.refuse_unfit(path, "file")
@@ -151,40 +161,40 @@ def _take_upload(boundary: str, digest: str) -> JobStatus:
             store.put_file(key, path)
             return Upload(key=key, name=form.name or "upload")
 
-        subtitles = stack.enter_context(_staged_subtitles(form))
-        return _post(options, _key(digest, form.sha256, options, _digest(form.subtitles)), publish, subtitles)
+        _refuse_attached(form)
+        stands_for = {name: hashlib.sha256(one.content).hexdigest() for name, one in form.attached.items()}
+        return _post(options, _key(digest, form.sha256, options, stands_for), publish, _publisher(form))
 
 
-def _digest(content: bytes | None) -> str:
-    return "" if content is None else hashlib.sha256(content).hexdigest()
+def _refuse_attached(form: Form) -> None:
+    """Look at what came with a form's source. Raises: BadSubtitles, BadAudience."""
+    for field, attached in form.attached.items():
+        with staged(services().store.staging()) as path:
+            path.write_bytes(attached.content)
+            services().sniffer.refuse_unreadable(path, attached.name or field, field)
 
 
-@contextmanager
-def _staged_subtitles(form: Form) -> Iterator[Callable[[str], SubtitlesRef | None]]:
-    """Look at the subtitles of a form; what publishes them under a job's id. Raises: BadSubtitles."""
-    if form.subtitles is None:
-        yield lambda _: None
-        return
-    content, name = form.subtitles, form.subtitles_name or "subtitles"
-    with staged(services().store.staging()) as path:
-        path.write_bytes(content)
-        services().sniffer.refuse_bad_subtitles(path, name)
+def _publisher(form: Form) -> Publish:
+    """What publishes all that came with a form's source."""
 
-    def publish(job_id: str) -> SubtitlesRef:
-        key = subtitles_key(job_id, suffix_of(name))
-        services().store.put_bytes(key, content)
-        return Upload(key=key, name=name)
+    def publish(job_id: str) -> dict[str, AttachedRef]:
+        found: dict[str, AttachedRef] = {}
+        for field, attached in form.attached.items():
+            key = KEYS[field](job_id, suffix_of(attached.name))
+            services().store.put_bytes(key, attached.content)
+            found[field] = Upload(key=key, name=attached.name or field)
+        return found
 
-    yield publish
+    return publish
 
 
 def _check_options(options: ClipOptions) -> None:
     check_callback(options, services().settings, services().outbound)
 
 
-def _key(digest: str, source: str, options: ClipOptions, subtitles: str) -> SubmissionKey | None:
-    """The client's key and what it stands for. source, subtitles: path, or hash of the content; names do not count."""
-    stands_for = [source, options.to_dict(), *([subtitles] if subtitles else [])]
+def _key(digest: str, source: str, options: ClipOptions, attached: dict[str, str]) -> SubmissionKey | None:
+    """The client's key and what it stands for. source, attached: path, or hash of the content; names do not count."""
+    stands_for = [source, options.to_dict(), *([attached] if attached else [])]
     return SubmissionKey(digest=digest, body=_hash(stands_for)) if digest else None
 
 
@@ -196,15 +206,15 @@ def _post(
     options: ClipOptions,
     key: SubmissionKey | None,
     publish: Callable[[str], SourceRef],
-    publish_subtitles: Callable[[str], SubtitlesRef | None],
+    publish_attached: Publish,
 ) -> JobStatus:
-    """Publish source and subtitles under a new job's id and post it; the status of the job that its key stands for already.
+    """Publish a source and what came with it under a new job's id and post it; the status of the job that its key stands for.
 
     Raises: QueueUnavailable, with nothing left behind but what the key may still stand for.
     """
     job_id = str(uuid4())
     try:
-        request_ = ClipRequest(source=publish(job_id), options=options, subtitles=publish_subtitles(job_id))
+        request_ = ClipRequest(source=publish(job_id), options=options, **publish_attached(job_id))
         status = services().client.submit(job_id, request_, owner=doors.owner(), key=key)
     except TopClipError as err:
         if not is_undecided(err):

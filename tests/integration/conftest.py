@@ -132,12 +132,13 @@ def scripts(settings: Settings) -> Iterator[Scripts]:
 
 @pytest.fixture
 def submit(client: JobClient) -> Callable[..., str]:
-    """submit(path, **options) -> job id."""
+    """submit(path, **options) -> job id. audience: file of an audience's curve."""
 
-    def submit_job(path: Path, **options: object) -> str:
+    def submit_job(path: Path, audience: Path | None = None, **options: object) -> str:
         job_id = str(uuid4())
         source = MediaPath(path=str(path), name=path.name)
-        client.submit(job_id, ClipRequest(source=source, options=ClipOptions.model_validate(options)))
+        curve = None if audience is None else MediaPath(path=str(audience), name=audience.name)
+        client.submit(job_id, ClipRequest(source=source, options=ClipOptions.model_validate(options), audience=curve))
         return job_id
 
     return submit_job

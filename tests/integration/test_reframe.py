@@ -41,15 +41,19 @@ def test_workers_frame_the_clips_as_one_process_does_and_look_once(
     tmp_path: Path,
 ) -> None:
     worker = celery_setup.worker_cluster[0]
-    status = finished(submit(faces, **OPTIONS))
+    curve = tmp_path / "chat.csv"
+    curve.write_text("0,1\n2,9\n4,3\n")
+    status = finished(submit(faces, curve, **OPTIONS))
     assert (status.state, status.progress) == (JobState.SUCCEEDED, 1.0)
     assert status.plan_key
     ours = store.get_bytes(status.plan_key)
     ctx = StageContext("local", LocalStore(tmp_path / "alone"), find_ffmpeg(""), 1e5, 10**9)
     source = MediaPath(path=str(faces), name=json.loads(ours)["source"]["name"])
-    request = ClipRequest(source=source, options=ClipOptions.model_validate(OPTIONS))
+    audience = MediaPath(path=str(curve), name=curve.name)
+    request = ClipRequest(source=source, options=ClipOptions.model_validate(OPTIONS), audience=audience)
     alone = run_local.run(request, ctx)
     assert ours == ctx.store.get_bytes(alone.plan_key)
+    assert "audience" in {part["name"] for part in json.loads(ours)["highlights"][0]["signals"]}
     assert [h["framing"]["method"] for h in json.loads(ours)["highlights"]] == ["faces", "faces"]
     assert worker.logs().count(f"Task {names.REFRAME}[") >= 2
     seen = store.list("analysis")

@@ -6,12 +6,13 @@ import random
 import pytest
 
 from topclip.captions.cues import clip_cues
-from topclip.captions.files import MAX_BYTES, read_file, to_srt, to_vtt
+from topclip.captions.files import read_file, to_srt, to_vtt
 from topclip.captions.words import build_cues
 from topclip.errors import BadSubtitles
 from topclip.media.subtitles import ass_cues
 from topclip.model.transcript import Cue, Transcript
 from topclip.pipeline.subtitles import read_subtitles
+from topclip.text_files import MAX_BYTES
 
 ODD_SRT = """1
 00:00:06,000 --> 00:00:07,500 X1:40 X2:600

@@ -12,10 +12,11 @@ from tests.unit.test_select import choose, make_analysis, make_info
 from topclip import run_local
 from topclip.analysers import TELLING, Told
 from topclip.model.analysis import Analysis
+from topclip.model.audience import AudienceCurve
 from topclip.model.clip import Plan
 from topclip.model.request import MediaPath, Weights
 from topclip.model.transcript import Word
-from topclip.pipeline.merge import with_words
+from topclip.pipeline.merge import with_told
 
 
 def spoken(duration_s: float, *, per_sentence: int = 7, seed: int = 3) -> tuple[Word, ...]:
@@ -36,7 +37,8 @@ def said(*words: str) -> Told:
         Word(start_s=float(n), end_s=n + 0.5, text=text, is_timed=True, ends_sentence=text[-1] in ".?؟？")
         for n, text in enumerate(words)
     ]
-    return Told(found, 2 * len(words) + 60, ("big river", "Straße"))
+    curve = AudienceCurve(times_s=(0.0, 20.0, 30.0), values=(0.0, 9.0, 3.0))
+    return Told(found, 2 * len(words) + 60, ("big river", "Straße"), curve)
 
 
 def depths(plan: Plan, words: tuple[Word, ...]) -> list[float]:
@@ -72,7 +74,7 @@ def test_what_is_measured_to_be_quiet_is_believed_rather_than_times_that_are_onl
     assert highlight.end_edge == "quiet"
 
 
-def test_words_questions_and_keywords_are_loudest_where_they_are_said() -> None:
+def test_what_is_told_is_loudest_where_they_are_said() -> None:
     told = said(
         *["and"] * 20, "who", "asks", "why?", *["so"] * 20, "the", "BIG", "river,", "and", "strasse", *["no."] * 9
     )
@@ -82,9 +84,10 @@ def test_words_questions_and_keywords_are_loudest_where_they_are_said() -> None:
         assert signal is not None
         assert (signal.name, signal.values.shape, signal.values.dtype) == (name, (told.n_hops,), np.float32)
         assert name in Weights.model_fields
-        tops[name] = float(np.argmax(signal.values)) * signal.hop_s
+        tops[name] = float(np.nanargmax(signal.values)) * signal.hop_s
     assert abs(tops["questions"] - 22) <= 6
     assert abs(tops["keywords"] - 45) <= 5
+    assert tops["audience"] == 20
     words = TELLING["words"](told)
     assert words is not None
     assert words.values[:100].mean() == pytest.approx(1.0, abs=0.05)
@@ -110,7 +113,7 @@ def test_a_keyword_moves_the_choice() -> None:
     weights = {"loudness": 1, "motion": 0.6, "keywords": 3}
     spans = []
     for keywords in ((), ("River",)):
-        analysis = with_words(make_info(200), base, words, keywords)
+        analysis = with_told(make_info(200), base, words, keywords)
         (highlight,) = choose(200, analysis, count=1, min_length=8, max_length=15, weights=weights).highlights
         spans.append(highlight.start_s)
         assert {"words"} | ({"keywords"} if keywords else set()) <= {part.name for part in highlight.signals}

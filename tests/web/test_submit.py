@@ -137,7 +137,7 @@ REFUSALS = [
     (_body(*[('name="file"; filename="a"', b"x")] * 2), BOUNDARY, 422, "file"),
     (_body(('name="file"; filename="a.mp4"', b"x" * 2_000_000)), BOUNDARY, 413, "file"),
     (_body(('name="file"; filename="a.mp4"', b"x" * 999))[:-9], BOUNDARY, 400, None),
-    (b"--b\r\n" + b"x" * 11_000_000, BOUNDARY, 413, "file"),
+    (b"--b\r\n" + b"x" * 19_000_000, BOUNDARY, 413, "file"),
     (b"--b\r\n" + b"x" * 1_100_000, BOUNDARY, 400, None),
     (b"x", "multipart/form-data", 400, None),
     (b"x", "text/plain", 415, None),

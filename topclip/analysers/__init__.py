@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from topclip.analysers.audience import audience
 from topclip.analysers.crowd import crowd
 from topclip.analysers.cuts import cut_rate
 from topclip.analysers.keywords import keywords
@@ -32,7 +33,12 @@ ANALYSERS: dict[str, Analyser] = {
     "novelty": novelty,
 }
 
-TELLING: dict[str, Callable[[Told], Signal | None]] = {"words": words, "questions": questions, "keywords": keywords}
-"""Those of a transcript, where there is one. None if it tells nothing of the kind."""
+TELLING: dict[str, Callable[[Told], Signal | None]] = {
+    "words": words,
+    "questions": questions,
+    "keywords": keywords,
+    "audience": audience,
+}
+"""Those of what others tell of a source, a transcript or an audience's curve. None if they tell nothing of the kind."""
 
 __all__ = ["ANALYSERS", "TELLING", "Analyser", "Told"]

@@ -1,4 +1,4 @@
-"""What signals of a transcript are drawn from: words on the hops of a source."""
+"""What signals are drawn from that others tell of a source: its words, and what an audience did."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import numpy as np
 
 from topclip.analysers.tracks import Array
 from topclip.analysers.windows import HOP_S, moving_mean
+from topclip.model.audience import AudienceCurve
 from topclip.model.transcript import Word
 
 DIGITS = 3
@@ -14,11 +15,15 @@ DIGITS = 3
 
 @dataclass(frozen=True)
 class Told:
-    """What is said in a source of n_hops times HOP_S: words sorted by start, and keywords that somebody looks for."""
+    """What is told of a source of n_hops times HOP_S.
+
+    words: sorted by start. keywords: what somebody looks for. curve: what an audience did.
+    """
 
     words: Sequence[Word]
     n_hops: int
     keywords: tuple[str, ...] = ()
+    curve: AudienceCurve | None = None
 
     def rate(self, which: Sequence[Word], seconds: float) -> Array:
         """How many of some words begin in a second, over `seconds` around each hop; float32, (n_hops,)."""

@@ -6,15 +6,14 @@ Libraries were tried and lose what files hold: see docs/adr/0018-captions.md.
 import html
 import re
 from collections.abc import Iterator, Sequence
-from typing import Final, Literal, NoReturn
+from typing import Final, Literal
 
 from topclip.errors import BadSubtitles
 from topclip.model.transcript import Cue, RawCue
+from topclip.text_files import TextFile
 
-MAX_BYTES: Final = 8 << 20
 MAX_CUES: Final = 100_000
 MAX_CUE_CHARS: Final = 5_000
-BYTE_ORDER_MARKS: Final = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 TIME = r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2})[.,](\d{1,3})"
 TIMING = re.compile(rf"{TIME}\s*-->\s*{TIME}(?:\s|$)")
 MEANT_AS_TIMING = re.compile(r"-?\d[\d:., ]*-->")
@@ -34,27 +33,21 @@ def read_file(content: bytes, name: str) -> list[RawCue] | None:
     syntax: Literal["srt", "vtt"] = "vtt" if text.startswith("WEBVTT") else "srt"
     cues = list(_cues(text.split("\n"), syntax, name))
     if not cues:
-        _refuse(name, "holds no cue", "send an SRT or WebVTT file, with lines such as 00:00:01,000 --> 00:00:02,500")
+        _file(name).refuse(
+            "holds no cue", "send an SRT or WebVTT file, with lines such as 00:00:01,000 --> 00:00:02,500"
+        )
     if len(cues) > MAX_CUES:
-        _refuse(name, f"holds more than {MAX_CUES} cues", "split the video, or leave out cues")
+        _file(name).refuse(f"holds more than {MAX_CUES} cues", "split the video, or leave out cues")
     return cues
 
 
 def decode(content: bytes, name: str) -> str:
     """The text with plain line ends: UTF-8, or UTF-16 with its mark. Raises: BadSubtitles."""
-    if len(content) > MAX_BYTES:
-        _refuse(name, f"is larger than {MAX_BYTES >> 20} MiB", "no video has so much text: is it the right file?")
-    encoding = next((codec for mark, codec in BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as err:
-        line = content.count(b"\n", 0, err.start) + 1
-        hint = f"save it as UTF-8, such as by: iconv -f WINDOWS-1252 -t UTF-8 {name}"
-        _refuse(name, f"line {line}: not {encoding.upper().removesuffix('-SIG')} text", hint)
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        _refuse(name, f"line {line}: no text, but binary data", "send an SRT or WebVTT file")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return _file(name).decode(content)
+
+
+def _file(name: str) -> TextFile:
+    return TextFile(name, "subtitles", BadSubtitles, "an SRT or WebVTT file")
 
 
 def _cues(lines: Sequence[str], syntax: Literal["srt", "vtt"], name: str) -> Iterator[RawCue]:
@@ -70,7 +63,7 @@ def _cues(lines: Sequence[str], syntax: Literal["srt", "vtt"], name: str) -> Ite
             n += 1
         markup = "\n".join(lines[first:n]).strip()
         if len(markup) > MAX_CUE_CHARS:
-            _refuse(name, f"line {first}: the cue has more than {MAX_CUE_CHARS} characters", HINT)
+            _file(name).refuse(f"the cue has more than {MAX_CUE_CHARS} characters", HINT, first)
         if markup and times[1] > times[0]:
             yield RawCue(start_ms=times[0], end_ms=times[1], markup=markup, syntax=syntax)
 
@@ -96,13 +89,13 @@ def _times(line: str, number: int, name: str) -> tuple[int, int] | None:
         return None
     match = TIMING.match(line)
     if match is None:
-        _refuse(name, f"line {number}: {line[:60]!r} are no times", HINT)
+        _file(name).refuse(f"{line[:60]!r} are no times", HINT, number)
     groups = match.groups()
     start_ms, end_ms = _ms(groups[:4]), _ms(groups[4:])
     if start_ms is None or end_ms is None:
-        _refuse(name, f"line {number}: {line[:60]!r} has minutes or seconds above 59", HINT)
+        _file(name).refuse(f"{line[:60]!r} has minutes or seconds above 59", HINT, number)
     if end_ms < start_ms:
-        _refuse(name, f"line {number}: the cue ends before it begins", HINT)
+        _file(name).refuse("the cue ends before it begins", HINT, number)
     return start_ms, end_ms
 
 
@@ -111,12 +104,6 @@ def _ms(groups: Sequence[str | None]) -> int | None:
     if int(minutes) > 59 or int(seconds) > 59:
         return None
     return ((int(hours) * 60 + int(minutes)) * 60 + int(seconds)) * 1000 + int(fraction.ljust(3, "0"))
-
-
-def _refuse(name: str, what: str, hint: str) -> NoReturn:
-    raise BadSubtitles(
-        f"{name} {what}" if what[:4] != "line" else f"{name}, {what}", {"field": "subtitles", "hint": hint}
-    )
 
 
 def to_srt(cues: Sequence[Cue]) -> str:
@@ -151,4 +138,4 @@ def _stamp(time_s: float, point: str) -> str:
     return f"{hours:02d}:{minutes:02d}:{seconds:02d}{point}{ms:03d}"
 
 
-__all__ = ["MAX_BYTES", "decode", "read_file", "to_srt", "to_vtt"]
+__all__ = ["decode", "read_file", "to_srt", "to_vtt"]

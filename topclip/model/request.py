@@ -76,6 +76,7 @@ class Weights(Model):
     words: float = Field(0.3, ge=0, le=100, description="Words a second, where a transcript tells.")
     questions: float = Field(0.3, ge=0, le=100, description="Questions asked nearby, where a transcript tells.")
     keywords: float = Field(2.0, ge=0, le=100, description="Keywords said nearby, where a transcript tells.")
+    audience: float = Field(2.0, ge=0, le=100, description="The audience curve, where one was sent.")
 
     @model_validator(mode="after")
     def _some_weight(self) -> Self:
@@ -182,7 +183,8 @@ class UrlSource(Model):
 SourceRef = Annotated[Upload | MediaPath | UrlSource, Field(discriminator="kind")]
 
 
-SubtitlesRef = Annotated[Upload | MediaPath, Field(discriminator="kind")]
+AttachedRef = Annotated[Upload | MediaPath, Field(discriminator="kind")]
+"""A file that came with a source."""
 
 
 class Edit(Model):
@@ -208,11 +210,15 @@ class Change(Model):
 
 
 class ClipRequest(Model):
-    """One client submission, with what was changed since. subtitles: a file of text and times that came with it."""
+    """One client submission, with what was changed since.
+
+    subtitles: a file of text and times that came with it. audience: one of an audience curve.
+    """
 
     source: SourceRef
     options: ClipOptions = ClipOptions()
-    subtitles: SubtitlesRef | None = None
+    subtitles: AttachedRef | None = None
+    audience: AttachedRef | None = None
     edits: Edits | None = None
 
     def changed(self, change: Change) -> Self:

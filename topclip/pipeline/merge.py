@@ -14,6 +14,7 @@ from topclip.analysers.tracks import Array, Tracks
 from topclip.analysers.windows import HOP_S
 from topclip.errors import DecodeError
 from topclip.model.analysis import Analysis, Shot
+from topclip.model.audience import AudienceCurve
 from topclip.model.source import SourceInfo
 from topclip.model.transcript import Word
 
@@ -49,9 +50,18 @@ def merge_chunks(info: SourceInfo, parts: Sequence[Tracks]) -> Analysis:
     )
 
 
-def with_words(info: SourceInfo, analysis: Analysis, words: tuple[Word, ...], keywords: tuple[str, ...]) -> Analysis:
-    """The analysis with what is said in the source, and the signals of that. keywords: what somebody looks for."""
-    told = Told(words, max(1, math.ceil(info.duration_s / HOP_S)), keywords)
+def with_told(
+    info: SourceInfo,
+    analysis: Analysis,
+    words: tuple[Word, ...],
+    keywords: tuple[str, ...] = (),
+    curve: AudienceCurve | None = None,
+) -> Analysis:
+    """The analysis with what is told of the source, and the signals of that.
+
+    words: what is said. keywords: what somebody looks for in it. curve: what an audience did.
+    """
+    told = Told(words, max(1, math.ceil(info.duration_s / HOP_S)), keywords, curve)
     found = (analyser(told) for analyser in TELLING.values())
     signals = (*analysis.signals, *(signal for signal in found if signal is not None))
     return replace(analysis, signals=signals, words=words)

@@ -18,13 +18,15 @@ from topclip.model.clip import CaptionSpec, ClipSpec, Plan
 from topclip.model.framing import Framing, Outlook, Sighting, Unseen
 from topclip.model.request import Captions, ClipOptions, ClipRequest, Edits, Fit, Mode
 from topclip.model.source import SourceInfo
+from topclip.pipeline.audience import audience_ref
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.framing import FRAMING_VERSION, frame_clip
 from topclip.pipeline.plot import draw_plan
 from topclip.pipeline.ranges import recut
 from topclip.pipeline.select import PLAN_VERSION, clip_specs, select_clips
 from topclip.pipeline.shares import shares_of
-from topclip.pipeline.transcript import transcript_ref, with_transcript
+from topclip.pipeline.told import with_all_told
+from topclip.pipeline.transcript import transcript_ref
 from topclip.pipeline.whole import load_analysis
 from topclip.storage.base import drawing_key, plan_key
 
@@ -49,7 +51,7 @@ def make_plan(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> Plan
     Raises: NoHighlights, InvalidRequest for a range outside the source, DecodeError, ArtifactMissing, StorageError.
     """
     options = request.options
-    analysis = with_transcript(info, load_analysis(info, ctx), options.keywords, ctx)
+    analysis = with_all_told(info, load_analysis(info, ctx), options.keywords, ctx)
     edited = _edited(request.edits, info, analysis, options, ctx)
     plan = _unframed(edited) if edited else select_clips(info, analysis, options)
     captions = _captions(request, ctx)
@@ -58,7 +60,7 @@ def make_plan(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> Plan
         for spec in clip_specs(plan, analysis, options)
     )
     outlooks = tuple(_outlook(analysis, spec) for spec in specs) if _is_cut_out(request, info) else ()
-    key = plan_key(ctx.job_id, plan_digest(request, info, transcript_ref(ctx).key))
+    key = plan_key(ctx.job_id, plan_digest(request, info, _told(ctx)))
     ctx.store.put_bytes(drawing_key(key), draw_plan(plan, analysis).encode())
     ctx.store.put_bytes(key, plan_document(plan))
     return PlanResult(plan_key=key, specs=_wanted(request, specs), outlooks=outlooks)
@@ -160,9 +162,15 @@ def plan_document(plan: Plan) -> bytes:
     return json.dumps(plan.to_dict(), ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n"
 
 
-def plan_digest(request: ClipRequest, info: SourceInfo, transcript: str | None) -> str:
-    """Names a plan by all that it rests on. transcript: its key, None without."""
-    rests_on = [info.to_dict(), request.options.to_dict(), transcript, PLAN_VERSION]
+def _told(ctx: StageContext) -> tuple[str | None, str | None]:
+    """Keys of what is told of the source: transcript and audience curve; None without."""
+    curve = audience_ref(ctx)
+    return transcript_ref(ctx).key, None if curve is None else curve.key
+
+
+def plan_digest(request: ClipRequest, info: SourceInfo, told: tuple[str | None, str | None]) -> str:
+    """Names a plan by all that it rests on. told: keys of transcript and audience curve."""
+    rests_on = [info.to_dict(), request.options.to_dict(), *told, PLAN_VERSION]
     if request.edits:
         rests_on.append(request.edits.to_dict())
     return hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode()).hexdigest()[:16]

@@ -3,18 +3,17 @@
 import hashlib
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
-from topclip.captions.files import MAX_BYTES
 from topclip.captions.words import build_cues
-from topclip.errors import BadSubtitles, NoTranscript, SourceNotFound
+from topclip.errors import BadSubtitles, NoTranscript
 from topclip.media.binary import require_libass
 from topclip.media.subtitles import embedded_cues
 from topclip.media.transcriber import TranscriberModel, recognise
-from topclip.model.request import Captions, ClipRequest, MediaPath, SubtitlesRef
+from topclip.model.request import Captions, ClipRequest
 from topclip.model.source import SourceInfo
 from topclip.model.transcript import Cue, Origin, Transcript, TranscriptRef
+from topclip.pipeline.attached import attached_content
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.source import source_path
 from topclip.pipeline.subtitles import read_subtitles
@@ -56,7 +55,7 @@ def transcribe(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> Tra
 def _given(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> TranscriptRef | None:
     if request.subtitles is None:
         return None
-    name, content = request.subtitles.name, _content(request.subtitles, ctx)
+    name, content = request.subtitles.name, attached_content(request.subtitles, "subtitles", ctx)
 
     def read() -> tuple[Cue, ...]:
         cues = build_cues(read_subtitles(content, name), info.duration_s)
@@ -67,16 +66,6 @@ def _given(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> Transcr
         return cues
 
     return _kept(_Text("subtitles", [hashlib.sha256(content).hexdigest()], read), info, ctx)
-
-
-def _content(ref: SubtitlesRef, ctx: StageContext) -> bytes:
-    if not isinstance(ref, MediaPath):
-        return ctx.store.get_bytes(ref.key)
-    try:
-        with Path(ref.path).open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except OSError as err:
-        raise SourceNotFound(f"cannot read {ref.name}: {err.strerror}", {"field": "subtitles"}) from err
 
 
 def _embedded(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> TranscriptRef | None:

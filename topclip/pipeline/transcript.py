@@ -1,11 +1,8 @@
 """The transcript of a job, as it was left when the source was probed."""
 
 from topclip.errors import ArtifactMissing
-from topclip.model.analysis import Analysis
-from topclip.model.source import SourceInfo
 from topclip.model.transcript import Transcript, TranscriptRef
 from topclip.pipeline.context import StageContext
-from topclip.pipeline.merge import with_words
 from topclip.storage.base import transcript_ref_key
 
 
@@ -20,9 +17,3 @@ def transcript_ref(ctx: StageContext) -> TranscriptRef:
 def load_transcript(ctx: StageContext, key: str) -> Transcript:
     """A transcript. Raises: ArtifactMissing, StorageError."""
     return Transcript.model_validate_json(ctx.store.get_bytes(key))
-
-
-def with_transcript(info: SourceInfo, analysis: Analysis, keywords: tuple[str, ...], ctx: StageContext) -> Analysis:
-    """The analysis with what the job's transcript tells, if there is one. Raises: ArtifactMissing, StorageError."""
-    ref = transcript_ref(ctx)
-    return with_words(info, analysis, load_transcript(ctx, ref.key).words, keywords) if ref.key else analysis

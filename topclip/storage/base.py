@@ -143,6 +143,21 @@ def subtitles_key(job_id: str, suffix: str) -> str:
     return f"jobs/{job_id}/subtitles{suffix}"
 
 
+def audience_key(job_id: str, suffix: str) -> str:
+    """A file of an audience curve that was uploaded."""
+    return f"jobs/{job_id}/audience{suffix}"
+
+
+def audience_curve_key(sha256: str, digest: str) -> str:
+    """An audience curve of one content, by the digest of the file it came from."""
+    return f"analysis/{sha256}/audience-{digest}.json"
+
+
+def audience_ref_key(job_id: str) -> str:
+    """Which audience curve is the job's."""
+    return f"jobs/{job_id}/curve.json"
+
+
 def transcript_key(sha256: str, digest: str) -> str:
     """What is said in one content, by the digest of where the text came from."""
     return f"analysis/{sha256}/transcript-{digest}.json"

@@ -1,6 +1,7 @@
 // The page's own script: submit with upload progress, the job list, live progress, clips and why they were chosen.
 "use strict";
 
+const ATTACHED = ["subtitles", "audience"]; // files that may come with a video
 const PAGE = 20; // jobs on a page of the list
 const LIST_MS = 3000; // the list is read again so often; it also tells of jobs that others submit
 const MAX_STREAMS = 2; // a browser holds six connections to a server; the other live jobs go by the list
@@ -432,8 +433,10 @@ function faultOf(file, o) {
 function send(file, o) {
   const data = new FormData();
   data.append("options", JSON.stringify(o)); // first, so that the server checks it before it takes the file
-  const subtitles = form.elements.subtitles.files[0];
-  if (subtitles) data.append("subtitles", subtitles);
+  for (const name of ATTACHED) {
+    const attached = form.elements[name].files[0];
+    if (attached) data.append(name, attached);
+  }
   data.append("file", file);
   upload = new XMLHttpRequest();
   upload.open("POST", "/api/jobs");
@@ -456,7 +459,7 @@ function send(file, o) {
 
 function forget() {
   form.elements.file.value = "";
-  form.elements.subtitles.value = "";
+  for (const name of ATTACHED) form.elements[name].value = "";
   showFile();
 }
 

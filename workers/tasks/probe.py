@@ -6,6 +6,7 @@ from topclip.errors import JobSuperseded
 from topclip.model.job import Stage
 from topclip.model.request import UrlSource
 from topclip.pipeline.analyse import is_analysed
+from topclip.pipeline.audience import take_audience
 from topclip.pipeline.chunk import plan_chunks
 from topclip.pipeline.fetch import fetch_source
 from topclip.pipeline.probe import probe_source
@@ -29,6 +30,7 @@ def probe(self: ClipTask, *, job_id: str) -> NoReturn:
     info = probe_source(request, ctx)
     runtime.keep_analysis(info.sha256)
     transcribe(request, info, ctx)
+    take_audience(request, info, ctx)
     chunks = plan_chunks(info)
     # All of them or none, and never just those that are missing: a copy of this message would then publish a join of another
     # size under the same id, which is complete too early. A chunk that was analysed before takes a moment.
