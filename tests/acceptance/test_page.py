@@ -165,11 +165,11 @@ def test_an_outage_of_redis_is_told_and_heals_by_itself(page: Page, video: Path,
 
 def test_it_can_be_used_by_keyboard_alone(page: Page) -> None:
     seen = []
-    for _ in range(12):
+    for _ in range(13):
         page.keyboard.press("Tab")
         seen.append(page.evaluate("document.activeElement.id || document.activeElement.name || ''"))
     assert [name for name in seen if name] == [
-        *("file", "aspect", "count", "min_length", "max_length", "captions", "subtitles", "go")
+        *("file", "aspect", "count", "min_length", "max_length", "captions", "subtitles", "audience", "go")
     ]
 
 

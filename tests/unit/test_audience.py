@@ -75,7 +75,7 @@ def test_a_file_is_read_right_whatever_its_form(content: bytes) -> None:
         (b"1,2\ntime,value\n", "line 2: 'time' is no number"),
         (b"1,2\n0:01:30,3\n", "line 2: '0:01:30' is no number"),
         (b"1,2\n\n3,nan\n", "line 3: nan is no value"),
-        (b"1,2\nInfinity,3\n", "line 2: nan is no time"),
+        (b"1,2\nInfinity,3\n", "line 2: inf is no time"),
         (b"1,2\n3,1e999\n", "line 2: inf is no value"),
         (b"1,2\n3,1e16\n", "line 2: 1e+16 is no value"),
         (b"1e8,2\n3,1\n", "line 1: 1e+08 is no time"),

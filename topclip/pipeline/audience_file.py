@@ -1,7 +1,6 @@
 """Files of an audience curve: CSV or JSON of pairs, seconds and value, read with the line at fault named."""
 
 import json
-import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,10 +86,10 @@ def _csv_points(text: str, file: TextFile) -> Iterator[_Point]:
 
 
 def _number(text: str, mark: str) -> float | None:
-    """A cell's number, its point a comma where cells are not parted by commas; NaN if it says so; None if it is none."""
+    """A cell's number, its point a comma where cells are not parted by commas; infinite or NaN if it says so; None if none."""
     if NUMBER.fullmatch(text) and not ("," in text and mark == ","):
         return float(text.replace(",", "."))
-    return math.nan if text.lower().lstrip("+-") in ("nan", "inf", "infinity") else None
+    return float(text) if text.lower().lstrip("+-") in ("nan", "inf", "infinity") else None
 
 
 def _json_points(text: str, file: TextFile) -> Iterator[_Point]:
