@@ -278,19 +278,20 @@ def _wanted(times: list[int], found: dict[int, Thumb], last: Skimmed | None) -> 
     changes = [_difference(a[1], b[1]) for a, b in itertools.pairwise(shown)]
     ends = [bisect.bisect_left(times, pts) for pts, _ in shown]
     wanted: set[int] = set()
+    means = np.array([_parts(thumb) for _, thumb in shown])
+    layouts = np.abs(np.diff(means, axis=0)).mean(axis=1)
     for k in range(len(changes)):
-        if ends[k + 1] - ends[k] > 1 and changes[k] > JUMP and _layout(shown[k][1], shown[k + 1][1]) > LAYOUT_JUMP:
+        if ends[k + 1] - ends[k] > 1 and changes[k] > JUMP and layouts[k] > LAYOUT_JUMP:
             wanted.update(times[max(0, ends[k] - NEARBY) : ends[k + 1] + NEARBY])
-    for first, last_frame in _passages([thumb for _, thumb in shown], ends):
+    for first, last_frame in _passages(means, ends):
         wanted.update(times[max(0, first - NEARBY) : last_frame + NEARBY])
     if ends[-1] < len(times) - 1:  # nothing shows what comes after the last one
         wanted.update(times[max(0, ends[-1] - NEARBY) :])
     return wanted - found.keys()
 
 
-def _passages(thumbs: list[Thumb], ends: list[int]) -> Iterator[tuple[int, int]]:
+def _passages(means: NDArray[np.float64], ends: list[int]) -> Iterator[tuple[int, int]]:
     """Frames from and to which the picture changes so much that it may pass into another."""
-    means = np.array([_parts(thumb) for thumb in thumbs])
     places = np.array(ends)
     for reach in PASSAGE_FRAMES:
         after = np.searchsorted(places, places + reach, side="right") - 1
@@ -301,11 +302,6 @@ def _passages(thumbs: list[Thumb], ends: list[int]) -> Iterator[tuple[int, int]]
             stray = np.abs(means[k : last + 1] - means[k] * (1 - share) - means[last] * share).mean()
             if stray <= MAX_STRAY * change[k] and np.median(np.abs(means[last] - means[k])) >= MIN_SPREAD * change[k]:
                 yield ends[k], ends[last]
-
-
-def _layout(a: Thumb, b: Thumb) -> float:
-    """Mean change of the parts' means."""
-    return float(np.abs(_parts(a) - _parts(b)).mean())
 
 
 def _parts(thumb: Thumb) -> NDArray[np.float64]:
