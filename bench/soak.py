@@ -8,6 +8,7 @@ the machine makes of it differs from run to run.
 
 import argparse
 import hashlib
+import itertools
 import json
 import random
 import subprocess
@@ -112,14 +113,17 @@ def main(argv: list[str]) -> None:
     record.write("soak", f'make bench ARGS="soak --jobs {args.jobs} --seed {args.seed}"', figures)
 
 
-def run(folder: Path, n_jobs: int, seed: int) -> dict[str, Any]:
-    """Run it in an empty folder; the figures, of which `wrong` lists whatever must not happen."""
+def run(folder: Path, n_jobs: int, seed: int, least_faults: int = 0) -> dict[str, Any]:
+    """Run it in an empty folder; the figures, of which `wrong` lists whatever must not happen.
+
+    least_faults: more jobs than n_jobs are submitted until so many faults have struck: a fast machine has none to spare.
+    """
     started = time.monotonic()
     stack, seen = Stack(folder), Seen()
     try:
         make_footage(folder / "media")
         with faults(stack, seen, random.Random(seed)):
-            submit_all(stack, seen, n_jobs, seed)
+            submit_all(stack, seen, n_jobs, seed, least_faults)
             wait_for_the_end(stack, seen, END_S / 4)
         wait_for_the_end(stack, seen, END_S)
         check_jobs(stack, seen)
@@ -172,14 +176,15 @@ def faults(stack: Stack, seen: Seen, rng: random.Random) -> Iterator[None]:
         thread.join()
 
 
-def submit_all(stack: Stack, seen: Seen, n_jobs: int, seed: int) -> None:
+def submit_all(stack: Stack, seen: Seen, n_jobs: int, seed: int, least_faults: int) -> None:
     """Have the clients submit all jobs, each until it is accepted."""
-    numbers = iter(range(n_jobs))
+    numbers = itertools.count()
     lock = threading.Lock()
 
     def take() -> int | None:
         with lock:
-            return next(numbers, None)
+            n = next(numbers)
+        return n if n < n_jobs or seen.faults.total() < least_faults else None
 
     def client() -> None:
         with httpx.Client(timeout=15) as http:

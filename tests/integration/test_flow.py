@@ -54,9 +54,7 @@ def plan_of_one_process(path: Path, folder: Path, options: dict[str, object]) ->
         source=MediaPath(path=str(path), name=path.name),
         options=ClipOptions.model_validate({**options, "mode": "plan"}),
     )
-    run_local.run(request, ctx)
-    (key,) = [key for key in store.list("jobs/local") if "/plan-" in key]
-    return store.get_bytes(key)
+    return store.get_bytes(run_local.run(request, ctx).plan_key)
 
 
 class TestTwoWorkers:

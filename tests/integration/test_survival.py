@@ -2,7 +2,9 @@
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -11,9 +13,10 @@ from celery import Celery
 from pytest_celery import CeleryTestSetup
 
 from tests.integration.faults import container, has_clips, in_stage, nothing_unacknowledged, redis_up
-from tests.nodes import RedisContainer
+from tests.nodes import ROOT, RedisContainer
 from tests.waiting import until
 from topclip.errors import JobConflict, JobExpired, QueueUnavailable, UnknownJob
+from topclip.media.binary import find_ffmpeg
 from topclip.model.job import JobState, JobStatus, Stage
 from topclip.storage.base import ArtifactStore
 from workers.client import JobClient
@@ -22,6 +25,16 @@ from workers.scripts import Scripts
 
 Submit = Callable[..., str]
 Finished = Callable[..., JobStatus]
+
+
+@pytest.fixture(scope="module")
+def slow_chunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source of one chunk whose analysis takes seconds: large pictures, each of which others rest on."""
+    path = tmp_path_factory.mktemp("slow") / "slow.mp4"
+    encode = ["-vf", "scale=1920:1080", "-c:v", "libx264", "-preset", "ultrafast", "-bf", "0", "-c:a", "copy"]
+    argv = [find_ffmpeg(""), "-v", "error", "-t", "24", "-i", str(ROOT / "demo/footage.mp4"), *encode, str(path)]
+    subprocess.run(argv, check=True)
+    return path
 
 
 @pytest.mark.faults
@@ -124,19 +137,20 @@ def test_a_task_whose_process_is_killed_is_run_again(
 
 @pytest.mark.faults
 def test_a_task_that_kills_its_process_again_and_again_fails_the_job_with_that_reason(
-    celery_setup: CeleryTestSetup, one_chunk: Path, submit: Submit, client: JobClient
+    celery_setup: CeleryTestSetup, slow_chunk: Path, submit: Submit, client: JobClient
 ) -> None:
-    job_id = submit(one_chunk, count=2, min_length=3, max_length=6, aspect="1:1", fit="pad")
+    job_id = submit(slow_chunk, count=2, min_length=3, max_length=6, aspect="1:1", fit="pad")
     main = psutil.Process(container(celery_setup).process.pid)
 
     def ended() -> bool:
         status = client.read(job_id)
         if status.stage is Stage.ANALYSE:
             for child in main.children():
-                child.kill()
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
         return status.state.is_terminal
 
-    until(ended, 60, lambda: container(celery_setup).logs(), step_s=0.3)
+    until(ended, 90, lambda: container(celery_setup).logs(), step_s=0.3)
     status = client.read(job_id)
     assert status.state is JobState.FAILED
     assert status.error
