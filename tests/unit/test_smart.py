@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tests.media import RATE, Media, ffmpeg
 from tests.unit.conftest import make_context, request_for
 from topclip.errors import JobCancelled
-from topclip.media import h264
+from topclip.media import h264, splice
 from topclip.media.decode import Span
 from topclip.media.ends import Ends, ends_args
 from topclip.media.ffmpeg import run_ffmpeg
@@ -97,6 +97,20 @@ def test_a_cut_copies_what_it_can(media: Media, tmp_path: Path, name: str, span:
 def test_a_range_from_key_to_end_is_copied_wholly(media: Media, tmp_path: Path) -> None:
     made = cut_range(media("pyramid.mp4"), 4, 14, tmp_path / "out.mp4", make_context(tmp_path / "store"))
     assert made == CutResult("smart", 10 * RATE, 10 * RATE, None)
+
+
+@pytest.mark.parametrize("profile", ["baseline", "main", "high"])
+def test_the_ends_are_of_the_sources_profile(media: Media, tmp_path: Path, profile: str) -> None:
+    source, out = tmp_path / "source.mp4", tmp_path / "out.mp4"
+    code = ["-c:v", "libx264", "-preset", "superfast", "-profile:v", profile, "-g", "25", "-an"]
+    subprocess.run([ffmpeg(), "-v", "error", "-t", "5", "-i", media("pyramid.mp4"), *code, source], check=True)
+    made = cut_range(source, 0.52, 3.52, out, make_context(tmp_path / "store"))
+    assert made.method == "smart"
+    compare(source, made, out, 13)
+    with av.open(str(out)) as container:
+        sets = h264.read_extradata(container.streams.video[0].codec_context.extradata)
+    profiles = [h264.parse_sps(sps).profile for sps in sets.sps]
+    assert [splice.PROFILES[number] for number in profiles] == [profile, profile]
 
 
 @pytest.mark.parametrize("span", [(1.1, 9.3), (12.02, 20.5)])

@@ -19,8 +19,10 @@ from topclip.model.source import SourceInfo
 
 ENDS_THREADS = 2
 """Fixed, since x264 makes other bytes with other numbers of threads, and a clip is the same wherever it is made."""
-ENDS_PRESET, ENDS_CRF = "superfast", "16"
+ENDS_PRESET, ENDS_CRF = "ultrafast", "16"
 """A second or two between pictures of the source's own quality: bytes matter little, the difference must not be seen."""
+TOOLS = {"baseline": "", "main": ":cabac=1", "high": ":8x8dct=1"}
+"""What tells a profile from the one below it: x264 writes the lowest that fits, which here would not be the source's."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def _x264(info: SourceInfo, splice: Splice) -> list[str]:
     return [
         *("-fps_mode", "passthrough", "-enc_time_base:v", info.video.time_base.replace("/", ":")),
         *("-c:v", "libx264", "-preset", ENDS_PRESET, "-crf", ENDS_CRF, "-profile:v", splice.profile, "-bf", "0"),
-        *("-x264-params", f"sps-id={splice.free_id}:keyint=infinite:scenecut=0"),
+        *("-x264-params", f"sps-id={splice.free_id}:keyint=infinite:scenecut=0{TOOLS[splice.profile]}"),
         *("-flags:v", "+bitexact", "-threads", str(ENDS_THREADS)),
     ]
 
