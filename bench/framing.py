@@ -26,6 +26,7 @@ from topclip.pipeline.context import StageContext
 from topclip.pipeline.plan import frame_plan, make_plan
 from topclip.pipeline.reframe import look_for_subject
 from topclip.pipeline.render import render_clip
+from topclip.run_analysis import analyse
 from topclip.storage.local import LocalStore
 
 SEEDS = (101, 102, 103)
@@ -77,7 +78,7 @@ def one(scene: Scene, seed: int, folder: Path) -> dict[str, float | str]:
 def framed(path: Path, folder: Path, length_s: float) -> tuple[Framing, float]:
     """The framing of a whole file as 9:16, and the share of its width that is shown."""
     request, ctx = _request(path, length_s), _context(folder)
-    info = run_local.analyse(request, ctx)
+    info = analyse(request, ctx)
     plan = Plan.model_validate_json(ctx.store.get_bytes(run_local.make_whole_plan(request, info, ctx).plan_key))
     framing = plan.highlights[0].framing
     assert framing is not None
@@ -124,7 +125,7 @@ def cost(folder: Path) -> list[float]:
     request, ratios = _request(path, scene.length_s), []
     for _ in range(COST_ROUNDS + 1):
         ctx = _context(folder)
-        info = run_local.analyse(request, ctx)
+        info = analyse(request, ctx)
         chosen = make_plan(request, info, ctx)
         began = _cpu_s()
         seen = [look_for_subject(request, info, chosen.outlooks[0], ctx)]

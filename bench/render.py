@@ -25,6 +25,7 @@ from topclip.model.source import SourceInfo
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.plan import make_plan
 from topclip.pipeline.render import render_clip
+from topclip.run_analysis import analyse
 from topclip.storage.local import LocalStore
 
 START_S, LENGTH_S = 12.7, 30.0
@@ -98,7 +99,7 @@ def _prepared(
     request = ClipRequest(source=MediaPath(path=str(source), name=source.name), options=options)
     store = LocalStore(source.with_suffix(".store"))
     ctx = StageContext(str(uuid.uuid4()), store, find_ffmpeg(""), 3600.0, 1 << 24, threads=CORES)
-    info = run_local.analyse(request, ctx)
+    info = analyse(request, ctx)
     return request, info, make_plan(request, info, ctx).specs, ctx
 
 

@@ -18,7 +18,6 @@ import numpy as np
 from bench import record
 from bench.job import FOOTAGE
 from bench.planted import KINDS, Event, Planted, make
-from topclip import run_local
 from topclip.analysers.tracks import SOUND_HOP_S
 from topclip.media.binary import find_ffmpeg
 from topclip.model.analysis import Analysis
@@ -28,6 +27,7 @@ from topclip.model.source import SourceInfo
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.select import select_clips
 from topclip.pipeline.whole import load_analysis
+from topclip.run_analysis import analyse
 from topclip.storage.local import LocalStore
 
 SEEDS = tuple(range(201, 213))
@@ -76,7 +76,7 @@ def measure() -> None:
 def analysed(path: Path, folder: Path) -> tuple[SourceInfo, Analysis]:
     """A file's analysis, by the code that a job runs."""
     ctx = StageContext(str(uuid4()), LocalStore(folder / "store"), find_ffmpeg(""), 3600.0, 10_000_000, threads=2)
-    info = run_local.analyse(ClipRequest(source=MediaPath(path=str(path), name=path.name)), ctx)
+    info = analyse(ClipRequest(source=MediaPath(path=str(path), name=path.name)), ctx)
     return info, load_analysis(info, ctx)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from topclip.errors import InvalidRequest
-from topclip.outbound.url import is_url
+from topclip.outbound.text import is_url
 
 
 class FileOrUrl(click.Path):

@@ -23,7 +23,7 @@ from topclip.pipeline.select import select_clips
 from topclip.pipeline.source import source_path
 from topclip.pipeline.told import with_all_told
 from topclip.pipeline.transcribe import transcribe
-from topclip.run_local import OnProgress, no_progress, side_by_side
+from topclip.run_analysis import OnProgress, no_progress, side_by_side
 
 REACH_S = 2 * TOLERANCE_S
 """Beside a highlight: its edges may move so far, and by what lies around them."""

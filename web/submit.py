@@ -15,7 +15,7 @@ from werkzeug.http import parse_options_header
 from topclip.errors import InvalidRequest, RequestError, TopClipError
 from topclip.model.job import JobStatus, SubmissionKey
 from topclip.model.request import AttachedRef, ClipOptions, ClipRequest, SourceRef, Upload, UrlSource
-from topclip.outbound.url import is_url
+from topclip.outbound.text import is_url
 from topclip.storage.base import audience_key, job_folder, no_room, subtitles_key, upload_key
 from web import doors
 from web.intake import (

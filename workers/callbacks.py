@@ -24,7 +24,7 @@ from topclip.model.base import JsonDict
 from topclip.model.callback import CallbackLog, CallbackTry
 from topclip.model.job import JobStatus
 from topclip.outbound.http import Outbound, Patience
-from topclip.outbound.url import shown
+from topclip.outbound.text import shown
 from topclip.outbound.webhook import signed_headers
 from workers import names
 from workers.links import FAULTS, KEEPER, redis_client

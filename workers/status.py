@@ -11,7 +11,7 @@ from typing import Any, Final
 from topclip.errors import TopClipError, all_errors
 from topclip.model.base import JsonDict
 from topclip.model.job import ClipStatus, Download, JobError, JobState, JobStatus, Stage
-from topclip.outbound.url import shown
+from topclip.outbound.text import shown
 
 SHARE: Final = {Stage.PROBE: (0.0, 0.02), Stage.ANALYSE: (0.02, 0.45), Stage.SELECT: (0.45, 0.47)} | {
     Stage.REFRAME: (0.47, 0.52),

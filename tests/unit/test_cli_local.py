@@ -10,7 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from cli.fetch import fetch
-from cli.local import clip, cut, plan, shots
+from cli.cut import cut
+from cli.local import clip, plan
+from cli.shots import shots
 from cli.main import run as run_command
 from cli.options import build_options
 from tests.media import CUTS_S, RATE, Media

@@ -16,7 +16,8 @@ from tests.waiting import until
 from topclip.errors import InvalidRequest, JobCancelled, UrlRefused, UrlUnreachable
 from topclip.outbound.address import may_be_reached, networks
 from topclip.outbound.http import Outbound, Patience
-from topclip.outbound.url import read_url, shown
+from topclip.outbound.text import shown
+from topclip.outbound.url import read_url
 
 QUICK = Patience(connect_s=5, idle_s=1, total_s=3)
 LONG = Patience(connect_s=60, idle_s=60, total_s=60)

@@ -24,6 +24,7 @@ from topclip.pipeline.context import StageContext
 from topclip.pipeline.plan import make_plan
 from topclip.pipeline.reframe import look_for_subject
 from topclip.pipeline.render import render_clip
+from topclip.run_analysis import analyse
 from topclip.storage.base import drawing_key
 
 LENGTH_S, CUT_S, LEFT, RIGHT = 4.0, 2.2, 0.2, 0.78
@@ -43,7 +44,7 @@ def faces(folder: Path) -> Path:
 
 
 def planned(request: ClipRequest, ctx: StageContext) -> tuple[Plan, bytes]:
-    info = run_local.analyse(request, ctx)
+    info = analyse(request, ctx)
     content = ctx.store.get_bytes(run_local.make_whole_plan(request, info, ctx).plan_key)
     return Plan.model_validate_json(content), content
 
@@ -111,7 +112,7 @@ def test_evidence_that_cannot_be_read_is_gathered_anew(faces: Path, ctx: StageCo
 
 
 def _outlook(request: ClipRequest, ctx: StageContext) -> tuple[SourceInfo, Outlook]:
-    info = run_local.analyse(request, ctx)
+    info = analyse(request, ctx)
     (outlook,) = make_plan(request, info, ctx).outlooks
     return info, outlook
 
@@ -128,7 +129,7 @@ def test_a_subject_that_cannot_be_looked_for_costs_the_framing_and_not_the_clip(
     assert framing is not None
     assert (framing.method, "takes too much" in framing.reason) == ("blur", True)
     (clip,) = result.manifest.clips
-    wanted = plan_geometry(run_local.analyse(request_for(faces), ctx).video, Aspect.VERTICAL, Fit.BLUR).canvas
+    wanted = plan_geometry(analyse(request_for(faces), ctx).video, Aspect.VERTICAL, Fit.BLUR).canvas
     assert (clip.width, clip.height) == wanted
 
 

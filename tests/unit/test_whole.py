@@ -14,7 +14,7 @@ from topclip.pipeline import whole
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.plan import make_plan
 from topclip.pipeline.whole import from_bytes, load_analysis, to_bytes
-from topclip.run_local import analyse
+from topclip.run_analysis import analyse
 
 
 def same(a: Analysis, b: Analysis) -> bool:

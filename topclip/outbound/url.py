@@ -17,7 +17,6 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 UNPRIVILEGED: Final = 1024
 """Below it only 80 and 443: what listens there speaks mail or another tongue that an HTTP request could be bent to."""
 MAX_PORT: Final = 65_535
-URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f\\]")
 """What parsers of URLs disagree about."""
 
@@ -67,17 +66,6 @@ class Target:
             return read_url(str(self.url.join(location)))
         except httpx.InvalidURL as err:
             raise UrlRefused(f"{self.origin} redirects to what is no URL: {err}") from err
-
-
-def is_url(text: str) -> bool:
-    """Whether a text begins as a URL does, of whatever scheme."""
-    return URL.match(text) is not None
-
-
-def shown(text: str) -> str:
-    """A URL without its query, in which signatures and keys ride."""
-    head, mark, _ = text.partition("?")
-    return head + (mark and "?...")
 
 
 def read_url(text: str) -> Target:
