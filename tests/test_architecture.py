@@ -19,6 +19,8 @@ PROCESSES = {
         ("topclip.media", "topclip.analysers", "topclip.pipeline", "workers.tasks", "workers.app", "av"),
     ),
     "command": ("cli.remote", ("topclip.media", "topclip.pipeline", "celery", "redis", "av", "numpy", "flask")),
+    "shots": ("cli.shots", ("httpx", "fontTools", "topclip.pipeline.render", "topclip.outbound.http")),
+    "cut": ("cli.cut", ("httpx", "topclip.run_local", "topclip.outbound.http")),
 }
 
 

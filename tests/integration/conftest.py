@@ -174,3 +174,13 @@ def one_chunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     argv = [find_ffmpeg(""), "-v", "error", "-t", "24", "-i", str(ROOT / "demo/footage.mp4"), "-c", "copy", str(path)]
     subprocess.run(argv, check=True)
     return path
+
+
+@pytest.fixture(scope="module")
+def slow_chunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source of one chunk whose analysis takes seconds: large pictures, each of which others rest on."""
+    path = tmp_path_factory.mktemp("slow") / "slow.mp4"
+    encode = ["-vf", "scale=1920:1080", "-c:v", "libx264", "-preset", "ultrafast", "-bf", "0", "-c:a", "copy"]
+    argv = [find_ffmpeg(""), "-v", "error", "-t", "24", "-i", str(ROOT / "demo/footage.mp4"), *encode, str(path)]
+    subprocess.run(argv, check=True)
+    return path

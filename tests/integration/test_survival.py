@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,10 +12,9 @@ from celery import Celery
 from pytest_celery import CeleryTestSetup
 
 from tests.integration.faults import container, has_clips, in_stage, nothing_unacknowledged, redis_up
-from tests.nodes import ROOT, RedisContainer
+from tests.nodes import RedisContainer
 from tests.waiting import until
 from topclip.errors import JobConflict, JobExpired, QueueUnavailable, UnknownJob
-from topclip.media.binary import find_ffmpeg
 from topclip.model.job import JobState, JobStatus, Stage
 from topclip.storage.base import ArtifactStore
 from workers.client import JobClient
@@ -25,16 +23,6 @@ from workers.scripts import Scripts
 
 Submit = Callable[..., str]
 Finished = Callable[..., JobStatus]
-
-
-@pytest.fixture(scope="module")
-def slow_chunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A source of one chunk whose analysis takes seconds: large pictures, each of which others rest on."""
-    path = tmp_path_factory.mktemp("slow") / "slow.mp4"
-    encode = ["-vf", "scale=1920:1080", "-c:v", "libx264", "-preset", "ultrafast", "-bf", "0", "-c:a", "copy"]
-    argv = [find_ffmpeg(""), "-v", "error", "-t", "24", "-i", str(ROOT / "demo/footage.mp4"), *encode, str(path)]
-    subprocess.run(argv, check=True)
-    return path
 
 
 @pytest.mark.faults

@@ -9,12 +9,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cli.fetch import fetch
 from cli.cut import cut
+from cli.fetch import fetch
 from cli.local import clip, plan
-from cli.shots import shots
 from cli.main import run as run_command
 from cli.options import build_options
+from cli.shots import shots
 from tests.media import CUTS_S, RATE, Media
 from topclip.errors import InvalidRequest, StorageError
 from topclip.media.probe import probe
