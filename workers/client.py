@@ -19,8 +19,8 @@ from topclip.errors import InvalidRequest, JobConflict, QueueUnavailable, Storag
 from topclip.model.callback import CallbackLog
 from topclip.model.job import JobEvent, JobId, JobRecord, JobState, JobStatus, Stage, SubmissionKey
 from topclip.model.request import Change, ClipRequest
-from topclip.storage.base import ArtifactStore, cancelled_key, record_key
-from workers import health
+from topclip.storage.base import ArtifactStore, record_key
+from workers import cancelled, health
 from workers.again import Again
 from workers.backend import result_meta, revoked_meta
 from workers.callbacks import read_log
@@ -150,13 +150,15 @@ class JobClient:
 
         Raises: UnknownJob, JobExpired, JobConflict if it is finished, QueueUnavailable.
         """
-        with self._reach.reaching():
-            verdict = self._scripts("cancel", job_id, revoked_meta(job_id, 0))
+        with self._reach.reaching(), self._redis.pipeline() as pipe:  # in one step: which attempt it is
+            self._scripts("cancel", job_id, revoked_meta(job_id, 0), client=pipe)
+            pipe.hget(f"{self._prefix}job:{job_id}", "epoch")
+            verdict, epoch = pipe.execute()
         if verdict == "TERMINAL":
             raise JobConflict(f"job {job_id} has ended; there is nothing to cancel")
         self._reach.known(job_id, verdict)
         try:
-            self._store.put_bytes(cancelled_key(job_id), b"")
+            cancelled.remember(self._store, job_id, int(epoch))
         except StorageError as err:  # the job is cancelled all the same, for as long as Redis has it
             log.warning("that job %s is cancelled is not in the store: %s", job_id, err)
         status = self.read(job_id)

@@ -24,7 +24,7 @@ from topclip.storage.base import analysis_folder, record_key
 from topclip.storage.factory import store_for
 from workers import keys, names
 from workers.backend import result_meta
-from workers.cancelled import cancel_after_a_start
+from workers.cancelled import cancel_after_a_start, cancel_if_it_was
 from workers.changes import delete_job, find_left, make_left
 from workers.drive import redrive
 from workers.links import FAULTS, KEEPER, redis_client, redis_now
@@ -163,6 +163,8 @@ class Rounds:
             ):  # a submission that was refused while Redis went away is taken back
                 self._scripts("fail", job, lost_files_meta(job))
             return False
+        # Now, since a new attempt is not the one that was cancelled.
+        cancel_if_it_was(self._scripts, self._store, job, epoch)
         return redrive(self._app, self._scripts, job, epoch)
 
     def clear_away(self) -> None:

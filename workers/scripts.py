@@ -285,10 +285,12 @@ return #starts_of(ARGV[6])
 """,
     # epoch, tag, lease -> verdict
     "current": "return verdict(ARGV[3], ARGV[4], ARGV[5])",
-    # revoked -> QUEUED (was; now cancelled) | RUNNING (flag set) | TERMINAL | EXPIRED | UNKNOWN
+    # revoked[, newest epoch that is meant] -> QUEUED (was; now cancelled) | RUNNING (flag set) | TERMINAL | OLD (a newer epoch
+    # runs, which is not meant) | EXPIRED | UNKNOWN
     "cancel": """
 local state = get('state')
 if not state then return missing() end
+if ARGV[4] and tonumber(get('epoch')) > tonumber(ARGV[4]) then return 'OLD' end
 if TERMINAL[state] then return 'TERMINAL' end
 redis.call('HSET', rec, 'cancel', 1)
 if state == 'QUEUED' then write(id, ARGV[3]); move('CANCELLED'); announce(); return 'QUEUED' end

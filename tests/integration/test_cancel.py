@@ -1,7 +1,10 @@
 """Cancelling on real workers: what runs is gone with its files, and nothing brings the job back."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from pytest_celery import CeleryTestSetup
@@ -129,4 +132,83 @@ def test_a_cancelled_job_stays_so_though_redis_comes_back_with_data_from_before(
     assert (status.state, status.attempts) == (JobState.CANCELLED, 1)
     assert not store.list(f"jobs/{job_id}/clips")
     client.retry(job_id)
+    assert finished(job_id).state is JobState.SUCCEEDED
+
+
+class Slow:
+    """A store that takes its time for one thing, as a bucket may."""
+
+    def __init__(self, store: ArtifactStore, slow: str, allowed: threading.Event) -> None:
+        self._store, self._slow, self._allowed = store, slow, allowed
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+
+        def late(*args: Any) -> Any:
+            assert self._allowed.wait(30)
+            return found(*args)
+
+        return late if name == self._slow else found
+
+
+@pytest.fixture
+def door(settings: Settings, store: ArtifactStore) -> Iterator[Callable[[str, threading.Event], JobClient]]:
+    """door(what, event) -> a client whose store does that only after the event."""
+    with ExitStack() as cleanup:
+
+        def make(slow: str, allowed: threading.Event) -> JobClient:
+            found = JobClient(settings, cast("ArtifactStore", Slow(store, slow, allowed)))
+            cleanup.callback(found.close)
+            return found
+
+        yield make
+
+
+def test_a_task_of_the_cancelled_attempt_that_begins_during_a_retry_does_not_cancel_that(
+    celery_setup: CeleryTestSetup,
+    source: Path,
+    submit: Submit,
+    finished: Finished,
+    client: JobClient,
+    redis_node: RedisContainer,
+    door: Callable[[str, threading.Event], JobClient],
+) -> None:
+    worker, allowed = container(celery_setup), threading.Event()
+    job_id = submit(source, mode="ranges", ranges=[[3.0 * n, 3.0 * n + 2] for n in range(1, 13)])
+    until(lambda: redis_node.client.llen(P + "render"), 60, step_s=0.005)
+    worker.kill("SIGSTOP")  # its processes end what they run; of what is queued it takes no more for now
+    client.cancel(job_id)
+    until(lambda: client.read(job_id).state is JobState.CANCELLED, 30)
+    assert redis_node.client.llen(P + "render")
+    n_received = received(celery_setup, names.RENDER)
+    retry = threading.Thread(target=door("delete", allowed).retry, args=(job_id,))
+    retry.start()
+    until(lambda: client.read(job_id).state is JobState.QUEUED, 10, step_s=0.005)
+    worker.kill("SIGCONT")
+    until(lambda: received(celery_setup, names.RENDER) > n_received, 30)
+    until(lambda: nothing_unacknowledged(redis_node), 30)
+    allowed.set()
+    retry.join()
+    status = finished(job_id, 90)
+    assert (status.state, status.attempts) == (JobState.SUCCEEDED, 2)
+
+
+def test_a_cancellation_that_the_store_hears_of_after_a_retry_does_not_cancel_that(
+    celery_setup: CeleryTestSetup,
+    one_chunk: Path,
+    submit: Submit,
+    finished: Finished,
+    client: JobClient,
+    door: Callable[[str, threading.Event], JobClient],
+) -> None:
+    worker, allowed = container(celery_setup), threading.Event()
+    worker.kill("SIGSTOP")
+    job_id = submit(one_chunk, **CLIP | {"ranges": [[1, 2]]})
+    cancel = threading.Thread(target=door("put_bytes", allowed).cancel, args=(job_id,))
+    cancel.start()
+    until(lambda: client.read(job_id).state is JobState.CANCELLED, 10, step_s=0.005)
+    client.retry(job_id)
+    allowed.set()
+    cancel.join()
+    worker.kill("SIGCONT")
     assert finished(job_id).state is JobState.SUCCEEDED
