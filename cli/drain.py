@@ -6,12 +6,13 @@ import time
 import click
 
 from topclip.config import Settings
-from workers.drain import Drain
+from topclip.errors import QueueUnavailable
+from workers.drain import Drain, Worker
 
 LOOK_EVERY_S = 1.0
+BACK_AFTER_S = 5.0
+"""After Redis was away, the time in which every worker that is there has said so."""
 FAILED = 1
-Worker = tuple[str, int]
-"""Name and process id: whoever is started again in its place is another."""
 
 
 @click.command()
@@ -39,17 +40,28 @@ def drain(workers: tuple[str, ...], timeout_s: float | None, redis_url: str | No
 
 
 def _wait(work: Drain, asked: list[Worker], timeout_s: float | None) -> list[Worker]:
-    """Wait for them to leave, and say what each does whenever that changes; those that still run."""
+    """Wait for them to leave, and say what each does whenever that changes; those that still run.
+
+    Who has not heard is told again. A Redis that does not answer is waited for: that can take hours anyhow.
+    """
     end = time.monotonic() + timeout_s if timeout_s is not None else float("inf")
     said: dict[Worker, str] = {}
+    running, silent_at = asked, float("-inf")
     while True:
-        live = work.live()
+        try:
+            live = work.live()
+            work.tell([worker for worker in running if worker in live and not live[worker]["leaving"]])
+        except QueueUnavailable as err:
+            if time.monotonic() > silent_at + BACK_AFTER_S:
+                click.echo(f"{err.message}; waiting for it", err=True)
+            live, silent_at = {}, time.monotonic()
+        if time.monotonic() > silent_at + BACK_AFTER_S:
+            running = [worker for worker in running if worker in live]
         for worker in asked:
-            does = f"runs {live[worker]} tasks" if worker in live else "has left"
-            if said.get(worker) != does:
+            does = f"runs {live[worker]['active']} tasks" if worker in live else "has left"
+            if (worker in live or worker not in running) and said.get(worker) != does:
                 click.echo(f"{worker[0]} {does}", err=True)
-            said[worker] = does
-        running = [worker for worker in asked if worker in live]
+                said[worker] = does
         if not running or time.monotonic() >= end:
             return running
         time.sleep(LOOK_EVERY_S)

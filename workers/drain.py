@@ -3,6 +3,8 @@
 SIGTERM is the other way: a bounded wait, then what still runs goes back to its queue (`workers/leaving.py`).
 """
 
+from typing import Any
+
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -13,6 +15,9 @@ from workers import health
 from workers.links import WEB, make_app, redis_client
 from workers.reach import unavailable
 
+Worker = tuple[str, int]
+"""Name and process id: whoever is started again in its place is another."""
+
 
 class Drain:
     """Workers that are asked to leave. Raises: QueueUnavailable from every method."""
@@ -22,16 +27,16 @@ class Drain:
         self._redis = redis_client(settings, WEB)
         self._app: Celery = make_app(settings, WEB, "topclip-drain")
 
-    def live(self) -> dict[tuple[str, int], int]:
-        """How many tasks each worker runs that was heard of in the last seconds, by its name and process id."""
+    def live(self) -> dict[Worker, dict[str, Any]]:
+        """What each worker says of itself (`workers.health.live_workers`) that was heard of in the last seconds."""
         try:
             found = health.live_workers(self._redis, self._prefix)
-            return {(worker["name"], worker["pid"]): worker["active"] for worker in found}
+            return {(worker["name"], worker["pid"]): worker for worker in found}
         except (RedisError, OSError) as err:
             raise unavailable(err) from err
 
-    def ask(self, names: tuple[str, ...]) -> list[tuple[str, int]]:
-        """Ask these workers to leave, all of them where none is named; name and process id of each.
+    def ask(self, names: tuple[str, ...]) -> list[Worker]:
+        """Ask these workers to leave, all of them where none is named; which those are.
 
         Raises: InvalidRequest for a name that no live worker has.
         """
@@ -41,12 +46,17 @@ class Drain:
             hint = f"there are: {', '.join(sorted(known)) or 'none'}"
             raise InvalidRequest(f"no such worker: {', '.join(unknown)}", {"field": "worker", "hint": hint})
         asked = [worker for worker in live if not names or worker[0] in names]
-        if asked:
-            try:
-                self._app.control.broadcast("leave", destination=[name for name, _ in asked])
-            except (OperationalError, RedisError, OSError) as err:
-                raise unavailable(err) from err
+        self.tell(asked)
         return asked
+
+    def tell(self, workers: list[Worker]) -> None:
+        """Tell these workers to leave. One that connects to Redis anew just then does not hear it."""
+        if not workers:
+            return
+        try:
+            self._app.control.broadcast("leave", destination=[name for name, _ in workers])
+        except (OperationalError, RedisError, OSError) as err:
+            raise unavailable(err) from err
 
     def close(self) -> None:
         """Close the connections."""

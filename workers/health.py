@@ -92,7 +92,11 @@ def _workers(redis: Redis, prefix: str, nodes: list[str]) -> list[dict[str, Any]
             pipe.hgetall(f"{prefix}worker:{node}")
         found = pipe.execute() if nodes else []
     return [
-        {"name": node, "concurrency": int(says["concurrency"]), "active": int(says["active"]), "pid": int(says["pid"])}
+        {
+            "name": node,
+            **{key: int(says[key]) for key in ("concurrency", "active", "pid")},
+            "leaving": not says["queues"],  # it takes no more tasks
+        }
         for node, says in zip(nodes, found, strict=True)
         if says
     ]

@@ -57,11 +57,13 @@ class Leaving(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyp
         Asked more than once, what ends sooner counts.
         """
         bound_s = math.inf if within_s is None else within_s
-        log.warning("leaving: no more tasks are taken; those that run may end within %g s", bound_s)
-        if self._ends_at is not None:
-            self._ends_at = min(self._ends_at, time.monotonic() + bound_s)
+        was, ends_at = self._ends_at, time.monotonic() + bound_s
+        if was is not None and was <= ends_at:
             return
-        self._ends_at = time.monotonic() + bound_s
+        log.warning("leaving: no more tasks are taken; those that run may end within %g s", bound_s)
+        self._ends_at = ends_at
+        if was is not None:
+            return
         consumer = self._worker.consumer
         for queue in list(consumer.app.amqp.queues.consume_from):
             consumer.call_soon(consumer.cancel_task_queue, queue)

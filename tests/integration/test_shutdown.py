@@ -109,6 +109,42 @@ class TestLongLease:
         until(lambda: leaving.status == "exited", 30)
         until(lambda: nothing_unacknowledged(redis_node), 10)
 
+    def test_a_drain_rides_out_a_redis_that_is_away_and_tells_a_worker_again_that_did_not_hear_it(
+        self,
+        celery_setup: CeleryTestSetup,
+        source: Path,
+        submit: Submit,
+        finished: Finished,
+        client: JobClient,
+        redis_node: RedisContainer,
+        settings: Settings,
+        tmp_path: Path,
+    ) -> None:
+        job_id = submit(source, **CLIP)
+        ffmpeg = frozen_ffmpeg(celery_setup)
+        leaving = next(node for node in containers(celery_setup) if ffmpeg in node.children())
+        (name,) = [w["name"] for w in client.health()["workers"] if w["pid"] == leaving.process.pid]
+        leaving.kill("SIGSTOP")
+        redis_node.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")  # what is broadcast now it never hears
+        argv = [TOPCLIP, "drain", name, "--redis-url", settings.redis_url]
+        with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as drain:
+            assert drain.stderr
+            assert drain.stderr.readline().startswith(f"{name} runs ")
+            leaving.kill("SIGCONT")
+            until(lambda: "leaving:" in leaving.logs(), 30)
+            redis_node.kill("SIGSTOP")
+            until(lambda: "waiting for it" in drain.stderr.readline(), 30)
+            wake_at = time.monotonic() + 11  # workers that were not heard of for 10 s are taken for gone
+            until(lambda: time.monotonic() > wake_at, 30)
+            redis_node.kill("SIGCONT")
+            until(lambda: redis_up(redis_node), 10)
+            assert drain.poll() is None
+            ffmpeg.resume()
+            assert finished(job_id).state is JobState.SUCCEEDED
+            assert drain.wait(60) == 0
+            assert drain.stderr.read().endswith(f"{name} has left\n")
+        assert leaving.status == "exited"
+
 
 class TestRedisIsFrozen:
     @pytest.fixture
