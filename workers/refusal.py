@@ -2,9 +2,9 @@
 
 A Redis that answers and refuses to write is an outage, like one that does not answer: nobody ends for it, all try again. It
 refuses after a snapshot that failed (MISCONF), at the end of its memory (OOM), as a replica (READONLY, MASTERDOWN), where its
-own are away (NOREPLICAS), or where its ACL was narrowed (NOPERM). To Celery these are errors of whoever asked: its consumer
-would end and leave a worker that renews its leases and hears of nothing (workers/consumer.py), and a result would not be stored
-(workers/backend.py).
+own are away (NOREPLICAS), where its ACL was narrowed (NOPERM), or while somebody's script does not end (BUSY). To Celery these
+are errors of whoever asked: its consumer would end and leave a worker that renews its leases and hears of nothing
+(workers/consumer.py), and a result would not be stored (workers/backend.py).
 """
 
 import re
@@ -26,6 +26,7 @@ WORDS: Final[tuple[tuple[type[Exception] | None, str, str], ...]] = (
     (OutOfMemoryError, r"\bOOM\b|used memory > 'maxmemory'", "refuses to write: its memory is full (OOM)"),
     (ReadOnlyError, r"\bREADONLY\b|read only replica", "refuses to write: it is a replica (READONLY)"),
     (MasterDownError, r"\bMASTERDOWN\b", "refuses to write: it is a replica without its master (MASTERDOWN)"),
+    (None, r"\bBUSY Redis\b", "refuses to write: a script runs in it and does not end (BUSY)"),
     (None, r"\bNOREPLICAS\b", "refuses to write: too few replicas follow it (NOREPLICAS)"),
     (
         NoPermissionError,

@@ -1,10 +1,13 @@
 """A Redis that answers and refuses to write, after a failed snapshot or for want of memory or rights, is an outage, no end."""
 
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from pytest_celery import CeleryTestSetup
+from redis.exceptions import ResponseError
 
 from tests.integration.faults import (
     CLIP,
@@ -80,7 +83,33 @@ class NarrowedAcl:
         self._redis.execute_command("ACL", "SETUSER", "default", "+@all")
 
 
-Refusal = FailedSnapshot | FullMemory | NarrowedAcl
+class EndlessScript:
+    """Somebody's script does not end: BUSY, to whatever is asked."""
+
+    def __init__(self, node: RedisContainer, folder: Path) -> None:
+        self._redis = node.client
+        self._redis.config_set("lua-time-limit", "100")
+
+    def begin(self) -> None:
+        threading.Thread(target=self._run, daemon=True).start()
+        until(self._is_busy, 10)
+
+    def end(self) -> None:
+        self._redis.execute_command("SCRIPT", "KILL")
+
+    def _run(self) -> None:
+        with suppress(ResponseError):  # that it was killed
+            self._redis.eval("while true do end", 0)
+
+    def _is_busy(self) -> bool:
+        try:
+            self._redis.ping()
+        except ResponseError:
+            return True
+        return False
+
+
+Refusal = FailedSnapshot | FullMemory | NarrowedAcl | EndlessScript
 
 
 @pytest.fixture(params=[FailedSnapshot, FullMemory, NarrowedAcl])
@@ -155,6 +184,7 @@ def test_a_busy_worker_with_room_takes_tasks_again_once_redis_writes(
     until(lambda: nothing_unacknowledged(redis_node), 15)
 
 
+@pytest.mark.parametrize("refusal", [FailedSnapshot, FullMemory, NarrowedAcl, EndlessScript], indirect=True)
 def test_a_task_that_ends_meanwhile_counts_once_redis_writes(
     celery_setup: CeleryTestSetup,
     refusal: Refusal,

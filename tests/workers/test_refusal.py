@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from tests.nodes import RedisContainer
+from tests.waiting import until
 from topclip.config import Settings
 from topclip.errors import QueueUnavailable
 from topclip.storage.local import LocalStore
@@ -73,6 +74,20 @@ def test_who_is_refused_is_told_why_also_while_the_breaker_is_open(node: RedisCo
             client.health()
         assert caught.value.message == "Redis refuses our password: see REDIS_URL"
     client.close()
+
+
+def test_a_script_that_does_not_end_is_a_refusal(node: RedisContainer) -> None:
+    node.client.config_set("lua-time-limit", 1)
+    with Redis(port=node.port) as other, Redis(port=node.port) as killer:
+        pipe = other.connection_pool.get_connection()
+        pipe.send_command("EVAL", "while true do end", 0)
+        with pytest.raises(ResponseError) as caught:
+            until(lambda: not node.client.ping(), 10)
+        killer.execute_command("SCRIPT", "KILL")
+        pipe.disconnect()
+        other.connection_pool.release(pipe)
+    assert refuses_writes(caught.value)
+    assert reason(caught.value) == "refuses to write: a script runs in it and does not end (BUSY)"
 
 
 def test_too_many_clients_are_told_so(node: RedisContainer) -> None:
