@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -22,6 +22,7 @@ from topclip.errors import ConfigError
 PREFIX = "TOPCLIP_"
 SECRET_MARK = "whsec_"
 UNPREFIXED = {"redis_url": "REDIS_URL"}
+REDIS_SCHEMES = ("redis", "rediss", "sentinel", "redis+socket")
 LEAST_MEMORY_MB = 512
 SECRETS = ("redis_url", "api_keys", "api_key", "secret_key", "webhook_secret", "s3_access_key", "s3_secret_key")
 S3_URL = r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/(?P<prefix>[\w.-]+(/[\w.-]+)*)?/?)?"
@@ -188,11 +189,17 @@ class Settings(BaseModel):
     @field_validator("redis_url")
     @classmethod
     def _known_scheme(cls, value: str) -> str:
-        scheme = urlsplit(value.split(";", maxsplit=1)[0]).scheme
-        if scheme not in ("redis", "rediss", "sentinel", "redis+socket"):
-            raise ValueError(
-                f"scheme {scheme!r} is not one of redis, rediss, sentinel, redis+socket (Celery has no Redis Cluster)"
-            )
+        for url in value.split(";"):
+            parts = urlsplit(url)
+            if parts.scheme not in REDIS_SCHEMES:
+                schemes = ", ".join(REDIS_SCHEMES)
+                raise ValueError(f"scheme {parts.scheme!r} is not one of {schemes} (Celery has no Redis Cluster)")
+            if "password" in parse_qs(parts.query):  # Celery does not take it there, and it would not be masked
+                raise ValueError("the password goes before the host: redis://:password@host:6379/0")
+            if not _is_whole(parts):
+                raise ValueError(
+                    "host or port cannot be read; in a password write %2F for /, %3F for ?, %23 for #, %3B for ;"
+                )
         return value
 
     @classmethod
@@ -249,6 +256,15 @@ class Settings(BaseModel):
 def variable(field: str) -> str:
     """Name of the environment variable of a settings field."""
     return UNPREFIXED.get(field, PREFIX + field.upper())
+
+
+def _is_whole(parts: SplitResult) -> bool:
+    """Whether the address ends where it should, not at a character of an unquoted password."""
+    try:
+        parts.port  # noqa: B018 - it is read to be checked
+    except ValueError:
+        return False
+    return parts.scheme == "redis+socket" or "@" not in parts.path + parts.query + parts.fragment
 
 
 def mask_url(url: str) -> str:

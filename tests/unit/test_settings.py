@@ -48,3 +48,37 @@ def test_secrets_and_networks_may_be_many_and_reach_child_processes() -> None:
     assert settings.webhook_secret == (SECRET, NEWER)
     assert Settings.from_env(settings.to_env(), dotenv=Path("/dev/null")).private_networks == ("10.0.0.0/8", "fd00::/8")
     assert SECRET not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hunt/er2@localhost:6379/0",
+        "redis://:12/hunter2@localhost:6379/0",
+        "redis://me:hunter2#x@localhost:6379/0",
+        "redis://:hunter2?x@localhost:6379/0",
+        "redis://:hunter2;x@localhost:6379/0",
+        "redis://localhost:6379/0?password=hunter2",
+        "sentinel://:hunter2@a:26379;sentinel://:hunt/er2@b:26379",
+    ],
+)
+def test_a_redis_url_whose_password_would_be_shown_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Settings.from_env({"REDIS_URL": url})
+    assert "REDIS_URL: " in caught.value.message
+    assert "hunt" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hunter%2F2@localhost:6379/0",
+        "rediss://me:hunter2@[::1]:6380/1?ssl_cert_reqs=required",
+        "sentinel://:hunter2@a:26379;sentinel://:hunter2@b:26379/0",
+        "redis+socket:///run/redis@home.sock?virtual_host=1",
+    ],
+)
+def test_a_redis_url_is_shown_without_its_password(url: str) -> None:
+    settings = Settings.from_env({"REDIS_URL": url})
+    assert settings.redis_url == url
+    assert "hunter" not in settings.masked_redis_url
