@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from stack.doctor import Check, examine
+from stack.doctor import examine
+from stack.findings import Check
 
 MARKS = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
 OUT_OF_REACH = 4

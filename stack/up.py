@@ -22,6 +22,7 @@ from topclip.media.binary import find_ffmpeg
 from topclip.storage.factory import store_for
 from web.doors import check_exposure
 from web.keys import KeyRing
+from workers.cluster import refuse_cluster
 from workers.health import report
 from workers.links import KEEPER, redis_client
 from workers.refusal import reason
@@ -88,6 +89,8 @@ def check(settings: Settings) -> None:
         text = f"the store cannot be opened: {err.message}"
         raise ConfigError(text, {"field": "store", "hint": err.hint}) from err
     check_exposure(ring, [settings.host])
+    if "redis_url" in settings.model_fields_set:
+        refuse_cluster(settings)
 
 
 def _start_redis(supervisor: Supervisor, settings: Settings) -> str:

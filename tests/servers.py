@@ -66,11 +66,11 @@ def in_turn(*answers: Answer) -> Answer:
     return answer
 
 
-def make_certificate(folder: Path) -> Path:
-    """Key and certificate of clips.test, signed by itself, in one file."""
+def make_certificate(folder: Path, name: str = "clips.test") -> Path:
+    """Key and certificate of a name, signed by itself, in one file."""
     key, own, both = (folder / f"{name}.pem" for name in ("key", "certificate", "both"))
     argv = [program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    argv += ["-days", "2", "-subj", "/CN=clips.test", "-addext", "subjectAltName=DNS:clips.test"]
+    argv += ["-days", "2", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
     subprocess.run([*argv, "-keyout", str(key), "-out", str(own)], check=True, capture_output=True)
     both.write_text(key.read_text() + own.read_text())
     return both

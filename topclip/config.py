@@ -23,6 +23,9 @@ PREFIX = "TOPCLIP_"
 SECRET_MARK = "whsec_"
 UNPREFIXED = {"redis_url": "REDIS_URL"}
 REDIS_SCHEMES = ("redis", "rediss", "sentinel", "redis+socket")
+CLUSTER_HINT = (
+    "use one server (`cluster-enabled no`), or Sentinel for fail-over: `sentinel://host:26379;...`; see docs/redis.md"
+)
 LEAST_MEMORY_MB = 512
 SECRETS = ("redis_url", "api_keys", "api_key", "secret_key", "webhook_secret", "s3_access_key", "s3_secret_key")
 S3_URL = r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/(?P<prefix>[\w.-]+(/[\w.-]+)*)?/?)?"
@@ -193,7 +196,8 @@ class Settings(BaseModel):
             parts = urlsplit(url)
             if parts.scheme not in REDIS_SCHEMES:
                 schemes = ", ".join(REDIS_SCHEMES)
-                raise ValueError(f"scheme {parts.scheme!r} is not one of {schemes} (Celery has no Redis Cluster)")
+                why = f"; Celery cannot use Redis Cluster: {CLUSTER_HINT}" if "cluster" in parts.scheme else ""
+                raise ValueError(f"scheme {parts.scheme!r} is not one of {schemes}{why}")
             if "password" in parse_qs(parts.query):  # Celery does not take it there, and it would not be masked
                 raise ValueError("the password goes before the host: redis://:password@host:6379/0")
             if not _is_whole(parts):

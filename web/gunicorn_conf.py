@@ -13,6 +13,7 @@ from web import open_files
 from web.app import stop
 from web.doors import check_exposure
 from web.keys import KeyRing
+from workers.cluster import refuse_cluster
 
 _settings = Settings.from_env()
 
@@ -37,6 +38,7 @@ def on_starting(server: Any) -> None:
     hosts = [address[0] for address in server.cfg.address if isinstance(address, tuple)]
     try:
         check_exposure(KeyRing(_settings, store_for(_settings, for_requests=True)), hosts)
+        refuse_cluster(_settings)
     except ConfigError as err:
         raise RuntimeError(f"{err.message}: {err.hint}") from err  # which gunicorn prints, and ends
     if (allowed := open_files.allow(_settings)) < (wanted := open_files.needed(_settings)):

@@ -142,6 +142,7 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
             "pid": os.getpid(),
             "concurrency": self._worker.concurrency,
             "active": len(worker_state.active_requests),
+            "clock_ahead_s": round(time.time() - now, 1),
             "queues": ",".join(self._worker.app.amqp.queues.consume_from),
         }
         with self._redis.pipeline(transaction=False) as pipe:

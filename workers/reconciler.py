@@ -26,6 +26,7 @@ from workers import keys, names
 from workers.backend import result_meta
 from workers.cancelled import cancel_after_a_start, cancel_if_it_was
 from workers.changes import delete_job, find_left, make_left
+from workers.cluster import refuse_cluster
 from workers.drive import redrive
 from workers.links import FAULTS, KEEPER, redis_client, redis_now
 from workers.refusal import refuses_writes
@@ -58,6 +59,7 @@ class Reconciler(bootsteps.StartStopStep):  # type: ignore[misc]
     def start(self, worker: Any) -> None:
         """Begin to look. The thread ends with the process. Raises: ConfigError, which ends the worker."""
         store_for(self._settings).check()
+        refuse_cluster(self._settings)
         self._name = worker.hostname
         threading.Thread(target=self._run, args=(worker.app,), name="reconciler", daemon=True).start()
 

@@ -13,7 +13,10 @@ from typing import Final
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
+    ClusterCrossSlotError,
+    ClusterDownError,
     MasterDownError,
+    MovedError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -21,7 +24,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-WORDS: Final[tuple[tuple[type[Exception] | None, str, str], ...]] = (
+WORDS: Final[tuple[tuple[type[Exception] | tuple[type[Exception], ...] | None, str, str], ...]] = (
     (None, r"\bMISCONF\b", "refuses to write: it cannot save its data (MISCONF)"),
     (OutOfMemoryError, r"\bOOM\b|used memory > 'maxmemory'", "refuses to write: its memory is full (OOM)"),
     (ReadOnlyError, r"\bREADONLY\b|read only replica", "refuses to write: it is a replica (READONLY)"),
@@ -32,6 +35,11 @@ WORDS: Final[tuple[tuple[type[Exception] | None, str, str], ...]] = (
         NoPermissionError,
         r"\bNOPERM\b|has no permissions|ACL failure in script|user executing the script can't",
         "refuses to write: its ACL denies that to our user (NOPERM)",
+    ),
+    (
+        (MovedError, ClusterCrossSlotError, ClusterDownError),
+        r"\b(MOVED|CROSSSLOT|CLUSTERDOWN)\b|in request don't hash to the same slot|non local key in a cluster node",
+        "is a Redis Cluster, which Celery cannot use: see docs/redis.md",
     ),
     (AuthenticationError, r"\b(NOAUTH|WRONGPASS)\b", "refuses our password: see REDIS_URL"),
     (None, r"max number of clients", "takes no more connections (maxclients)"),

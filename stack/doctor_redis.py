@@ -1,0 +1,211 @@
+"""What can be wrong with Redis and the workers, over every kind of link and also for a user who may not ask for everything."""
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+from redis import Redis
+from redis.exceptions import NoPermissionError, RedisError
+
+from stack.findings import Check, Diagnosis
+from stack.redis_server import binary
+from topclip.config import CLUSTER_HINT, Settings
+from topclip.errors import ConfigError
+from web.doors import is_loopback
+from workers import names
+from workers.cluster import is_cluster
+from workers.health import report
+from workers.links import KEEPER, redis_client, redis_now
+
+MIN_REDIS = (6, 0)  # Celery's result backend and our scripts use commands of 6.0
+HIGH_MEMORY = 0.8
+FULL_MEMORY = 0.95
+LITTLE_MEMORY_BYTES = 64 << 20
+"""An empty Redis with a few thousand jobs is well below; with less a burst of submissions fills it."""
+SKEW_S = 2.0
+"""Leases go by Redis' clock, so that a skew costs no job; times in documents and logs are wrong by it."""
+BAD_SKEW_S = 300.0
+"""Receivers of callbacks refuse signatures that are older than five minutes (Standard Webhooks)."""
+PERMISSIONS = (
+    "give the user what deploy/redis/users.acl has for it; `redis-cli ACL LOG` on the server shows what was denied"
+)
+CAUSES: Final = (
+    (
+        r"NOAUTH|Authentication required|already authenticated",
+        "put the password into REDIS_URL: redis://:password@host:6379/0",
+    ),
+    (
+        r"WRONGPASS|invalid username-password|without any password configured|AUTH",
+        "mend user and password in REDIS_URL; characters such as @ / : # are percent-encoded",
+    ),
+    (r"No master found", "TOPCLIP_REDIS_MASTER is the name of the master that the sentinels know: `SENTINEL masters`"),
+    (
+        r"CERTIFICATE_VERIFY_FAILED",
+        "TOPCLIP_REDIS_CA names the certificates to check against; the URL has the name in it",
+    ),
+    (r"WRONG_VERSION_NUMBER|record layer", "that port speaks no TLS: use redis://, or the server's tls-port"),
+    (r"Connection closed by server|Connection reset", "does that port ask for TLS? Then use rediss://"),
+    (r"DB index|invalid DB", "the number at the end of REDIS_URL is beyond the server's `databases`"),
+    (r"Name or service not known|nodename nor|name resolution|No address", "no such host: mend its name in REDIS_URL"),
+    (r"(?i)invalid.*response|protocol error", "what listens there is no Redis: mend host and port in REDIS_URL"),
+    (
+        r"[Tt]imed? ?out|Timeout",
+        "nothing answers as it should: look at firewall and address, whether Redis hangs, and whether that port speaks TLS",
+    ),
+)
+"""What an error says, and what to do about it."""
+
+
+def check_redis(settings: Settings, *, is_embedded: bool) -> Diagnosis:
+    """Ask Redis for all that it tells our user. is_embedded: whether it is the server of a `topclip up`."""
+    try:
+        with redis_client(settings, KEEPER) as redis:
+            redis.ping()
+            return Diagnosis(tuple(_checks(settings, redis, is_embedded)), has_redis=True)
+    except NoPermissionError as err:
+        text = f"{settings.masked_redis_url} answers, and its ACL denies what is needed: {err}"
+        return Diagnosis((Check("redis", "fail", text, PERMISSIONS),), has_redis=True)
+    except RedisError as err:
+        return Diagnosis((_no_redis(settings, err),), has_redis=False)
+
+
+def _checks(settings: Settings, redis: Redis, is_embedded: bool) -> Iterator[Check]:
+    if is_cluster(redis):
+        text = f"{settings.masked_redis_url} is a Redis Cluster, which Celery cannot use"
+        yield Check("redis", "fail", text, CLUSTER_HINT)
+        return
+    health = report(redis, settings.key_prefix)
+    facts = health["redis"]
+    yield _server(settings, facts)
+    yield _password(settings, is_embedded)
+    yield _persistence(facts)
+    yield _flushing(redis, facts)
+    yield _eviction(facts)
+    yield _memory(facts)
+    yield _clock(redis)
+    yield from _workers(health)
+
+
+def _no_redis(settings: Settings, err: RedisError) -> Check:
+    text = f"{settings.masked_redis_url} is out of reach: {err}"
+    for pattern, advice in CAUSES:
+        if re.search(pattern, str(err)):
+            return Check("redis", "fail", text, f"{advice}; see docs/redis.md")
+    advice = "start `topclip up`, which brings its own Redis, or mend REDIS_URL; see docs/redis.md"
+    try:
+        binary()
+    except ConfigError:
+        advice = "install Redis and set REDIS_URL; see docs/redis.md"
+    return Check("redis", "fail", text, advice)
+
+
+def _server(settings: Settings, redis: Mapping[str, Any]) -> Check:
+    version = str(redis["version"])
+    where = f"Redis {version} at {settings.masked_redis_url}"
+    if tuple(int(p) for p in version.split(".")[:2]) < MIN_REDIS:
+        return Check(
+            "redis", "fail", f"{where} is too old", "use Redis 6.2 or newer; docs/redis.md says how on Windows"
+        )
+    if not redis["writes"]:
+        advice = PERMISSIONS if "NOPERM" in redis["warnings"][0] else "see docs/redis.md, Troubleshooting"
+        return Check("redis", "fail", f"{where}: {redis['warnings'][0]}", advice)
+    return Check("redis", "ok", f"{where} answers in {float(redis['latency_ms']):.1f} ms")
+
+
+def _password(settings: Settings, is_embedded: bool) -> Check:
+    """Whether Redis serves whoever comes, by coming without a password."""
+    urls = [urlsplit(url) for url in settings.redis_url.split(";")]
+    nameless = ";".join(urlunsplit(url._replace(netloc=url.netloc.rpartition("@")[2])) for url in urls)
+    try:
+        with redis_client(settings.model_copy(update={"redis_url": nameless}), KEEPER) as redis:
+            redis.ping()
+    except RedisError:
+        return Check("password", "ok", "Redis asks for a password")
+    if is_embedded:
+        return Check("password", "ok", "Redis asks for no password, and listens on loopback alone")
+    advice = "set `requirepass` (or ACL users: deploy/redis/users.acl) and put the password into REDIS_URL; see docs/redis.md"
+    if all(url.scheme == "redis+socket" or is_loopback(url.hostname or "localhost") for url in urls):
+        text = "Redis asks for no password: every program of this machine can control the workers"
+        return Check("password", "warn", text, advice)
+    text = "Redis asks for no password: whoever reaches it over the network can control the workers"
+    return Check("password", "fail", text, advice)
+
+
+def _persistence(redis: Mapping[str, Any]) -> Check:
+    if not redis["aof"]["last_write_ok"]:
+        return Check("persistence", "fail", "Redis cannot write its append-only file", "make room on its disk")
+    if redis["aof"]["enabled"]:
+        return Check("persistence", "ok", "the append-only file is on")
+    advice = "`redis-cli CONFIG SET appendonly yes`, and the same in redis.conf"
+    return Check("persistence", "warn", "the append-only file is off: a crash of Redis loses jobs", advice)
+
+
+def _flushing(redis: Redis, facts: Mapping[str, Any]) -> Check:
+    """How often the file is forced to disk, where our user may ask."""
+    if not facts["aof"]["enabled"]:
+        return Check("flushing", "ok", "there is no append-only file to force to disk")
+    try:
+        how = dict(redis.config_get("appendfsync")).get("appendfsync", "everysec")
+    except NoPermissionError:
+        return Check("flushing", "ok", "not looked at: the ACL of our user allows no CONFIG GET, as it should")
+    if how == "no":
+        advice = "`redis-cli CONFIG SET appendfsync everysec`, and the same in redis.conf"
+        return Check("flushing", "warn", "appendfsync is off: a power cut loses half a minute of jobs", advice)
+    return Check("flushing", "ok", f"the append-only file is forced to disk: {how}")
+
+
+def _eviction(redis: Mapping[str, Any]) -> Check:
+    policy = str(redis["maxmemory_policy"])
+    if policy == "noeviction":
+        return Check("eviction", "ok", "Redis evicts nothing (noeviction)")
+    advice = "`redis-cli CONFIG SET maxmemory-policy noeviction`, and the same in redis.conf"
+    if not redis["maxmemory"]:
+        return Check("eviction", "warn", f"with {policy} Redis throws jobs away once it is given a maxmemory", advice)
+    return Check("eviction", "fail", f"with {policy} a full Redis throws jobs away", advice)
+
+
+def _memory(redis: Mapping[str, Any]) -> Check:
+    used, limit = int(redis["used_memory"]), int(redis["maxmemory"] or 0)
+    text = f"{used / 1024**2:.1f} MiB used" + (f" of {limit / 1024**2:.0f} MiB" if limit else ", no limit set")
+    advice = (
+        "raise it (`redis-cli CONFIG SET maxmemory 1gb`, and the same in redis.conf), or shorten TOPCLIP_RETENTION_DAYS"
+    )
+    if limit and used > FULL_MEMORY * limit:
+        return Check("memory", "fail", f"{text}: nothing more can be submitted soon", advice)
+    if limit and (used > HIGH_MEMORY * limit or limit < LITTLE_MEMORY_BYTES):
+        return Check("memory", "warn", f"{text}: that is little", advice)
+    return Check("memory", "ok", text)
+
+
+def _clock(redis: Redis) -> Check:
+    began_s = time.time()
+    theirs_s = redis_now(redis)
+    return _skew("clock", "this machine's clock", (began_s + time.time()) / 2 - theirs_s)
+
+
+def _skew(name: str, whose: str, ahead_s: float) -> Check:
+    if abs(ahead_s) <= SKEW_S:
+        return Check(name, "ok", f"{whose} and Redis' agree")
+    text = f"{whose} is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} Redis'"
+    advice = "have both machines keep time by NTP: `timedatectl set-ntp true`, `chronyc tracking`"
+    if abs(ahead_s) < BAD_SKEW_S:
+        return Check(name, "warn", f"{text}: times in statuses and logs differ", advice)
+    return Check(name, "fail", f"{text}: signatures of callbacks and of S3 requests are refused", advice)
+
+
+def _workers(health: Mapping[str, Any]) -> Iterator[Check]:
+    workers = health["workers"]
+    if not workers:
+        yield Check("workers", "fail", "no worker was seen: jobs wait", "start `topclip up`, or a worker anywhere")
+        return
+    served = {queue for worker in workers for queue in worker["queues"]}
+    if missing := [queue for queue in names.QUEUES if queue not in served]:
+        advice = "start a worker without -Q, or one with each of them"
+        yield Check("workers", "fail", f"no worker serves {', '.join(missing)}: jobs wait there", advice)
+    else:
+        yield Check("workers", "ok", f"{len(workers)} seen: {', '.join(worker['name'] for worker in workers)}")
+    for worker in workers:
+        if (found := _skew("worker clock", f"the clock of {worker['name']}", worker["clock_ahead_s"])).grade != "ok":
+            yield found

@@ -1,0 +1,283 @@
+"""`topclip doctor` finds what is wrong, each mistake planted for real, and says what to do."""
+
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from stack.doctor import examine
+from stack.doctor_machine import is_old
+from stack.findings import Check
+from tests.nodes import RedisContainer, SentinelContainer, WorkerContainer, free_port, program
+from tests.servers import make_certificate
+from tests.stack.running import TOPCLIP
+from tests.waiting import until
+from topclip.config import Settings
+
+FAST_CLOCK = "import time\n_real = time.time\ntime.time = lambda: _real() + 40\n"
+
+Started = Callable[..., RedisContainer]
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Started]:
+    """started(option, value, ...) -> a Redis with these options."""
+    nodes: list[RedisContainer] = []
+
+    def start(*more: str, password: str = "", binary: str = "") -> RedisContainer:
+        folder = tmp_path / f"redis{len(nodes)}"
+        folder.mkdir()
+        node = RedisContainer(folder, more=more, password=password, binary=binary)
+        nodes.append(node)
+        assert node.ready()
+        return node
+
+    yield start
+    for node in nodes:
+        node.teardown()
+
+
+def found(url: str, tmp_path: Path, **env: str) -> dict[str, Check]:
+    """The checks by name; of several of one name the worst."""
+    environ = {"REDIS_URL": url, "TOPCLIP_DATA_DIR": str(tmp_path / "data"), **env}
+    order = ["ok", "warn", "fail"]
+    checks: dict[str, Check] = {}
+    for check in examine(environ).checks:
+        if check.name not in checks or order.index(check.grade) > order.index(checks[check.name].grade):
+            checks[check.name] = check
+    assert all(check.advice for check in checks.values() if check.grade != "ok")
+    return checks
+
+
+def told(check: Check) -> str:
+    """All that is said where something is not ok."""
+    assert check.grade != "ok"
+    return f"{check.grade}: {check.message}: {check.advice}"
+
+
+def command(*before: str, env: dict[str, str], cwd: Path) -> dict[str, Check]:
+    """The checks of the command itself, started by other programs."""
+    argv = [*before, TOPCLIP, "doctor", "--json"]
+    result = subprocess.run(
+        argv, capture_output=True, text=True, timeout=60, check=False, cwd=cwd, env={**os.environ, **env}
+    )
+    assert result.stdout, result.stderr
+    checks: dict[str, Check] = {}
+    for check in (Check(**one) for one in json.loads(result.stdout)):
+        if check.grade != "ok":
+            checks.setdefault(check.name, check)
+    return checks
+
+
+class TestWrongUrl:
+    """Each way in which a URL leads nowhere has its own advice."""
+
+    def test_nobody_listens(self, tmp_path: Path) -> None:
+        assert "start `topclip up`" in told(found(f"redis://127.0.0.1:{free_port()}/0", tmp_path)["redis"])
+
+    def test_no_such_host(self, tmp_path: Path) -> None:
+        assert "no such host" in told(found("redis://nowhere.invalid:6379/0", tmp_path)["redis"])
+
+    def test_something_else_listens(self, tmp_path: Path) -> None:
+        def greet() -> None:
+            with listener.accept()[0] as caller:
+                caller.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+                caller.recv(100)
+
+        with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as pool:
+            greeted = pool.submit(greet)
+            url = f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+            assert "is no Redis" in told(found(url, tmp_path)["redis"])
+            greeted.result()
+
+    def test_no_such_database(self, tmp_path: Path, started: Started) -> None:
+        assert "`databases`" in told(found(started().url.replace("/0", "/99"), tmp_path)["redis"])
+
+    def test_no_password_and_a_wrong_one(self, tmp_path: Path, started: Started) -> None:
+        node = started(password="right")
+        assert "put the password into REDIS_URL" in told(found(node.url.replace(":right@", ""), tmp_path)["redis"])
+        assert "mend user and password" in told(found(node.url.replace("right", "wrong"), tmp_path)["redis"])
+        assert found(node.url, tmp_path)["redis"].grade == "ok"
+
+    def test_an_unknown_scheme_and_a_cluster_url(self, tmp_path: Path) -> None:
+        assert "redis, rediss, sentinel" in told(found("http://localhost:6379", tmp_path)["settings"])
+        assert "sentinel://host:26379" in told(found("redis+cluster://localhost:6379", tmp_path)["settings"])
+
+
+def test_no_auth(tmp_path: Path, started: Started) -> None:
+    node = started()
+    assert "every program of this machine" in told(found(node.url, tmp_path)["password"])
+    reached = node.url.replace("127.0.0.1", "0.0.0.0")  # an address that is not loopback, and leads to it
+    assert told(found(reached, tmp_path)["password"]).startswith("fail: ")
+    node.client.config_set("requirepass", "secret")
+    assert found(f"redis://:secret@127.0.0.1:{node.port}/0", tmp_path)["password"].grade == "ok"
+
+
+def test_a_default_user_without_a_password_beside_ours(tmp_path: Path, started: Started) -> None:
+    node = started()
+    node.client.execute_command("ACL", "SETUSER", "web", "on", ">secret", "~*", "&*", "+@all")
+    url = f"redis://web:secret@127.0.0.1:{node.port}/0"
+    assert "requirepass" in told(found(url, tmp_path)["password"])
+    node.client.execute_command("ACL", "SETUSER", "default", "off")
+    assert found(url, tmp_path)["password"].grade == "ok"
+
+
+def test_an_eviction_policy(tmp_path: Path, started: Started) -> None:
+    node = started("--maxmemory-policy", "allkeys-lru")
+    assert told(found(node.url, tmp_path)["eviction"]).startswith("warn: ")
+    node.client.config_set("maxmemory", "200mb")
+    assert "CONFIG SET maxmemory-policy noeviction" in told(found(node.url, tmp_path)["eviction"])
+    assert found(node.url, tmp_path)["eviction"].grade == "fail"
+
+
+def test_no_aof_and_one_that_is_never_flushed(tmp_path: Path, started: Started) -> None:
+    node = started("--appendfsync", "no")
+    assert "CONFIG SET appendfsync everysec" in told(found(node.url, tmp_path)["flushing"])
+    node.client.config_set("appendonly", "no")
+    assert "CONFIG SET appendonly yes" in told(found(node.url, tmp_path)["persistence"])
+
+
+def test_little_memory(tmp_path: Path, started: Started) -> None:
+    node = started("--maxmemory", "32mb")
+    assert "CONFIG SET maxmemory" in told(found(node.url, tmp_path)["memory"])
+    node.client.config_set("maxmemory", 0)
+    node.client.set("large", b"x" * (80 << 20))
+    until(lambda: node.client.info("memory")["used_memory"] < 100 << 20)  # what came in on its way is let go of
+    node.client.config_set("maxmemory", int(node.client.info("memory")["used_memory"] / 0.97))
+    assert told(found(node.url, tmp_path)["memory"]).startswith("fail: ")
+    assert "TOPCLIP_CONCURRENCY" in told(found(node.url, tmp_path, TOPCLIP_CONCURRENCY="256")["machine memory"])
+
+
+@pytest.mark.faults  # for their length
+class TestClockSkew:
+    @pytest.fixture
+    def fast(self, tmp_path: Path) -> dict[str, str]:
+        """The environment of a process whose clock is 40 s fast."""
+        (tmp_path / "clock").mkdir()
+        (tmp_path / "clock/sitecustomize.py").write_text(FAST_CLOCK)
+        return {"PYTHONPATH": str(tmp_path / "clock")}
+
+    def test_of_this_machine(self, tmp_path: Path, started: Started, fast: dict[str, str]) -> None:
+        env = {"REDIS_URL": started().url, "TOPCLIP_DATA_DIR": str(tmp_path / "data")}
+        assert "clock" not in command(env=env, cwd=tmp_path)
+        assert "this machine's clock is 40 s ahead" in told(command(env=env | fast, cwd=tmp_path)["clock"])
+
+    def test_of_a_worker_and_queues_that_nobody_serves(
+        self, tmp_path: Path, started: Started, fast: dict[str, str]
+    ) -> None:
+        node = started()
+        assert "start `topclip up`" in told(found(node.url, tmp_path)["workers"])
+        settings = Settings(redis_url=node.url, data_dir=tmp_path / "data", concurrency=1)
+        worker = AnalysingWorker(tmp_path, "slow", settings.to_env() | fast, 1)
+        try:
+            until(lambda: found(node.url, tmp_path)["workers"].message.startswith("no worker serves"), 30, worker.logs)
+            checks = found(node.url, tmp_path)
+            assert "no worker serves control, render" in told(checks["workers"])
+            assert "is 40 s ahead of Redis'" in told(checks["worker clock"])
+            assert checks["clock"].grade == "ok"
+        finally:
+            worker.teardown()
+
+
+class AnalysingWorker(WorkerContainer):
+    """One that serves a single queue."""
+
+    def argv(self) -> list[str]:
+        return [*super().argv(), "-Q", "analyse"]
+
+
+def test_an_old_ffmpeg(tmp_path: Path, started: Started) -> None:
+    script = tmp_path / "ffmpeg"
+    script.write_text("#!/bin/sh\necho 'ffmpeg version 4.4.2-0ubuntu0.22.04.1 Copyright (c) 2000-2021'\n")
+    script.chmod(0o755)
+    checks = found(started().url, tmp_path, TOPCLIP_FFMPEG=str(script))
+    assert "too old: 5.1 or newer" in told(checks["ffmpeg"])
+    assert "libx264" in told(checks["encoders"])
+
+
+@pytest.mark.parametrize(
+    ("version", "old"),
+    [("3.4.8-0ubuntu0.2", True), ("n5.0.1", True), ("5.1.9-0+deb12u1", False), ("7.0", False), ("N-109468-g", False)],
+)
+def test_versions_of_ffmpeg(version: str, old: bool) -> None:
+    assert is_old(f"ffmpeg version {version} Copyright") is old
+
+
+def test_a_full_disk(tmp_path: Path, started: Started) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    mount = [program("unshare"), "--user", "--map-root-user", "--mount", program("sh"), "-c"]
+    mount += [f'mount -t tmpfs -o size=16m small {data} && exec "$@"', "sh"]  # gone with the process
+    env = {"REDIS_URL": started().url, "TOPCLIP_DATA_DIR": str(data)}
+    checks = command(*mount, env=env, cwd=tmp_path)
+    assert told(checks["disk"]).startswith("fail: 0.0 GiB free for the data folder")
+    assert "TOPCLIP_RETENTION_DAYS" in told(checks["disk"])
+
+
+def test_wrong_permissions(tmp_path: Path, started: Started) -> None:
+    """As after a first run by root: the folder is ours, what is in it is not."""
+    data = tmp_path / "data"
+    (data / "store" / "jobs").mkdir(parents=True)
+    env = {"REDIS_URL": started().url, "TOPCLIP_DATA_DIR": str(data)}
+    before: list[str] = []
+    if os.geteuid() == 0:  # who may write anywhere: that power is taken away
+        caps = "-dac_override,-dac_read_search,-fowner"
+        before = [program("setpriv"), f"--bounding-set={caps}", f"--inh-caps={caps}"]
+        for path in (data / "store", data / "store" / "jobs"):
+            os.chown(path, 65534, 65534)
+    else:
+        (data / "store" / "jobs").chmod(0o500)
+        (data / "store").chmod(0o500)
+    checks = command(*before, env=env, cwd=tmp_path)
+    assert f"{data / 'store'}: Permission denied" in told(checks["data folder"])
+    assert "chown -R" in told(checks["data folder"])
+    assert "store" in checks
+
+
+class TestEveryKindOfLink:
+    def test_sentinel(self, tmp_path: Path, started: Started) -> None:
+        node = started(password="secret")
+        (tmp_path / "sentinel").mkdir()
+        sentinel = SentinelContainer(tmp_path / "sentinel", node, "secret")
+        try:
+            assert sentinel.ready()
+            url = f"sentinel://:secret@127.0.0.1:{sentinel.port}/0"
+            checks = found(url, tmp_path)
+            assert [checks[name].grade for name in ("redis", "password", "clock", "persistence")] == ["ok"] * 4
+            other = found(url, tmp_path, TOPCLIP_REDIS_MASTER="other")
+            assert "`SENTINEL masters`" in told(other["redis"])
+        finally:
+            sentinel.teardown()
+
+    def test_tls(self, tmp_path: Path, started: Started) -> None:
+        certificate, port = make_certificate(tmp_path, "localhost"), free_port()
+        files = ["--tls-cert-file", str(certificate), "--tls-key-file", str(certificate)]
+        tls = ["--tls-port", str(port), *files, "--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no"]
+        node = started(*tls, binary=program("redis-server"))
+        assert found(f"rediss://localhost:{port}/0", tmp_path, TOPCLIP_REDIS_CA=str(certificate))["redis"].grade == "ok"
+        assert "TOPCLIP_REDIS_CA" in told(found(f"rediss://localhost:{port}/0", tmp_path)["redis"])
+        assert "speaks TLS" in told(found(f"rediss://localhost:{node.port}/0", tmp_path)["redis"])
+        assert "rediss://" in told(found(f"redis://localhost:{port}/0", tmp_path)["redis"])
+
+    def test_an_acl_user_who_may_not_ask(self, tmp_path: Path, started: Started) -> None:
+        node = started(binary=program("redis-server"))
+        url = f"redis://web:secret@127.0.0.1:{node.port}/0"
+        rights = ["on", ">secret", "~topclip:*", "&topclip:*", "+@read", "+@write", "+@connection", "+time", "+info"]
+        node.client.execute_command("ACL", "SETUSER", "web", *rights)
+        checks = found(url, tmp_path)
+        assert checks["redis"].grade == "ok"
+        assert "no CONFIG GET" in checks["flushing"].message
+        node.client.execute_command("ACL", "SETUSER", "web", "-@write")
+        assert "users.acl" in told(found(url, tmp_path)["redis"])
+        node.client.execute_command("ACL", "SETUSER", "web", "-info")
+        assert "ACL denies" in told(found(url, tmp_path)["redis"])
+
+
+def test_a_cluster(tmp_path: Path, started: Started) -> None:
+    node = started("--cluster-enabled", "yes", "--cluster-port", str(free_port()), binary=program("redis-server"))
+    assert "Sentinel for fail-over" in told(found(node.url, tmp_path)["redis"])
