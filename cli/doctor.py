@@ -34,6 +34,6 @@ def doctor(data_dir: Path | None, redis_url: str | None, as_json: bool) -> int:
 
 def _show(check: Check) -> None:
     mark, colour = MARKS[check.grade]
-    click.echo(f"{click.style(f'{mark:<4}', fg=colour)} {check.name:<12} {check.message}")
+    click.echo(f"{click.style(f'{mark:<4}', fg=colour)} {check.name:<14} {check.message}")
     if check.advice:
-        click.echo(f"{'':<18}{check.advice}")
+        click.echo(f"{'':<20}{check.advice}")

@@ -10,6 +10,7 @@ from topclip.model.callback import CallbackLog
 from topclip.model.job import ClipStatus, JobEvent, JobState, JobStatus, SubmissionKey
 from topclip.model.request import Change, ClipRequest
 from web.status_cache import Clock
+from workers.budget import StoreUse
 from workers.client import JobClient, JobPage, Watch, unknown
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -80,6 +81,7 @@ class FakeClient(JobClient):
         self.gone: dict[str, str] = {}
         self.is_full = False
         self.is_away = False
+        self.use: StoreUse | None = None
         self.reads = 0
         self.watches: list[FakeWatch] = []
         self._seconds = itertools.count()
@@ -95,6 +97,7 @@ class FakeClient(JobClient):
 
     def come_back(self) -> None:
         self.is_away = False
+        self.use: StoreUse | None = None
         for watch in self.watches:
             watch.up = True
             watch.on_gap()
@@ -200,6 +203,13 @@ class FakeClient(JobClient):
         self.read(job_id)
         return self.logs.get(job_id, CallbackLog(url=None, state=None, next_try_at=None, tries=()))
 
+    def store_use(self) -> StoreUse | None:
+        self._ask()
+        return self.use
+
+    def store_grew(self, n_bytes: int) -> None:
+        self._ask()
+
     def health(self) -> dict[str, Any]:
         self._ask()
         counts: dict[str, int] = {}
@@ -208,7 +218,7 @@ class FakeClient(JobClient):
         redis = {"latency_ms": 0.1, "version": "7.0.0", "used_memory": 1000, "maxmemory": 0, "writes": True}
         redis |= {"warnings": []}
         worker = {"name": "w1", "concurrency": 2, "active": 0}
-        return {"redis": redis, "jobs": counts, "queue_depth": 0, "workers": [worker]}
+        return {"redis": redis, "jobs": counts, "queue_depth": 0, "workers": [worker], "store_use": self.use}
 
     def _ask(self) -> None:
         if self.is_away:

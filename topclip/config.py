@@ -105,6 +105,11 @@ class Settings(BaseModel):
         ge=0,
         description="Room in the store, in MiB, below which nothing new is taken: submissions and retries are 507.",
     )
+    store_budget_gb: float = Field(
+        0.0,
+        ge=0,
+        description="Room that the store may take, in GiB: beyond it the oldest finished jobs go; 0: as much as there is.",
+    )
     api_keys: tuple[str, ...] = Field(
         (),
         repr=False,
@@ -245,6 +250,11 @@ class Settings(BaseModel):
     def retention_s(self) -> int:
         """Seconds until a job and all that belongs to it expires."""
         return int(self.retention_days * 86_400)
+
+    @property
+    def store_budget_bytes(self) -> int:
+        """Bytes that the store may take, 0 for no bound."""
+        return int(self.store_budget_gb * (1 << 30))
 
     @property
     def masked_redis_url(self) -> str:

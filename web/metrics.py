@@ -61,3 +61,6 @@ class _Vitals(Collector):
             yield GaugeMetricFamily("topclip_redis_used_bytes", "Redis's memory.", doc["redis"]["used_memory"])
         if doc["store"]["free_bytes"] is not None:
             yield GaugeMetricFamily("topclip_store_free_bytes", "Room left in the store.", doc["store"]["free_bytes"])
+        for name, words in (("budget", "Room that the store may take."), ("used", "What the store holds.")):
+            if (figure := doc["store"].get(f"{name}_bytes")) is not None:
+                yield GaugeMetricFamily(f"topclip_store_{name}_bytes", words, figure)

@@ -1,5 +1,6 @@
 """POST /api/jobs: take a source and options, answer 202 once the job is in Redis; a refusal leaves nothing behind."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable
@@ -12,11 +13,11 @@ from pydantic import BaseModel
 from werkzeug.exceptions import UnsupportedMediaType
 from werkzeug.http import parse_options_header
 
-from topclip.errors import InvalidRequest, RequestError, TopClipError
+from topclip.errors import InvalidRequest, QueueUnavailable, RequestError, TopClipError
 from topclip.model.job import JobStatus, SubmissionKey
 from topclip.model.request import AttachedRef, ClipOptions, ClipRequest, SourceRef, Upload, UrlSource
 from topclip.outbound.text import is_url
-from topclip.storage.base import audience_key, job_folder, no_room, subtitles_key, upload_key
+from topclip.storage.base import audience_key, job_folder, no_room, over_budget, subtitles_key, upload_key
 from web import doors
 from web.intake import (
     ATTACHED,
@@ -97,10 +98,15 @@ def _refuse_oversize() -> None:
 
 
 def refuse_low_disk(n_bytes: int, field: str | None = None) -> None:
-    """Refuse what would leave less room in the store than the settings keep free. Raises: StorageFull."""
-    free = services().store.free_bytes()
-    if free is not None and free - n_bytes < services().settings.min_free_mb << 20:
+    """Refuse what would leave less room in the store than the settings keep free, or pass its budget. Raises: StorageFull."""
+    free, settings = services().store.free_bytes(), services().settings
+    if free is not None and free - n_bytes < settings.min_free_mb << 20:
         raise no_room(field)
+    if settings.store_budget_bytes:
+        with contextlib.suppress(QueueUnavailable):  # which whoever writes the job says
+            use = services().client.store_use()
+            if use and not use.has_room(n_bytes, settings.store_budget_bytes):
+                raise over_budget(field)
 
 
 def _take_path(digest: str) -> JobStatus:
@@ -158,7 +164,10 @@ def _take_upload(boundary: str, digest: str) -> JobStatus:
 
         def publish(job_id: str) -> SourceRef:
             key = upload_key(job_id, suffix_of(form.name))
+            size = path.stat().st_size
             store.put_file(key, path)
+            if services().settings.store_budget_bytes:
+                services().client.store_grew(size)
             return Upload(key=key, name=form.name or "upload")
 
         _refuse_attached(form)

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from time import monotonic
 from typing import Any
 
@@ -11,6 +11,7 @@ from topclip.config import Settings
 from topclip.errors import QueueUnavailable, StorageError
 from topclip.storage.base import ArtifactStore
 from web.errors import STORE_AWAY
+from workers.budget import StoreUse
 from workers.client import JobClient, Watch
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Vitals:
 
     def _examine(self) -> dict[str, Any]:
         found = self._ask_redis()
-        store = self._ask_store()
+        store = self._ask_store() | self._budget(found.pop("store_use", None))
         workers = found["workers"]
         parts = [found["redis"]["status"], store["status"]]
         if "down" in parts:
@@ -76,7 +77,14 @@ class Vitals:
         self._jobs = found["jobs"]
         is_well = self._watch.is_up and not found["redis"].get("warnings")
         redis = {"status": "ok" if is_well else "degraded", "url": url, **found["redis"]}
-        return {"redis": redis, **{k: found[k] for k in ("jobs", "queue_depth", "workers")}}
+        return {"redis": redis, **{k: found[k] for k in ("jobs", "queue_depth", "workers", "store_use")}}
+
+    def _budget(self, use: StoreUse | None) -> dict[str, Any]:
+        """How much of its budget the store holds, where it has one."""
+        budget = self._settings.store_budget_bytes
+        if not budget:
+            return {}
+        return {"budget_bytes": budget, **(asdict(use) if use else {})}
 
     def _ask_store(self) -> dict[str, Any]:
         try:

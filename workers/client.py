@@ -23,6 +23,7 @@ from topclip.storage.base import ArtifactStore, record_key
 from workers import cancelled, health
 from workers.again import Again
 from workers.backend import result_meta, revoked_meta
+from workers.budget import StoreUse, store_grew, store_use
 from workers.callbacks import read_log
 from workers.changes import delete_job
 from workers.drive import publish, tell_revoked
@@ -205,6 +206,16 @@ class JobClient:
             reply = self._scripts("read_callbacks", job_id)
         self._reach.known(job_id, reply)
         return read_log(reply)
+
+    def store_use(self) -> StoreUse | None:
+        """What the store holds, None where nobody has measured. Raises: QueueUnavailable."""
+        with self._reach.reaching():
+            return store_use(self._redis, self._prefix)
+
+    def store_grew(self, n_bytes: int) -> None:
+        """Tell how much was put into the store. Raises: QueueUnavailable."""
+        with self._reach.reaching():
+            store_grew(self._redis, self._prefix, n_bytes)
 
     def health(self) -> dict[str, Any]:
         """What Redis says of itself, jobs by state, the queues' depth and the workers seen. Raises: QueueUnavailable."""

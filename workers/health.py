@@ -8,6 +8,7 @@ from redis.exceptions import ResponseError
 
 from topclip.model.job import JobState
 from workers import keys, names
+from workers.budget import read_use
 from workers.links import redis_now
 from workers.refusal import reason
 
@@ -28,9 +29,10 @@ def report(redis: Redis, prefix: str) -> dict[str, Any]:
             pipe.llen(prefix + queue)
         for queue in names.TURN_QUEUES:
             pipe.lrange(f"{prefix}turns:{queue}", 0, -1)
+        pipe.hgetall(prefix + keys.STORE)
         pipe.hlen(prefix + "unacked")
         pipe.zrangebyscore(prefix + keys.WORKERS, redis_now(redis) - 10, "+inf")
-        info, *found, unacked, nodes = pipe.execute()
+        info, *found, store, unacked, nodes = pipe.execute()
     states, found = found[: len(live)], found[len(live) :]
     queues = dict(zip(names.QUEUES, found, strict=False))
     for queue, jobs in zip(names.TURN_QUEUES, found[len(queues) :], strict=True):
@@ -41,6 +43,7 @@ def report(redis: Redis, prefix: str) -> dict[str, Any]:
         "queue_depth": sum(queues.values()),
         "queues": queues,
         "unacked": unacked,
+        "store_use": read_use(store),
         "workers": _workers(redis, prefix, nodes),
     }
 

@@ -55,6 +55,7 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
     def start(self, worker: Any) -> None:
         """Begin to tick. There is no stop: the thread ends with the process."""
         self._worker = worker
+        LEASES.is_kept = True
         threading.Thread(target=self._keep, name="keeper", daemon=True).start()
 
     def _keep(self) -> None:

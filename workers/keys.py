@@ -31,6 +31,7 @@ callback-line:<host>      sorted set: those of them that are due and wait for th
 callback-lines    sorted set: receivers that have a line and are not being told, by the time from which they may be
 callbacks-out     sorted set: receivers that are being told, by the time at which that is given up
 callback-host:<host>      hash: a receiver that does not answer: fails, quiet_until
+store             hash: what the store holds, where it has a budget: used, may_go (of finished jobs), at (when it was measured)
 probe             written by whoever looks at Redis' health, to see whether it writes
 rate:LIMITER/...  counters of requests by key or address, for a minute or as long as the rate says
 job-events        channel: {id, epoch, revision[, deleted]} at every change of a job
@@ -49,6 +50,7 @@ LOST = "lost"
 LEADER = "reconciler-leader"
 LOOKED_AT = "looked-at"
 PROBE = "probe"
+STORE = "store"
 
 
 def starts(prefix: str, job_id: str) -> str:

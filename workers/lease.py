@@ -109,6 +109,8 @@ class Leases:
     """Acknowledgements and hand-backs that Redis was away for: delivery -> script, job."""
     untaken: list[tuple[str, str]] = field(default_factory=list)
     """Messages that Redis would neither lease to us nor take back: list, message."""
+    is_kept: bool = False
+    """Whether this process has a keeper. Flower and whoever else listens for a while read what kombu has, and sweep nothing."""
     jobs: dict[str, str] = field(default_factory=dict)
     """Whose start ends with the delivery: delivery -> job."""
 
@@ -196,7 +198,9 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
             log.warning("could not hand back unfinished tasks; they return when their leases end")
 
     def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
-        """Put back the messages whose lease ended."""
+        """Put back the messages whose lease ended; workers do."""
+        if not LEASES.is_kept:
+            return
         reaper = f"reaper-{uuid4().hex}"
         for tag in self._run(REAP, self.visibility_timeout, reaper, REAPED_AT_ONCE) or []:
             text = tag.decode() if isinstance(tag, bytes) else tag

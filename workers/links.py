@@ -8,7 +8,7 @@ import os
 import ssl
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -62,13 +62,19 @@ def redis_client(settings: Settings, profile: Profile) -> Redis:
         sentinel = Sentinel(hosts, **options)
         for node in sentinel.sentinels:
             hurry(node)
-        return hurry(sentinel.master_for(settings.redis_master, db=db, password=nodes[0].password, **options))
+        user = {"username": _plain(nodes[0].username), "password": _plain(nodes[0].password)}
+        return hurry(sentinel.master_for(settings.redis_master, db=db, **user, **options))
     if url.startswith("redis+socket://"):
         url = "unix://" + url.removeprefix("redis+socket://").replace("virtual_host=", "db=")
         options.pop("socket_keepalive")
     if url.startswith("rediss://"):
         options |= tls_options(settings)
     return hurry(Redis.from_url(url, **options))
+
+
+def _plain(text: str | None) -> str | None:
+    """A user or a password as it is, not as a URL has it."""
+    return unquote(text) if text else None
 
 
 def tls_options(settings: Settings) -> dict[str, Any]:

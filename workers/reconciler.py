@@ -24,6 +24,7 @@ from topclip.storage.base import analysis_folder, record_key
 from topclip.storage.factory import store_for
 from workers import keys, names
 from workers.backend import result_meta
+from workers.budget import Budget
 from workers.cancelled import cancel_after_a_start, cancel_if_it_was
 from workers.changes import delete_job, find_left, make_left
 from workers.cluster import refuse_cluster
@@ -74,7 +75,8 @@ class Reconciler(bootsteps.StartStopStep):  # type: ignore[misc]
         rounds = self._rounds = self._rounds or Rounds(app, self._settings)
         if not rounds.lead(self._name):
             return (rounds.clear_staging,)
-        return rounds.cancel_again, rounds.bring_back, rounds.start_again, rounds.clear_away, rounds.clear_staging
+        as_leader = (rounds.cancel_again, rounds.bring_back, rounds.start_again, rounds.clear_away, rounds.budget.keep)
+        return (*as_leader, rounds.clear_staging)
 
     @staticmethod
     def _attempt(step: Callable[[], T]) -> T | None:
@@ -94,6 +96,7 @@ class Rounds:
         self._redis = redis_client(settings, KEEPER)
         self._scripts = Scripts(self._redis, self._prefix)
         self._store = store_for(settings)
+        self.budget = Budget(self._redis, settings, self._scripts, self._store)
         self._suspects: dict[str, str] = {}
         self._look_at = 0.0
 

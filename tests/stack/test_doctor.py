@@ -249,6 +249,8 @@ class TestEveryKindOfLink:
             url = f"sentinel://:secret@127.0.0.1:{sentinel.port}/0"
             checks = found(url, tmp_path)
             assert [checks[name].grade for name in ("redis", "password", "clock", "persistence")] == ["ok"] * 4
+            node.client.execute_command("ACL", "SETUSER", "web", "on", ">odd@:pass", "~*", "&*", "+@all")
+            assert found(url.replace(":secret", "web:odd%40%3Apass"), tmp_path)["redis"].grade == "ok"
             other = found(url, tmp_path, TOPCLIP_REDIS_MASTER="other")
             assert "`SENTINEL masters`" in told(other["redis"])
         finally:

@@ -130,3 +130,16 @@ def test_the_sweep_takes_a_folder_that_a_killed_process_left_when_it_is_a_day_ol
         os.utime(folder, (time.time() - age_s,) * 2)
     assert store.sweep(3600) == 1
     assert store.staged() == ["used"]
+
+
+def test_it_tells_what_each_job_takes(store: ArtifactStore) -> None:
+    assert store.sizes() == {}
+    for key, size in (
+        ("jobs/a/job.json", 3),
+        ("jobs/a/clips/1.mp4", 10),
+        ("jobs/b/job.json", 4),
+        ("analysis/f/v/1", 5),
+    ):
+        store.put_bytes(key, b"x" * size)
+    staged(store, b"in the making")
+    assert store.sizes() == {"jobs/a": 13, "jobs/b": 4, "analysis/f": 5}

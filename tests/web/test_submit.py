@@ -24,6 +24,7 @@ from topclip.storage.local import LocalStore
 from web.app import ABANDONED_S, create_app, services_of, stop
 from web.intake import STAGED
 from web.sniff import Sniffer
+from workers.budget import StoreUse
 
 Files = Callable[[], list[str]]
 BOUNDARY = "multipart/form-data; boundary=b"
@@ -368,3 +369,21 @@ def test_a_body_that_breaks_off_is_the_clients_fault(
     assert "breaks off" in answer.json["detail"]
     assert files() == []
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_what_would_pass_the_stores_budget_is_507_and_leaves_nothing(
+    settings: Settings, client: FakeClient, store: LocalStore, video: Path, files: Files
+) -> None:
+    app, mb = create_app(settings.model_copy(update={"store_budget_gb": 1 / 1024}), client, store), 1 << 20
+    http = app.test_client()
+    for use, status in ((None, 202), (StoreUse(9 * mb, 9 * mb, 1.0), 202), (StoreUse(9 * mb, 8 * mb, 1.0), 507)):
+        client.use = use
+        answer = http.post("/api/jobs", data=form(video.read_bytes()))
+        assert answer.status_code == status
+    assert (answer.json["code"], answer.json["field"]) == ("STORAGE_FULL", "file")
+    assert "TOPCLIP_STORE_BUDGET_GB" in answer.json["hint"]
+    assert len([name for name in files() if name.endswith(".mp4")]) == 2
+    found = http.get("/health").json["store"]
+    assert (found["budget_bytes"], found["may_go_bytes"]) == (mb, 8 * mb)
+    assert b"topclip_store_used_bytes 9.437184e+06" in http.get("/metrics").data
+    stop(app)

@@ -75,6 +75,9 @@ class ArtifactStore(Protocol):
     def sweep(self, older_than_s: float) -> int:
         """Remove what was not written for so long and never became an object: killed processes left it. How much there was."""
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of all objects, by the first two parts of their keys: `jobs/<id>`, `analysis/<sha256>`."""
+
     def free_bytes(self) -> int | None:
         """Room left where files are made and put, None where it cannot be told."""
 
@@ -102,6 +105,19 @@ def no_room(field: str | None) -> StorageFull:
     """The error of a store that takes no new source. field: the option or part that brings it."""
     hint = "try again later; the operator can free disk space, or lower TOPCLIP_MIN_FREE_MB"
     return StorageFull("no room is left in the store", {"field": field, "hint": hint})
+
+
+def over_budget(field: str | None) -> StorageFull:
+    """The error of a store that has reached its budget. field: the option or part that brings the source."""
+    hint = "delete jobs, or have the operator raise TOPCLIP_STORE_BUDGET_GB"
+    text = "the store has reached its budget, and no finished job is left that could go"
+    return StorageFull(text, {"field": field, "hint": hint})
+
+
+def add_size(sizes: dict[str, int], key: str, n_bytes: int) -> None:
+    """Count an object in `ArtifactStore.sizes`."""
+    group = "/".join(key.split("/", 2)[:2])
+    sizes[group] = sizes.get(group, 0) + n_bytes
 
 
 def job_folder(job_id: str) -> str:

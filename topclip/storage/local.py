@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from topclip.errors import ArtifactMissing, ConfigError, StorageError
-from topclip.storage.base import FULL, Tick, no_tick, translated
+from topclip.storage.base import FULL, Tick, add_size, no_tick, translated
 from topclip.storage.staging import Staging
 
 BLOCK_BYTES = 1 << 20
@@ -151,6 +151,19 @@ class LocalStore(Staging):
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+    def sizes(self) -> dict[str, int]:
+        """See ArtifactStore. What goes meanwhile counts for nothing."""
+        self.staging()
+        sizes: dict[str, int] = {}
+        for folder, below, names in os.walk(self.root):
+            if folder == str(self.root):
+                below.remove(STAGING)
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    size = os.stat(os.path.join(folder, name), follow_symlinks=False).st_size
+                    add_size(sizes, os.path.relpath(os.path.join(folder, name), self.root), size)
+        return sizes
 
     def free_bytes(self) -> int | None:
         """See ArtifactStore."""

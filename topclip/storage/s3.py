@@ -20,7 +20,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from topclip.errors import ArtifactMissing, ConfigError, StorageUnavailable
-from topclip.storage.base import Tick, no_tick, translated
+from topclip.storage.base import Tick, add_size, no_tick, translated
 from topclip.storage.bucket import CONFLICT, LONG, TAKEN, Body, Bucket, Patience, Place, code_of
 from topclip.storage.cache import FileCache
 from topclip.storage.staging import Staging
@@ -144,6 +144,14 @@ class S3Store(Staging):
         root = f"{self._place.prefix}/".lstrip("/")
         pages = self._pages(prefix, "list_objects_v2", Prefix=f"{self._bucket.name(prefix)}/" if prefix else root)
         return sorted(found["Key"].removeprefix(root) for page in pages for found in page.get("Contents", []))
+
+    def sizes(self) -> dict[str, int]:
+        """See ArtifactStore."""
+        root, sizes = f"{self._place.prefix}/".lstrip("/"), dict[str, int]()
+        for page in self._pages("", "list_objects_v2", Prefix=root):
+            for found in page.get("Contents", []):
+                add_size(sizes, found["Key"].removeprefix(root), int(found["Size"]))
+        return sizes
 
     def delete(self, prefix: str) -> None:
         """See ArtifactStore."""

@@ -1,0 +1,113 @@
+"""The store's budget over a real Redis and a real folder: which jobs go, which stay, and what is told to the web."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.workers.conftest import P
+from topclip.config import Settings
+from topclip.storage.base import ArtifactStore
+from topclip.storage.factory import store_for
+from workers.backend import result_meta
+from workers.budget import Budget, StoreUse, store_grew, store_use
+from workers.reconciler import lost_files_meta
+from workers.scripts import Scripts
+
+MB = 1 << 20
+Made = Callable[..., str]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path, store_budget_gb=10 / 1024)
+
+
+@pytest.fixture
+def store(settings: Settings) -> ArtifactStore:
+    return store_for(settings)
+
+
+@pytest.fixture
+def budget(redis: Any, settings: Settings, scripts: Scripts, store: ArtifactStore) -> Budget:
+    return Budget(redis, settings, scripts, store)
+
+
+@pytest.fixture
+def made(redis: Any, scripts: Scripts, store: ArtifactStore) -> Made:
+    """made(n, MiB, ended_at=...) -> a job; one that waits if it has not ended."""
+
+    def make(n: int, size_mb: int, ended_at: float | None = None) -> str:
+        job = f"8f14e45f-ceea-467f-9575-{n:012}"
+        meta = result_meta(job, 1, "QUEUED", {})
+        scripts("submit", job, '{"options": {}}', f"{2000.0 - n}", 4_000_000_000, "a.mp4", meta, "probe", 10, 1, "")
+        if ended_at is not None:
+            scripts("fail", job, lost_files_meta(job))
+            redis.hset(f"{P}job:{job}", "finished_at", ended_at)
+        store.put_bytes(f"jobs/{job}/source.mp4", b"x" * (size_mb * MB))
+        return job
+
+    return make
+
+
+def test_those_go_that_ended_first_and_none_that_waits(
+    budget: Budget, made: Made, redis: Any, store: ArtifactStore
+) -> None:
+    waits = made(0, 4)
+    newest, oldest, middle = made(1, 3, 1003.0), made(2, 3, 1001.0), made(3, 3, 1002.0)
+    assert budget.keep() == [oldest]
+    assert store.folders("jobs") == sorted([waits, newest, middle])
+    assert redis.exists(f"{P}gone:{oldest}")
+    use = store_use(redis, P)
+    assert use
+    assert (use.used_bytes, use.may_go_bytes) == (10 * MB, 6 * MB)
+    assert use.has_room(6 * MB, 10 * MB)
+    assert not use.has_room(6 * MB + 1, 10 * MB)
+
+
+def test_where_nothing_more_can_go_the_rest_stays(budget: Budget, made: Made, redis: Any, store: ArtifactStore) -> None:
+    waits, ended = made(0, 11), made(1, 1, 1001.0)
+    assert budget.keep() == [ended]
+    assert store.folders("jobs") == [waits]
+    use = store_use(redis, P)
+    assert use
+    assert not use.has_room(0, 10 * MB)
+
+
+def test_a_job_whose_end_is_still_to_be_told_stays(budget: Budget, made: Made, redis: Any) -> None:
+    owed, told = made(0, 6, 1001.0), made(1, 6, 1002.0)
+    redis.zadd(f"{P}callbacks", {owed: 1})
+    assert budget.keep() == [told]
+
+
+def test_a_job_that_was_started_again_since_it_was_looked_at_stays(
+    budget: Budget, made: Made, redis: Any, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = made(0, 11, 1001.0)
+    found = budget._ended()
+    redis.hset(f"{P}job:{job}", "state", "RUNNING")
+    monkeypatch.setattr(budget, "_ended", lambda: found)
+    assert budget.keep() == []
+    assert store.folders("jobs") == [job]
+
+
+def test_it_is_measured_again_as_soon_as_what_was_taken_passes_it(budget: Budget, made: Made, redis: Any) -> None:
+    first = made(0, 6, 1001.0)
+    assert budget.keep() == []
+    second = made(1, 6, 1002.0)
+    assert budget.keep() == []  # a minute has not passed, and nobody said that it grew
+    store_grew(redis, P, 6 * MB)
+    assert budget.keep() == [first]
+    assert budget.keep() == []
+    assert redis.exists(f"{P}job:{second}")
+
+
+def test_without_a_measurement_and_without_a_budget_nothing_is_said(
+    redis: Any, scripts: Scripts, store: ArtifactStore, settings: Settings, made: Made
+) -> None:
+    store_grew(redis, P, 5)
+    assert store_use(redis, P) is None
+    made(0, 11, 1001.0)
+    assert Budget(redis, settings.model_copy(update={"store_budget_gb": 0.0}), scripts, store).keep() == []
+    assert StoreUse(5, 5, 0.0).has_room(10, 10)

@@ -1,0 +1,114 @@
+"""The store's budget: beyond TOPCLIP_STORE_BUDGET_GB the oldest finished jobs go, and never one that waits or runs.
+
+The leader among the workers measures the store and lets jobs go; how much is used, and how much of that could go, it writes to
+Redis, where the web servers look before they take anything new. They add what they take, so that the figure is right between
+two measurements and the leader hears of it when the budget is passed.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from redis import Redis
+
+from topclip.config import Settings
+from topclip.model.job import JobState
+from topclip.storage.base import ArtifactStore, job_folder
+from workers import keys
+from workers.changes import delete_job
+from workers.links import redis_now
+from workers.scripts import Scripts
+
+log = logging.getLogger(__name__)
+
+MEASURE_EVERY_S: Final = 60.0
+ENDED: Final = tuple(state for state in JobState if state.is_terminal and state is not JobState.EXPIRED)
+PAGE: Final = 500
+
+
+@dataclass(frozen=True)
+class StoreUse:
+    """What the store holds, in bytes. may_go: that of finished jobs, which go first. measured_at: seconds since 1970."""
+
+    used_bytes: int
+    may_go_bytes: int
+    measured_at: float
+
+    def has_room(self, n_bytes: int, budget_bytes: int) -> bool:
+        """Whether so much more can be taken, once all has gone that may go."""
+        return self.used_bytes - self.may_go_bytes + n_bytes <= budget_bytes
+
+
+def store_use(redis: Redis, prefix: str) -> StoreUse | None:
+    """The figures in Redis, None where nobody has measured yet. Raises: RedisError."""
+    return read_use(redis.hgetall(prefix + keys.STORE))
+
+
+def read_use(found: dict[str, str]) -> StoreUse | None:
+    """The same out of the hash itself."""
+    if not found.get("at"):
+        return None
+    return StoreUse(int(found["used"]), int(found["may_go"]), float(found["at"]))
+
+
+def store_grew(redis: Redis, prefix: str, n_bytes: int) -> None:
+    """Add what was put into the store since it was measured. Raises: RedisError."""
+    redis.hincrby(prefix + keys.STORE, "used", n_bytes)
+
+
+class Budget:
+    """What the leader does about the budget. Raises: RedisError, StorageError."""
+
+    def __init__(self, redis: Redis, settings: Settings, scripts: Scripts, store: ArtifactStore) -> None:
+        self._redis, self._settings, self._scripts, self._store = redis, settings, scripts, store
+        self._prefix = settings.key_prefix
+        self._measure_at = 0.0
+
+    def keep(self) -> list[str]:
+        """Measure, now and then or where the budget is passed, and let the oldest finished jobs go; those that went."""
+        if not (budget := self._settings.store_budget_bytes):
+            return []
+        known = store_use(self._redis, self._prefix)
+        if known and known.used_bytes <= budget and time.monotonic() < self._measure_at:
+            return []
+        self._measure_at = time.monotonic() + MEASURE_EVERY_S
+        sizes = self._store.sizes()
+        used, gone = sum(sizes.values()), []
+        ended = [job for job in self._ended() if sizes.get(job_folder(job))]
+        while used > budget and ended:
+            job = ended.pop(0)
+            if self._let_go(job):
+                used -= sizes[job_folder(job)]
+                gone.append(job)
+        may_go = sum(sizes[job_folder(job)] for job in ended)
+        figures = {"used": str(used), "may_go": str(may_go), "at": f"{redis_now(self._redis):.3f}"}
+        self._redis.hset(self._prefix + keys.STORE, mapping=figures)
+        if used > budget:
+            log.warning("the store holds %d MiB, more than its budget, and no finished job is left to go", used >> 20)
+        return gone
+
+    def _ended(self) -> list[str]:
+        """Finished jobs, those first that ended first. One whose end is still to be told stays until it was."""
+        found: list[tuple[float, str]] = []
+        for state in ENDED:
+            jobs = self._redis.zrange(f"{self._prefix}state:{state}", 0, -1)
+            for start in range(0, len(jobs), PAGE):
+                page = jobs[start : start + PAGE]
+                with self._redis.pipeline(transaction=False) as pipe:
+                    for job in page:
+                        pipe.hget(f"{self._prefix}job:{job}", "finished_at")
+                        pipe.zscore(f"{self._prefix}callbacks", job)
+                    replies = pipe.execute(raise_on_error=False)
+                for job, at, is_owed in zip(page, replies[::2], replies[1::2], strict=True):
+                    if isinstance(at, str) and is_owed is None:
+                        found.append((float(at), job))
+        return [job for _, job in sorted(found)]
+
+    def _let_go(self, job: str) -> bool:
+        """Forget a job as if somebody deleted it; not if it was started again meanwhile."""
+        if self._scripts("forget", job, self._settings.retention_s, "0") != "OK":
+            return False
+        delete_job(self._store, job)
+        log.info("job %s is removed: the store had passed its budget", job)
+        return True
