@@ -15,6 +15,7 @@ from topclip.config import CLUSTER_HINT, Settings
 from topclip.errors import ConfigError
 from web.doors import is_loopback
 from workers import names
+from workers.budget import StoreUse
 from workers.cluster import is_cluster
 from workers.health import report
 from workers.links import KEEPER, redis_client, redis_now
@@ -86,6 +87,7 @@ def _checks(settings: Settings, redis: Redis, is_embedded: bool) -> Iterator[Che
     yield _memory(facts)
     yield _clock(redis)
     yield from _workers(health)
+    yield from _budget(settings, health["store_use"])
 
 
 def _no_redis(settings: Settings, err: RedisError) -> Check:
@@ -193,6 +195,23 @@ def _skew(name: str, whose: str, ahead_s: float) -> Check:
     if abs(ahead_s) < BAD_SKEW_S:
         return Check(name, "warn", f"{text}: times in statuses and logs differ", advice)
     return Check(name, "fail", f"{text}: signatures of callbacks and of S3 requests are refused", advice)
+
+
+def _budget(settings: Settings, use: StoreUse | None) -> Iterator[Check]:
+    """Whether the store keeps within its budget, where it has one."""
+    if not (budget := settings.store_budget_bytes):
+        return
+    if use is None:
+        advice = "set TOPCLIP_STORE_BUDGET_GB for the workers, too, one of which measures it"
+        yield Check("store budget", "warn", "nobody has measured the store", advice)
+        return
+    used, of, ended = (n / 1024**3 for n in (use.used_bytes, budget, use.may_go_bytes))
+    text = f"{used:.1f} GiB used of {of:.1f}, {ended:.1f} of it by finished jobs"
+    if use.has_room(0, budget):
+        yield Check("store budget", "ok", text)
+    else:
+        advice = "raise TOPCLIP_STORE_BUDGET_GB, or cancel and delete jobs: those that run do not go"
+        yield Check("store budget", "fail", f"{text}: new sources are refused", advice)
 
 
 def _workers(health: Mapping[str, Any]) -> Iterator[Check]:

@@ -239,6 +239,15 @@ def test_wrong_permissions(tmp_path: Path, started: Started) -> None:
     assert "store" in checks
 
 
+def test_a_store_beyond_its_budget(tmp_path: Path, started: Started) -> None:
+    node = started()
+    assert "store budget" not in found(node.url, tmp_path)
+    assert "for the workers, too" in told(found(node.url, tmp_path, TOPCLIP_STORE_BUDGET_GB="1")["store budget"])
+    node.client.hset("topclip:store", mapping={"used": 3 << 30, "may_go": 1 << 30, "at": 1})
+    assert told(found(node.url, tmp_path, TOPCLIP_STORE_BUDGET_GB="1")["store budget"]).startswith("fail: 3.0 GiB")
+    assert found(node.url, tmp_path, TOPCLIP_STORE_BUDGET_GB="2")["store budget"].grade == "ok"
+
+
 class TestEveryKindOfLink:
     def test_sentinel(self, tmp_path: Path, started: Started) -> None:
         node = started(password="secret")
