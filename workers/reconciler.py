@@ -75,7 +75,7 @@ class Reconciler(bootsteps.StartStopStep):  # type: ignore[misc]
         rounds = self._rounds = self._rounds or Rounds(app, self._settings)
         if not rounds.lead(self._name):
             return (rounds.clear_staging,)
-        as_leader = (rounds.cancel_again, rounds.bring_back, rounds.start_again, rounds.clear_away, rounds.budget.keep)
+        as_leader = (rounds.cancel_again, rounds.bring_back, rounds.start_again, rounds.clear_away, rounds.keep_budget)
         return (*as_leader, rounds.clear_staging)
 
     @staticmethod
@@ -96,7 +96,7 @@ class Rounds:
         self._redis = redis_client(settings, KEEPER)
         self._scripts = Scripts(self._redis, self._prefix)
         self._store = store_for(settings)
-        self.budget = Budget(self._redis, settings, self._scripts, self._store)
+        self._budget = Budget(self._redis, settings, self._scripts, self._store)
         self._suspects: dict[str, str] = {}
         self._look_at = 0.0
 
@@ -184,6 +184,10 @@ class Rounds:
         self._scripts("forget", job, self._settings.retention_s, "1")
         log.info("job %s expired", job)
         return True
+
+    def keep_budget(self) -> list[str]:
+        """Let the oldest finished jobs go where the store passes its budget."""
+        return self._budget.keep()
 
     def clear_staging(self) -> None:
         """Remove what killed processes left in the making; each worker does, since staging may be on a disk of its own."""

@@ -99,7 +99,7 @@ def test_a_step_of_the_reconciler_that_fails_holds_up_no_other(monkeypatch: pyte
 
         return take
 
-    steps = ("cancel_again", "bring_back", "start_again", "clear_away", "clear_staging")
+    steps = ("cancel_again", "bring_back", "start_again", "clear_away", "keep_budget", "clear_staging")
     rounds = SimpleNamespace(lead=lambda _: True, **{name: step(name) for name in steps})
     monkeypatch.setattr(reconciler, "time", SimpleNamespace(sleep=lambda _: None))
     monkeypatch.setattr(reconciler, "Rounds", lambda *_: rounds)
