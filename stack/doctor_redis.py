@@ -20,7 +20,8 @@ from workers.cluster import is_cluster
 from workers.health import report
 from workers.links import KEEPER, redis_client, redis_now
 
-MIN_REDIS = (6, 0)  # Celery's result backend and our scripts use commands of 6.0
+MIN_REDIS: Final = (6, 2)
+"""It brought `ZRANGE ... BYSCORE`, which our scripts and lists use."""
 HIGH_MEMORY = 0.8
 FULL_MEMORY = 0.95
 LITTLE_MEMORY_BYTES = 64 << 20
@@ -103,10 +104,15 @@ def _no_redis(settings: Settings, err: RedisError) -> Check:
     return Check("redis", "fail", text, advice)
 
 
+def is_old(version: str) -> bool:
+    """Whether a server of this version lacks what we use."""
+    return tuple(int(part) for part in version.split(".")[:2]) < MIN_REDIS
+
+
 def _server(settings: Settings, redis: Mapping[str, Any]) -> Check:
     version = str(redis["version"])
     where = f"Redis {version} at {settings.masked_redis_url}"
-    if tuple(int(p) for p in version.split(".")[:2]) < MIN_REDIS:
+    if is_old(version):
         return Check(
             "redis", "fail", f"{where} is too old", "use Redis 6.2 or newer; docs/redis.md says how on Windows"
         )

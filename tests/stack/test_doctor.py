@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from stack import doctor_redis
 from stack.doctor import examine
 from stack.doctor_machine import is_old
 from stack.findings import Check
@@ -206,6 +207,13 @@ def test_an_old_ffmpeg(tmp_path: Path, started: Started) -> None:
 )
 def test_versions_of_ffmpeg(version: str, old: bool) -> None:
     assert is_old(f"ffmpeg version {version} Copyright") is old
+
+
+@pytest.mark.parametrize(
+    ("version", "old"), [("3.2.100", True), ("6.0.16", True), ("6.2.14", False), ("7.0.15", False)]
+)
+def test_versions_of_redis(version: str, old: bool) -> None:
+    assert doctor_redis.is_old(version) is old
 
 
 def test_a_full_disk(tmp_path: Path, started: Started) -> None:
