@@ -10,7 +10,7 @@ from pytest_celery import CeleryTestSetup
 
 from tests.integration.conftest import LEASE_S
 from tests.integration.faults import CLIP, container, frozen_ffmpeg, has_clips, nothing_unacknowledged
-from tests.nodes import RedisContainer, SentinelContainer, free_port, program
+from tests.nodes import ROOT, RedisContainer, SentinelContainer, free_port, program
 from tests.waiting import until
 from topclip.config import Settings
 from topclip.errors import QueueUnavailable
@@ -210,6 +210,35 @@ class TestSentinel(Sentinels):
         assert has_clips(store, job_id)
         assert container(celery_setup).status == "running"
         until(lambda: nothing_unacknowledged(replica), 20)
+
+
+class TestSentinelAndAUser(Sentinels):
+    """A user of the master's ACL, with the rights that deploy/redis/users.acl gives a worker, on the system's Redis 7."""
+
+    @pytest.fixture
+    def binary(self) -> str:
+        return program("redis-server")
+
+    @pytest.fixture
+    def settings(self, redis_node: RedisContainer, sentinel: SentinelContainer, tmp_path: Path) -> Settings:
+        (line,) = [x for x in (ROOT / "deploy/redis/users.acl").read_text().splitlines() if x.startswith("user worker")]
+        rights = line.replace("WORKER_PASSWORD", PASSWORD).split()[1:]
+        redis_node.client.execute_command("ACL", "SETUSER", *rights)
+        url = f"sentinel://worker:{IN_URL}@127.0.0.1:{sentinel.port}/0"
+        return Settings(redis_url=url, data_dir=tmp_path, lease_s=LEASE_S)
+
+    def test_a_job_survives_its_worker(
+        self,
+        celery_setup: CeleryTestSetup,
+        source: Path,
+        submit: Submit,
+        finished: Finished,
+        redis_node: RedisContainer,
+    ) -> None:
+        survives_its_worker(celery_setup, submit(source, **CLIP), finished)
+        until(lambda: nothing_unacknowledged(redis_node), 10)
+        assert {who["user"] for who in redis_node.client.client_list()} >= {"worker"}
+        assert redis_node.client.acl_log() == []
 
 
 class TestSentinelWhoseMastersAskForReplicas(Sentinels):
