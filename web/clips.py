@@ -95,7 +95,7 @@ def _captions(path: ClipPath, kind: Literal["srt", "vtt"]) -> Response:
 
 def _etag(made: ManifestClip, file: str) -> str:
     """What names the content of a clip's file."""
-    return made.sha256 if file == made.file else f"{made.sha256}-{PurePosixPath(file).suffix[1:]}"
+    return made.sha256 if file == made.file else f"{made.sha256}-{PurePosixPath(file).name.partition('.')[2]}"
 
 
 @blueprint.get(

@@ -1,6 +1,7 @@
 """A clip that was made under another number is taken over: same content, no encoder, and whole files under its own names."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,8 +10,11 @@ from tests.unit.conftest import request_for
 from tests.unit.test_render import prepared
 from topclip.errors import ConfigError
 from topclip.model.clip import RenderedClip
+from topclip.model.request import Captions, Fit, MediaPath
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.render import render_clip
+from topclip.run_local import run
+from topclip.storage.base import job_folder
 
 
 def test_a_clip_takes_over_what_another_number_made(media: Media, ctx: StageContext) -> None:
@@ -42,3 +46,29 @@ def test_what_another_number_has_lost_is_made_again(media: Media, ctx: StageCont
     with pytest.raises(ConfigError, match="cannot start ffmpeg"):
         render_clip(request, info, other, replace(ctx, ffmpeg="/nonexistent"))
     assert isinstance(render_clip(request, info, other, ctx), RenderedClip)
+
+
+def test_words_beside_a_clip_and_what_does_not_show_in_it_make_no_new_clip(
+    media: Media, ctx: StageContext, tmp_path: Path
+) -> None:
+    """With words or without, or with another fit that its shape has no use for: one mp4, no encoder, files as they were."""
+    told = tmp_path / "told.srt"
+    told.write_text("1\n00:00:00,100 --> 00:00:00,900\nsaid here\n")
+    request = request_for(media("short.mp4"), ranges=[[0, 1]], mode="ranges", captions="off", quality="draft")
+    request = request.model_copy(update={"subtitles": MediaPath(path=str(told), name=told.name)})
+    (bare,) = run(request, ctx).manifest.clips
+    assert bare.captions is None
+    without = replace(ctx, ffmpeg="/nonexistent")
+    for changes in (
+        {"captions": Captions.SIDE},
+        {"captions": Captions.SIDE, "fit": Fit.PAD},
+        {"captions": Captions.OFF},
+    ):
+        options = request.options.model_copy(update=changes)
+        (clip,) = run(request.model_copy(update={"options": options}), without).manifest.clips
+        assert (clip.file, clip.thumbnail, clip.sha256) == (bare.file, bare.thumbnail, bare.sha256)
+        assert (clip.captions is None) == (changes["captions"] is Captions.OFF)
+        if clip.captions is not None:
+            assert b"said here" in ctx.store.get_bytes(f"{job_folder(ctx.job_id)}/{clip.captions.srt}")
+            assert clip.captions.vtt.startswith(clip.file.removesuffix("mp4"))
+            assert [(check.name, check.ok) for check in clip.checks][-1] == ("captions", True)

@@ -1,6 +1,7 @@
 """Captions of one clip: what stands where, the files beside it, and whether all of it is there."""
 
 import contextlib
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,16 +14,16 @@ from topclip.captions.files import read_file, to_srt, to_vtt
 from topclip.captions.fonts import described
 from topclip.captions.layout import Block
 from topclip.captions.script import STRETCH, Script, make_script
-from topclip.errors import BadSubtitles
+from topclip.errors import BadSubtitles, CheckFailed
 from topclip.media.binary import require_libass
 from topclip.media.geometry import plan_geometry
 from topclip.media.overlay import Bench, Drawing, overlay_filter, seen_share
-from topclip.model.clip import Check, ClipCaptions, ClipSpec
+from topclip.model.clip import Check, ClipCaptions, ClipSpec, FailedClip, RenderedClip, RenderResult
 from topclip.model.source import SourceInfo
 from topclip.model.transcript import Cue, Origin
+from topclip.pipeline.check import in_words
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.transcript import load_transcript
-from topclip.storage.base import clip_key
 
 SAMPLES: Final = 3
 LEAST_SEEN: Final = 0.8
@@ -91,14 +92,17 @@ def _warnings(script: Script) -> tuple[str, ...]:
     return (f"{what}; install one on the workers, or put it into the folder TOPCLIP_FONTS",)
 
 
-def check_captions(text: ClipText, path: Path, spec: ClipSpec, ctx: StageContext) -> Check:
-    """Whether the files read back as they should, within the clip, and what was to be drawn can be seen in it."""
+def check_captions(text: ClipText, path: Path | None, spec: ClipSpec, ctx: StageContext) -> Check:
+    """Whether the files read back as they should, within the clip, and what was to be drawn can be seen in it.
+
+    path: of the clip, where words are drawn into it.
+    """
     length_ms = round((spec.end_s - spec.start_s) * 1000)
     n_cues = min(_n_read(to_srt(text.cues), length_ms), _n_read(to_vtt(text.cues), length_ms))
     found: dict[str, object] = {"cues": n_cues}
     wanted: dict[str, object] = {"cues": len(text.cues)}
     is_seen = True
-    if text.overlay and text.folder:
+    if path and text.overlay and text.folder:
         longest = sorted(text.blocks, key=lambda block: block.start_s - block.end_s)[:SAMPLES]
         drawing = Drawing(text.overlay, tuple(sorted((block.start_s, block.end_s) for block in longest)))
         length_s = spec.end_s - spec.start_s
@@ -118,11 +122,28 @@ def _n_read(content: str, length_ms: int) -> int:
     return sum(1 for cue in cues if 0 <= cue.start_ms < cue.end_ms <= length_ms)
 
 
-def publish_captions(text: ClipText, n: int, clip: str, ctx: StageContext) -> ClipCaptions:
-    """Put the files beside the clip. clip: its key, from which theirs are made."""
-    digest = clip.rpartition("-")[2].partition(".")[0]
-    srt, vtt = (clip_key(ctx.job_id, n, digest, suffix) for suffix in (".srt", ".vtt"))
+def publish_captions(text: ClipText, stem: str, ctx: StageContext) -> ClipCaptions:
+    """Put the files beside the clip. stem: their key without its suffix."""
+    srt, vtt = f"{stem}.srt", f"{stem}.vtt"
     ctx.store.put_bytes(srt, to_srt(text.cues).encode())
     ctx.store.put_bytes(vtt, to_vtt(text.cues).encode())
     is_burned = text.overlay is not None
     return ClipCaptions(srt=srt, vtt=vtt, cues=len(text.cues), burned=is_burned, origin=text.origin)
+
+
+def with_words(clip: RenderedClip, info: SourceInfo, spec: ClipSpec, ctx: StageContext) -> RenderResult:
+    """A clip with files of its words beside it, which are named by the clip and the transcript: players look there for them.
+
+    Raises: ArtifactMissing, StorageError.
+    """
+    assert spec.captions is not None
+    with captions_of(info, spec, ctx) as text:
+        assert text is not None
+        check = check_captions(text, None, spec, ctx)
+        if not check.ok:
+            message = f"the files of its captions are not as they should be: {in_words(check)}"
+            return FailedClip(n=spec.n, start_s=spec.start_s, end_s=spec.end_s, code=CheckFailed.code, message=message)
+        words = hashlib.sha256(spec.captions.transcript.encode()).hexdigest()[:8]
+        captions = publish_captions(text, f"{clip.key.removesuffix('.mp4')}.{words}", ctx)
+    more = {"captions": captions, "checks": (*clip.checks, check), "warnings": (*clip.warnings, *text.warnings)}
+    return clip.model_copy(update=more)

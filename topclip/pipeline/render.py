@@ -22,7 +22,7 @@ from topclip.media.splice import Obstacle
 from topclip.model.clip import Check, ClipSpec, FailedClip, RenderedClip, RenderResult
 from topclip.model.request import Aspect, ClipRequest
 from topclip.model.source import SourceInfo
-from topclip.pipeline.captions import ClipText, captions_of, check_captions, publish_captions
+from topclip.pipeline.captions import ClipText, captions_of, check_captions, publish_captions, with_words
 from topclip.pipeline.check import SOUND_CHECKS, check_clip, in_words
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.resound import Tried, next_level, resound
@@ -71,9 +71,17 @@ class _Made(NamedTuple):
 def render_clip(request: ClipRequest, info: SourceInfo, spec: ClipSpec, ctx: StageContext) -> RenderResult:
     """Make one clip; one that cannot be made comes back as FailedClip.
 
-    Publishes the clip, its thumbnail, then its RenderedClip, each only if it is not there yet.
+    Publishes the clip, its thumbnail, then its RenderedClip, each only if it is not there yet; beside it the words that are not
+    drawn into it, which are no part of it: with them or without, it is made once.
     Raises: JobStopped, StorageError, SourceNotFound.
     """
+    if spec.captions is None or spec.captions.style is not None:
+        return _render(request, info, spec, ctx)
+    made = _render(request, info, spec.model_copy(update={"captions": None}), ctx)
+    return with_words(made, info, spec, ctx) if isinstance(made, RenderedClip) else made
+
+
+def _render(request: ClipRequest, info: SourceInfo, spec: ClipSpec, ctx: StageContext) -> RenderResult:
     digest = spec_digest(info, spec)
     if made := made_before(ctx, spec.n, digest):
         return made
@@ -90,8 +98,9 @@ def render_clip(request: ClipRequest, info: SourceInfo, spec: ClipSpec, ctx: Sta
 
 
 def spec_digest(info: SourceInfo, spec: ClipSpec) -> str:
-    """Names a clip by all that determines it; its number does not."""
-    rests_on = [info.sha256, info.video.to_dict(), spec.model_dump(mode="json", exclude={"n"}), RENDER_VERSION]
+    """Names a clip by all that determines it; its number does not, nor how other shapes are fitted where it is the source's."""
+    leaves_out = {"n", "fit"} if spec.aspect is Aspect.SOURCE else {"n"}
+    rests_on = [info.sha256, info.video.to_dict(), spec.model_dump(mode="json", exclude=leaves_out), RENDER_VERSION]
     return hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -320,7 +329,7 @@ def _describe(job: _Job, made: _Made, keys: ClipKeys) -> RenderedClip:
         method="smart" if made.copied else "encode",
         copied=made.copied,
         note=made.note,
-        captions=publish_captions(job.captions, job.spec.n, keys.clip, job.ctx) if job.captions else None,
+        captions=publish_captions(job.captions, keys.clip.removesuffix(".mp4"), job.ctx) if job.captions else None,
         warnings=job.captions.warnings if job.captions else (),
     )
 
