@@ -18,9 +18,9 @@ from bench import record
 from bench.walkers import RATE, SCENES, WIDTH, Place, Scene, make
 from topclip import run_local
 from topclip.media.binary import find_ffmpeg
-from topclip.media.geometry import plan_geometry
 from topclip.model.clip import Plan
 from topclip.model.framing import Framing, Keyframe
+from topclip.model.geometry import plan_geometry
 from topclip.model.request import Aspect, ClipOptions, ClipRequest, Fit, MediaPath
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.plan import frame_plan, make_plan

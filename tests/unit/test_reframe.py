@@ -14,9 +14,9 @@ from tests.unit.test_render import prepared
 from topclip import run_local
 from topclip.analysers.evidence import Evidence
 from topclip.errors import JobStopped, MediaLimit
-from topclip.media.geometry import plan_geometry
 from topclip.model.clip import Plan, RenderedClip
 from topclip.model.framing import Keyframe, Outlook
+from topclip.model.geometry import plan_geometry
 from topclip.model.request import Aspect, ClipRequest, Fit
 from topclip.model.source import SourceInfo
 from topclip.pipeline import reframe
@@ -25,7 +25,7 @@ from topclip.pipeline.plan import make_plan
 from topclip.pipeline.reframe import look_for_subject
 from topclip.pipeline.render import render_clip
 from topclip.run_analysis import analyse
-from topclip.storage.base import drawing_key
+from topclip.storage.base import drawing_key, job_folder
 
 LENGTH_S, CUT_S, LEFT, RIGHT = 4.0, 2.2, 0.2, 0.78
 
@@ -129,8 +129,34 @@ def test_a_subject_that_cannot_be_looked_for_costs_the_framing_and_not_the_clip(
     assert framing is not None
     assert (framing.method, "takes too much" in framing.reason) == ("blur", True)
     (clip,) = result.manifest.clips
-    wanted = plan_geometry(analyse(request_for(faces), ctx).video, Aspect.VERTICAL, Fit.BLUR).canvas
+    wanted = plan_geometry(analyse(request_for(faces), ctx).video, Aspect.VERTICAL, Fit.CROP).canvas
     assert (clip.width, clip.height) == wanted
+
+
+def test_a_clip_that_is_shown_whole_is_as_large_as_those_cut_out_beside_it(folder: Path, ctx: StageContext) -> None:
+    path = folder / "first.mp4"
+    make(Scene("first", 4.0, lambda t: [Place(LEFT, 0.12)] if t < 2 else [], "face", cuts_s=(2.0,)), path)
+    request = request_for(path, mode="ranges", ranges=[[0.2, 1.8], [2.2, 3.8]], aspect="9:16", quality="draft")
+    result = run_local.run(request, ctx)
+    plan = Plan.model_validate_json(ctx.store.get_bytes(result.plan_key))
+    assert [h.framing.method for h in plan.highlights if h.framing] == ["faces", "blur"]
+    files = [f"{job_folder(ctx.job_id)}/{clip.file}" for clip in result.manifest.clips]
+    sizes, last = [], None
+    for file in files:
+        with ctx.store.local_path(file) as clip, av.open(str(clip)) as container:
+            last = next(container.decode(video=0)).to_ndarray(format="gray")
+            sizes.append(last.shape)
+    assert sizes == [(360, 202)] * 2
+    across, source = last[124:236].mean(axis=0), frame_at(path, 2.2).mean(axis=0)
+    assert (
+        np.corrcoef(across, np.interp(np.linspace(0, 639, 202), range(640), source))[0, 1] > 0.95
+    )  # all of it is there
+
+
+def frame_at(path: Path, time_s: float) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    """The first frame from a time on, grey."""
+    with av.open(str(path)) as container:
+        return next(f for f in container.decode(video=0) if f.time >= time_s - 1e-3).to_ndarray(format="gray")
 
 
 def test_a_stop_leaves_nothing_behind(faces: Path, ctx: StageContext) -> None:

@@ -16,9 +16,9 @@ from tests.nodes import ROOT
 from tests.unit.conftest import make_context, request_for
 from topclip import run_local
 from topclip.errors import InvalidRequest, JobCancelled, MediaError, StorageFull
-from topclip.media.geometry import plan_geometry
 from topclip.media.probe import probe
 from topclip.model.clip import ClipSpec, FailedClip, RenderedClip
+from topclip.model.geometry import plan_geometry
 from topclip.model.request import Aspect, ClipRequest, Fit
 from topclip.model.source import SourceInfo
 from topclip.pipeline.analyse import analyse_chunk

@@ -7,7 +7,7 @@ read it, by its size, and its clip says so: after a crop they would guess otherw
 
 from av.video.frame import VideoFrame
 
-from topclip.media.geometry import Size
+from topclip.model.geometry import Size
 from topclip.model.source import Colour, VideoStream
 
 MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020nc", 10: "bt2020c"}

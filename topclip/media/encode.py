@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from topclip.media.colour import clip_filter, reading_filter, scale_filter
-from topclip.media.geometry import Geometry, plan_geometry
 from topclip.media.glide import crop_place
 from topclip.media.guard import file_url, input_args
 from topclip.media.limits import Allowance, work_s
@@ -17,6 +16,7 @@ from topclip.media.sound import CLAMP
 from topclip.media.timeline import leap_test, number_filter, timeline_filter
 from topclip.model.clip import ClipSpec
 from topclip.model.framing import Outlook
+from topclip.model.geometry import Geometry, clip_geometry
 from topclip.model.request import Fit, Quality
 from topclip.model.source import AudioStream, SourceInfo
 
@@ -77,7 +77,7 @@ def clip_allowance(info: SourceInfo, spec: ClipSpec, attempt: Attempt, memory_by
     """What making the clip may use. Its file is never longer than its pictures would be without any compression."""
     lead_s = spec.start_s if attempt.seek_lead_s is None else attempt.seek_lead_s
     read_s, pixels = lead_s + spec.end_s - spec.start_s, info.video.width * info.video.height
-    canvas = plan_geometry(info.video, spec.aspect, spec.fit).canvas
+    canvas = clip_geometry(info.video, spec).canvas
     raw_bytes = spec.frames * canvas.width * canvas.height * 3 // 2
     n_frames = spec.frames + lead_s * float(info.video.rate)
     return Allowance(memory_bytes, LEAST_ROOM_BYTES + raw_bytes, work_s(read_s, n_frames * pixels))
@@ -140,7 +140,7 @@ def _seek(info: SourceInfo, spec: ClipSpec, attempt: Attempt) -> list[str]:
 
 def video_filter(info: SourceInfo, spec: ClipSpec, attempt: Attempt, overlay: str | None = None) -> str:
     """Choose the frames, start them at 0, make them upright (ffmpeg has turned them), square-pixelled and sized."""
-    video, geometry = info.video, plan_geometry(info.video, spec.aspect, spec.fit)
+    video, geometry = info.video, clip_geometry(info.video, spec)
     chain = [*chosen_frames(info, spec, is_from_start=attempt.seek_lead_s is None), *reading_filter(video)]
     if video.interlaced or video.codec in INTERLACEABLE:
         chain.append("bwdif=mode=send_frame:deint=interlaced")

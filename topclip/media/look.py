@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 
 from topclip.errors import CheckFailed, TopClipError
 from topclip.media.colour import colour_of
-from topclip.media.geometry import Size
 from topclip.media.limits import within_memory
 from topclip.media.opening import open_media
 from topclip.media.sound import BLOCK_SAMPLES, FLOOR_LUFS, RATE_HZ
+from topclip.model.geometry import Size
 from topclip.model.source import Colour
 
 PIXEL_FORMAT = "yuv420p"

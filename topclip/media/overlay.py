@@ -10,10 +10,10 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from topclip.media.ffmpeg import run_ffmpeg
-from topclip.media.geometry import Size
 from topclip.media.guard import file_url
 from topclip.media.limits import FLOOR_S, Allowance
 from topclip.media.opening import open_media
+from topclip.model.geometry import Size
 
 Grey = NDArray[np.uint8]
 OPAQUE_LEVELS: Final = 24

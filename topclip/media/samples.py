@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from topclip.media.colour import clip_filter, reading_filter, scale_filter
 from topclip.media.encode import chosen_frames
 from topclip.media.ffmpeg import run_ffmpeg
-from topclip.media.geometry import Size
 from topclip.media.guard import file_url, input_args
 from topclip.media.limits import Allowance, work_s
 from topclip.media.opening import MJPEG_FORMAT, open_media
 from topclip.media.seek import seek_lead_s
 from topclip.model.framing import Outlook
+from topclip.model.geometry import Size
 from topclip.model.source import SourceInfo
 
 SAMPLES_PER_S = 4.0

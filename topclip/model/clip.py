@@ -97,6 +97,11 @@ class ClipSpec(Model):
     aspect: Aspect
     fit: Fit
     keyframes: tuple[Keyframe, ...] = Field((), description="Where the picture is cut out; none: of the middle.")
+    is_whole: bool = Field(
+        False,
+        description="With fit `crop`: whether all of the picture is shown, over a blurred copy of it, in a clip as large as "
+        "those that are cut out.",
+    )
     quality: Quality
     loudness: float = Field(description="Target, LUFS.")
     source_loudness: float | None = Field(

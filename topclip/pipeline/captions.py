@@ -16,9 +16,9 @@ from topclip.captions.layout import Block
 from topclip.captions.script import STRETCH, Script, make_script
 from topclip.errors import BadSubtitles, CheckFailed
 from topclip.media.binary import require_libass
-from topclip.media.geometry import plan_geometry
 from topclip.media.overlay import Bench, Drawing, overlay_filter, seen_share
 from topclip.model.clip import Check, ClipCaptions, ClipSpec, FailedClip, RenderedClip, RenderResult
+from topclip.model.geometry import clip_geometry
 from topclip.model.source import SourceInfo
 from topclip.model.transcript import Cue, Origin
 from topclip.pipeline.check import in_words
@@ -59,7 +59,7 @@ def captions_of(info: SourceInfo, spec: ClipSpec, ctx: StageContext) -> Iterator
         )
         return
     require_libass(ctx.ffmpeg)
-    canvas = plan_geometry(info.video, spec.aspect, spec.fit).canvas
+    canvas = clip_geometry(info.video, spec).canvas
     script = make_script(cues, canvas.width, canvas.height, spec.captions.style, ctx.fonts)
     folder = ctx.store.staging() / f"{ctx.job_id}-{spec.n}-{os.urandom(6).hex()}.captions"
     try:

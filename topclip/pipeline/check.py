@@ -9,9 +9,9 @@ import numpy as np
 
 from topclip.analysers.loudness import ABSOLUTE_GATE_LUFS, integrated_lufs
 from topclip.media.colour import clip_colour
-from topclip.media.geometry import plan_geometry
 from topclip.media.look import PIXEL_FORMAT, Found, Sound
 from topclip.model.clip import Check, ClipSpec
+from topclip.model.geometry import clip_geometry
 from topclip.model.source import Colour, SourceInfo
 
 LOUDNESS_TOLERANCE_LU = 0.5
@@ -41,7 +41,7 @@ def _picture_checks(found: Found, info: SourceInfo, spec: ClipSpec) -> Iterator[
     yield _equal("pixel_format", found.pixel_format, PIXEL_FORMAT)
     if found.colour is not None:
         yield _equal("colour", _said(found.colour), _said(clip_colour(info.video)))
-    yield _equal("size", list(found.size), list(plan_geometry(info.video, spec.aspect, spec.fit).canvas))
+    yield _equal("size", list(found.size), list(clip_geometry(info.video, spec).canvas))
     yield Check(name="decodes", ok=pictures.fault is None, found=pictures.fault, wanted=None)
     yield _equal("frames", pictures.n_frames, spec.frames)
     frame_s = float(1 / info.video.rate)

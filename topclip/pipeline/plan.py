@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from topclip.analysers.evidence import Evidence
-from topclip.media.geometry import plan_geometry
 from topclip.media.timeline import true_leaps
 from topclip.model.analysis import Analysis
 from topclip.model.base import Model
 from topclip.model.clip import CaptionSpec, ClipSpec, Plan
 from topclip.model.framing import Framing, Outlook, Sighting, Unseen
+from topclip.model.geometry import plan_geometry
 from topclip.model.request import Captions, ClipOptions, ClipRequest, Edits, Fit, Mode
 from topclip.model.source import SourceInfo
 from topclip.pipeline.audience import audience_ref
@@ -124,8 +124,8 @@ def _framing(
 
 
 def _framed(spec: ClipSpec, framing: Framing) -> ClipSpec:
-    fit = Fit.BLUR if framing.method == "blur" else spec.fit
-    return spec.model_copy(update={"fit": fit, "keyframes": framing.keyframes})
+    """A clip that is shown whole is as large as those beside it, that are cut out."""
+    return spec.model_copy(update={"is_whole": framing.method == "blur", "keyframes": framing.keyframes})
 
 
 def _wanted(request: ClipRequest, specs: tuple[ClipSpec, ...]) -> tuple[ClipSpec, ...]:

@@ -11,9 +11,9 @@ from topclip.analysers.frames import BLOCK_COLUMNS, BLOCK_ROWS
 from topclip.analysers.tracks import SOUND_HOP_S, Array
 from topclip.media.colour import is_hdr
 from topclip.media.encode import first_gain_db
-from topclip.media.geometry import plan_geometry
 from topclip.model.analysis import Analysis
 from topclip.model.clip import ClipSpec, Shares
+from topclip.model.geometry import clip_geometry
 from topclip.model.source import SourceInfo
 
 DARK_GREY, DARK_GREY_OF_HDR = 8.0, 50.0
@@ -51,7 +51,7 @@ def picture_shares(info: SourceInfo, spec: ClipSpec, grids: Array, changes: Arra
 
 def _window(info: SourceInfo, spec: ClipSpec) -> tuple[int, int]:
     """How many rows and columns of parts the clip shows at least, of the picture as it is coded."""
-    video, crop = info.video, plan_geometry(info.video, spec.aspect, spec.fit).crop
+    video, crop = info.video, clip_geometry(info.video, spec).crop
     high, wide = crop.height / video.display_height, crop.width / video.display_width
     if video.rotation in (90, 270):
         high, wide = wide, high

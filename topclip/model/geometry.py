@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+from topclip.model.clip import ClipSpec
 from topclip.model.request import Aspect, Fit
 from topclip.model.source import VideoStream
 
@@ -29,8 +30,13 @@ class Geometry(NamedTuple):
     canvas: Size
 
 
-def plan_geometry(video: VideoStream, aspect: Aspect, fit: Fit) -> Geometry:
-    """The sizes for one source and one wanted shape."""
+def clip_geometry(video: VideoStream, spec: ClipSpec) -> Geometry:
+    """The sizes for one clip."""
+    return plan_geometry(video, spec.aspect, spec.fit, is_whole=spec.is_whole)
+
+
+def plan_geometry(video: VideoStream, aspect: Aspect, fit: Fit, *, is_whole: bool = False) -> Geometry:
+    """The sizes for one source and one wanted shape. is_whole: as of ClipSpec."""
     shown = Size(video.display_width, video.display_height)
     if aspect is Aspect.SOURCE:
         canvas = Size(_even(shown.width), _even(shown.height))
@@ -39,14 +45,17 @@ def plan_geometry(video: VideoStream, aspect: Aspect, fit: Fit) -> Geometry:
     if fit is Fit.CROP:
         inner = Size(min(shown.width, round(shown.height * ratio)), min(shown.height, round(shown.width / ratio)))
         canvas = _even_of_ratio(inner, ratio)
-        return Geometry(Size(max(1, inner.width), max(1, inner.height)), canvas, canvas)
+        crop = Size(max(1, inner.width), max(1, inner.height))
+        return _within(shown, canvas) if is_whole else Geometry(crop, canvas, canvas)
     area = shown.width * shown.height
-    canvas = _even_of_ratio(Size(round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))), ratio)
+    return _within(shown, _even_of_ratio(Size(round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))), ratio))
+
+
+def _within(shown: Size, canvas: Size) -> Geometry:
+    """All of the picture, as large as the canvas has room for."""
     scale = min(canvas.width / shown.width, canvas.height / shown.height)
-    scaled = Size(
-        min(canvas.width, _even(round(shown.width * scale))), min(canvas.height, _even(round(shown.height * scale)))
-    )
-    return Geometry(shown, scaled, canvas)
+    width, height = (_even(round(side * scale)) for side in shown)
+    return Geometry(shown, Size(min(canvas.width, width), min(canvas.height, height)), canvas)
 
 
 def _ratio(aspect: Aspect) -> float:
