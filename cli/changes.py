@@ -4,14 +4,14 @@ import json
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 import click
 
 from cli.options import Seconds, named_options
 from cli.remote import OUT, json_flag, to_the_end, with_server
 from cli.server import Server
-from topclip.errors import StorageError
+from topclip.errors import InvalidRequest, StorageError
 from topclip.exports import KINDS
 from topclip.model.base import JsonDict
 
@@ -61,16 +61,32 @@ def replan(job_id: str, server: Server, *, asked: JsonDict, follow: Follow) -> i
 @with_server
 @click.option("--start", type=Seconds(), help="First moment of the clip; by default as it is.")
 @click.option("--end", type=Seconds(), help="First moment after the clip; by default as it is.")
-@click.option("--reset", is_flag=True, help="Back to the range that was chosen.")
+@click.option(
+    "--framing",
+    type=click.File("rb"),
+    help="Cut it out of the picture along the keyframes in this JSON file, which has them as the plan does.",
+)
+@click.option("--reset", is_flag=True, help="Back to the range and the framing that were chosen.")
 @followed
 def recut(
-    job_id: str, n: int, server: Server, *, start: float | None, end: float | None, reset: bool, follow: Follow
+    job_id: str,
+    n: int,
+    server: Server,
+    *,
+    start: float | None,
+    end: float | None,
+    framing: IO[bytes] | None,
+    reset: bool,
+    follow: Follow,
 ) -> int:
-    """Give clip N of the ended job JOB_ID another range of the source, also a wider one. The other clips stay."""
-    both = {"start_s": start, "end_s": end}
-    asked = both if reset else {name: value for name, value in both.items() if value is not None}
-    if not asked or (reset and (start, end) != (None, None)):
-        raise click.UsageError("give --start or --end, or both, or else --reset")
+    """Give clip N of the ended job JOB_ID another range of the source, also a wider one, or another framing, or both.
+
+    The other clips stay.
+    """
+    given = {"start_s": start, "end_s": end, "framing": None if framing is None else _framing(framing)}
+    asked = given if reset else {name: value for name, value in given.items() if value is not None}
+    if not asked or (reset and any(value is not None for value in given.values())):
+        raise click.UsageError("give --start, --end or --framing, or else --reset")
     return _begun(server, server.recut(job_id, n, asked), follow)
 
 
@@ -89,6 +105,19 @@ def export(job_id: str, server: Server, *, kind: str, out: Path | None) -> None:
         out.write_bytes(content)
     except OSError as err:
         raise StorageError(f"cannot write {out}: {err.strerror or err}", {"field": "out"}) from err
+
+
+def _framing(file: IO[bytes]) -> JsonDict:
+    """A file's keyframes: in an object, as the plan has them, or alone. Raises: InvalidRequest."""
+    try:
+        found = json.load(file)
+    except ValueError as err:
+        raise InvalidRequest(f"{file.name} is not JSON: {err}", {"field": "framing"}) from err
+    keyframes = found.get("keyframes") if isinstance(found, dict) else found
+    if not isinstance(keyframes, list):
+        hint = "a clip's `framing` in the plan shows how they look"
+        raise InvalidRequest(f"{file.name} has no list of keyframes", {"field": "framing", "hint": hint})
+    return {"keyframes": keyframes}
 
 
 def _begun(server: Server, document: JsonDict, follow: Follow) -> int:

@@ -33,7 +33,7 @@ COMMANDS = {
     "cancel": Entry("cli.remote", "cancel", "Cancel a job."),
     "retry": Entry("cli.remote", "retry", "Start a job again that failed, was cancelled or lacks clips."),
     "replan": Entry("cli.changes", "replan", "Plan an ended job again with other options."),
-    "recut": Entry("cli.changes", "recut", "Give one clip of an ended job another range."),
+    "recut": Entry("cli.changes", "recut", "Give one clip of an ended job another range or framing."),
     "export": Entry("cli.changes", "export", "Write a job's plan for an editing program."),
     "jobs": Entry("cli.remote", "jobs", "List the jobs, newest first."),
     "delete": Entry("cli.remote", "delete", "Delete a finished job with its clips."),

@@ -1,4 +1,4 @@
-"""Changes of an ended job: other options (replan), another range of one clip (recut). Nothing is decoded anew for them."""
+"""Changes of an ended job: other options (replan), another range or framing of one clip (recut). Nothing is analysed anew."""
 
 from functools import partial
 
@@ -6,7 +6,9 @@ from flask import Response, request
 
 from topclip.errors import ArtifactMissing, InvalidRequest
 from topclip.model.base import JsonDict
-from topclip.model.clip import Plan
+from topclip.model.clip import Highlight
+from topclip.model.framing import Keyframe, framing_fault
+from topclip.model.geometry import cut_out
 from topclip.model.request import OF_MODE, OF_RENDERING, Change, ClipOptions, ClipRequest, Edit, Edits
 from topclip.model.source import SourceInfo
 from topclip.storage.base import info_key
@@ -81,29 +83,41 @@ def _patched(values: JsonDict, asked: JsonDict) -> JsonDict:
     answers=answers({202: StatusDocument}, 400, 404, 409, 410, 422, 429, 503, 507),
 )
 def recut(path: ClipPath) -> Response:
-    """Give one clip of an ended job another range, also a wider one; the others keep their files and numbers."""
+    """Give one clip of an ended job another range, also a wider one, or another framing; the others keep files and numbers."""
     reading = read(path.job_id)
     job_id = reading.status.id
     asked = read_json(Recut, read_text(request.stream), what="body")
-    plan, key = plan_of(reading), plan_key_of(reading) or ""
-    edit = _edit(plan, path.n, asked, job_id)
-    refuse_low_disk(0)
-    return begun_again(services().client.alter(job_id, partial(_recut, key, path.n, edit)))
-
-
-def _edit(plan: Plan, n: int, asked: Recut, job_id: str) -> Edit | None:
-    """The clip's range as asked; what is not named stays as it is. None: as it was chosen.
-
-    Raises: ArtifactMissing, InvalidRequest.
-    """
-    clip = next((h for h in plan.highlights if h.n == n), None)
+    clip = next((h for h in plan_of(reading).highlights if h.n == path.n), None)
     if clip is None:
-        raise ArtifactMissing(f"the job has no clip {n}")
+        raise ArtifactMissing(f"the job has no clip {path.n}")
+    info = SourceInfo.model_validate_json(services().store.get_bytes(info_key(job_id)))
+    refuse_low_disk(0)
+    return begun_again(services().client.alter(job_id, partial(_recut, plan_key_of(reading) or "", clip, info, asked)))
+
+
+def _recut(plan_key: str, clip: Highlight, info: SourceInfo, asked: Recut, before: ClipRequest) -> Change:
+    """The job's edits with another one of a clip, or without; the first one names the plan that all of them are of.
+
+    Raises: InvalidRequest.
+    """
+    base, clips = (before.edits.plan, before.edits.clips) if before.edits else (plan_key, ())
+    edit = next((edit for edit in clips if edit.n == clip.n), Edit(n=clip.n))
+    if asked.has_range or asked.is_back:
+        edit = edit.model_copy(update=_range(clip, info, asked))
+    if "framing" in asked.model_fields_set:
+        edit = edit.model_copy(update={"keyframes": _keyframes(clip, edit, info, asked, before.options)})
+    is_set = edit.start_s is not None or edit.keyframes
+    found = [other for other in clips if other.n != clip.n] + ([edit] if is_set else [])
+    edits = Edits(plan=base, clips=tuple(sorted(found, key=lambda one: one.n))) if found else None
+    return Change(options=before.options, edits=edits)
+
+
+def _range(clip: Highlight, info: SourceInfo, asked: Recut) -> dict[str, float | None]:
+    """The clip's range as asked; of the two what is not named stays as it is. Raises: InvalidRequest."""
     if asked.is_back:
-        return None
+        return {"start_s": None, "end_s": None}
     start_s = clip.start_s if asked.start_s is None else asked.start_s
     end_s = clip.end_s if asked.end_s is None else asked.end_s
-    info = SourceInfo.model_validate_json(services().store.get_bytes(info_key(job_id)))
     hint = f"the source lasts {info.duration_s:g} s"
     if start_s >= info.duration_s:
         raise InvalidRequest(f"start_s {start_s:g} lies behind the source's end", {"field": "start_s", "hint": hint})
@@ -112,12 +126,22 @@ def _edit(plan: Plan, n: int, asked: Recut, job_id: str) -> Edit | None:
     if end_s <= start_s:
         field = "start_s" if asked.end_s is None else "end_s"
         raise InvalidRequest(f"end_s {end_s:g} is not after start_s {start_s:g}", {"field": field})
-    return Edit(n=n, start_s=start_s, end_s=end_s)
+    return {"start_s": start_s, "end_s": end_s}
 
 
-def _recut(plan_key: str, n: int, edit: Edit | None, before: ClipRequest) -> Change:
-    """The job's edits with one more, or without that of clip n; the first one names the plan that all of them are of."""
-    base, clips = (before.edits.plan, before.edits.clips) if before.edits else (plan_key, ())
-    found = [clip for clip in clips if clip.n != n] + ([edit] if edit else [])
-    edits = Edits(plan=base, clips=tuple(sorted(found, key=lambda clip: clip.n))) if found else None
-    return Change(options=before.options, edits=edits)
+def _keyframes(
+    clip: Highlight, edit: Edit, info: SourceInfo, asked: Recut, options: ClipOptions
+) -> tuple[Keyframe, ...]:
+    """The framing as asked, which must be of the clip's time and of the picture. Raises: InvalidRequest naming the keyframe."""
+    if asked.framing is None:
+        return ()
+    window = cut_out(info.video, options.aspect, options.fit)
+    if window is None:
+        why = f"with fit '{options.fit}' and aspect '{options.aspect}' clips of this source show all of its picture"
+        raise InvalidRequest(why, {"field": "framing", "hint": "replan the job with fit crop and another aspect first"})
+    start_s, end_s = (edit.start_s, edit.end_s) if edit.start_s is not None else (clip.start_s, clip.end_s)
+    fault = framing_fault(asked.framing.keyframes, (start_s, end_s or clip.end_s), window)
+    if fault is not None:
+        n, name, message = fault
+        raise InvalidRequest(message, {"field": f"framing.keyframes.{n}.{name}"})
+    return asked.framing.keyframes

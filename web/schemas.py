@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from topclip.errors import InvalidRequest, RequestError
 from topclip.exports import KINDS
 from topclip.model.base import JsonDict
+from topclip.model.framing import MOST_KEYFRAMES, Keyframe
 from topclip.model.job import JobState, JobStatus
 from topclip.model.request import ClipOptions
 from web.status_cache import Reading
@@ -121,22 +122,42 @@ ReplanOptions = create_model(
 )
 
 
+class AskedFraming(_Schema):
+    """Where a clip is cut out of the picture, as the plan has it."""
+
+    keyframes: tuple[Keyframe, ...] = Field(
+        min_length=1,
+        max_length=MOST_KEYFRAMES,
+        description="In order of time, within the clip; the cut-out lies within the picture.",
+    )
+
+
 class Recut(_Schema):
-    """Another range for a clip: one of the two at least; both null: the one that was chosen."""
+    """Another range or framing for a clip, or both; what is not named stays.
+
+    start_s and end_s both null: the range that was chosen. framing null: its subject is looked for.
+    """
 
     start_s: float | None = Field(None, ge=0, allow_inf_nan=False, description="First moment of the clip, seconds.")
     end_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="First moment after the clip, seconds.")
 
+    framing: AskedFraming | None = Field(None, description="Of clips that are cut out of the picture.")
+
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if self.start_s is None and self.end_s is None and not self.is_back:
-            raise ValueError("start_s or end_s is needed")
+        if not self.has_range and not self.is_back and "framing" not in self.model_fields_set:
+            raise ValueError("start_s, end_s or framing is needed")
         return self
 
     @property
+    def has_range(self) -> bool:
+        """Whether the clip is to have another range."""
+        return self.start_s is not None or self.end_s is not None
+
+    @property
     def is_back(self) -> bool:
-        """Whether the clip is to be again as it was chosen."""
-        return self.model_fields_set == {"start_s", "end_s"} and self.start_s is None and self.end_s is None
+        """Whether the clip is to have again the range that was chosen."""
+        return {"start_s", "end_s"} <= self.model_fields_set and not self.has_range
 
 
 class SubmitHeaders(_Schema):

@@ -6,8 +6,8 @@ import pytest
 from tests.unit.test_select import make_info
 from topclip.analysers.attention import change, motion
 from topclip.analysers.evidence import Evidence, EvidenceTaker
-from topclip.model.framing import Framing, Outlook
-from topclip.pipeline.framing import MOST_KEYFRAMES, frame_clip
+from topclip.model.framing import MOST_KEYFRAMES, Framing, Outlook
+from topclip.pipeline.framing import frame_clip
 
 TALL = (0.316, 1.0)
 COLUMNS, ROWS = 104, 56

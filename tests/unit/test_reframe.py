@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from bench.framing import place_at
+from bench.framing import framed, place_at, shown
 from bench.walkers import Place, Scene, make
 from tests.media import AAC, X264, run
 from tests.unit.conftest import make_context, request_for
@@ -17,7 +17,7 @@ from topclip.errors import JobStopped, MediaLimit
 from topclip.model.clip import Plan, RenderedClip
 from topclip.model.framing import Keyframe, Outlook
 from topclip.model.geometry import plan_geometry
-from topclip.model.request import Aspect, ClipRequest, Fit
+from topclip.model.request import Aspect, ClipRequest, Edit, Edits, Fit
 from topclip.model.source import SourceInfo
 from topclip.pipeline import reframe
 from topclip.pipeline.context import StageContext
@@ -172,6 +172,105 @@ def test_a_stop_leaves_nothing_behind(faces: Path, ctx: StageContext) -> None:
         look_for_subject(request, info, outlook, StageContext(**{**vars(ctx), "report": stop}))
     assert set(ctx.store.list("analysis")) == before
     assert ctx.store.staged() == []
+
+
+def edited(request: ClipRequest, plan_key: str, *clips: Edit) -> ClipRequest:
+    return request.model_copy(update={"edits": Edits(plan=plan_key, clips=clips)})
+
+
+def test_a_framing_that_a_person_set_is_the_plans_and_is_rendered_so_while_others_are_as_they_were(
+    faces: Path, ctx: StageContext
+) -> None:
+    request = request_for(faces, mode="ranges", ranges=[[0.4, 3.8], [0.4, 1.8]], aspect="9:16", quality="draft")
+    first = run_local.run(request, ctx)
+    keyframes = tuple(
+        Keyframe(time_s=t, x=x, y=0.5, cut=cut)
+        for t, x, cut in ((0.4, 0.3, False), (2.0, 0.6, False), (3.0, 0.8, True))
+    )
+    again = run_local.run(edited(request, first.plan_key, Edit(n=1, keyframes=keyframes)), ctx)
+    before, after = (Plan.model_validate_json(ctx.store.get_bytes(r.plan_key)).highlights for r in (first, again))
+    assert after[0].framing is not None
+    assert (after[0].framing.method, after[0].framing.keyframes) == ("asked", keyframes)
+    assert after[0].model_copy(update={"framing": before[0].framing}) == before[0]  # its range is as it was chosen
+    assert after[1] == before[1]
+    clip = again.manifest.clips[0]
+    assert again.manifest.clips[1] == first.manifest.clips[1]
+    with ctx.store.local_path(f"{job_folder(ctx.job_id)}/{clip.file}") as path:
+        for time_s in (0.0, 1.0, 2.4, 2.6, 3.36):
+            found = frame_at(path, time_s).astype(float)
+            left = place_at(keyframes, clip.start_s + time_s) * 640 - 101
+            source = frame_at(faces, clip.start_s + time_s).astype(float)
+            off = {by: np.abs(source[:, round(left) + by :][:, :202] - found).mean() for by in range(-12, 13, 2)}
+            assert abs(min(off, key=lambda by: off[by])) <= 2, (time_s, off)
+
+
+def test_all_framings_set_by_a_person_need_no_look(faces: Path, ctx: StageContext) -> None:
+    request = request_for(faces, mode="ranges", ranges=[[0.4, 1.8]], aspect="9:16")
+    info = run_local.analyse(request, ctx)
+    key = run_local.make_whole_plan(request, info, ctx).plan_key
+    edit = Edit(n=1, keyframes=(Keyframe(time_s=0.4, x=0.5, y=0.5),))
+    chosen = make_plan(edited(request, key, edit), info, ctx)
+    assert chosen.outlooks == ()
+    assert chosen.specs[0].keyframes == edit.keyframes
+
+
+@pytest.mark.parametrize("changes", [{"aspect": Aspect.SOURCE}, {"fit": Fit.PAD}, {"aspect": Aspect.SQUARE}])
+def test_a_plan_that_was_framed_for_another_shape_brings_no_framing_along(
+    faces: Path, ctx: StageContext, changes: dict[str, object]
+) -> None:
+    request = request_for(faces, mode="ranges", ranges=[[0.4, 3.8], [0.4, 1.8]], aspect="9:16")
+    first, _ = planned(request, ctx)
+    info = run_local.analyse(request, ctx)
+    key = run_local.make_whole_plan(request, info, ctx).plan_key
+    other = request.model_copy(update={"options": request.options.model_copy(update=changes)})
+    edit = Edit(n=2, start_s=0.5, end_s=1.5, keyframes=(Keyframe(time_s=0.5, x=0.6, y=0.5),))
+    plan, _ = planned(edited(other, key, edit), ctx)
+    is_cut_out = "aspect" in changes and changes["aspect"] is Aspect.SQUARE
+    assert plan.version == (first.version if is_cut_out else plan.version.partition(", evidence")[0])
+    assert [h.framing.method if h.framing else None for h in plan.highlights] == (
+        ["faces", "asked"] if is_cut_out else [None, None]
+    )
+    framings = [h.framing for h in (*first.highlights, *plan.highlights)]
+    assert framings[0] != framings[2]  # a square is wider, and stands elsewhere
+
+
+# --- two far apart: one is held -----------------------------------------------------------------------------------
+
+
+def _turns(subject: int, turn: int, t: float) -> float:
+    """Where one of two stands in a turn: it moves in its own, and is still in the other one's."""
+    return (0.16, 0.84)[subject] + (0.02 * np.sin(6 * t) if turn == subject else 0.0)
+
+
+TWO = {
+    "faces that take turns": ("face", lambda t: [Place(_turns(n, int(t / 2) % 2, t), 0.1) for n in (0, 1)]),
+    "faces that come from the middle": (
+        "face",
+        lambda t: [Place(0.45 - 0.3 * min(1, t / 4), 0.1), Place(0.6 + 0.27 * min(1, t / 4), 0.1)],
+    ),
+    "one of two goes away": (
+        "face",
+        lambda t: [p for p in (Place(_turns(0, 0, t) - 0.5 * max(0, t - 7), 0.12), Place(0.84, 0.08)) if p.x > 0],
+    ),
+    "things": (
+        "thing",
+        lambda t: [Place(0.15 + 0.05 * np.sin(3 * t), 0.1), Place(0.85 + 0.05 * np.sin(3 * t + 2), 0.1)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TWO)
+def test_of_two_far_subjects_one_is_whole_in_every_frame_and_the_gap_is_never_shown(name: str, tmp_path: Path) -> None:
+    kind, where = TWO[name]
+    scene = Scene(name, 12.0 if "away" in name else 6.0, where, kind)
+    make(scene, tmp_path / "two.mp4")
+    found, window = framed(tmp_path / "two.mp4", tmp_path, scene.length_s)
+    truth = scene.truth()
+    assert found.method == {"face": "faces", "thing": "motion"}[kind]
+    way = [place_at(found.keyframes, n / 25) for n in range(len(truth))]
+    assert shown(truth, way, window) >= (0.96 if "away" in name else 1.0)  # who goes away is seen to the last
+    if "middle" not in name:
+        assert all(abs(at - 0.5) > 0.3 for at in way)
 
 
 # --- the render follows the keyframes -------------------------------------------------------------------------

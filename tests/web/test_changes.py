@@ -133,6 +133,71 @@ def test_a_wrong_range_of_a_recut_is_named(http: FlaskClient, planned: str, aske
     assert (answer.status_code, answer.json["field"]) == (422, field)
 
 
+def framing(*keyframes: tuple[float, float, float]) -> dict[str, Any]:
+    return {"framing": {"keyframes": [{"time_s": t, "x": x, "y": y, "cut": False} for t, x, y in keyframes]}}
+
+
+def test_a_framing_is_set_beside_a_range_and_kept_until_it_is_taken_back(
+    http: FlaskClient, client: FakeClient, planned: str
+) -> None:
+    assert replan(http, planned, aspect="9:16").status_code == 202
+    client.finish(planned)
+    at = f"/api/jobs/{planned}/clips/2"
+    clip = http.get(f"/api/jobs/{planned}/plan").json["highlights"][1]
+    asked = framing((clip["start_s"], 0.2, 0.5), (clip["end_s"], 0.8, 0.5))
+    for changes in (asked, {"end_s": clip["end_s"] + 1}, asked):
+        assert http.patch(at, json=changes).status_code == 202
+        client.finish(planned)
+    edits = client.requests[planned].edits
+    assert edits
+    (edit,) = edits.clips
+    assert (edit.n, edit.start_s, edit.end_s) == (2, clip["start_s"], clip["end_s"] + 1)
+    assert [(k.time_s, k.x) for k in edit.keyframes] == [(clip["start_s"], 0.2), (clip["end_s"], 0.8)]
+    assert replan(http, planned, quality="high").status_code == 202
+    assert client.requests[planned].edits == edits
+    client.finish(planned)
+    assert http.patch(at, json={"start_s": None, "end_s": None}).status_code == 202
+    client.finish(planned)
+    left = client.requests[planned].edits
+    assert left
+    assert left.clips == (edit.model_copy(update={"start_s": None, "end_s": None}),)
+    assert http.patch(at, json={"framing": None}).status_code == 202
+    assert client.requests[planned].edits is None
+
+
+FRAMING_FAULTS: list[tuple[dict[str, Any], str]] = [
+    ({"framing": {}}, "framing.keyframes"),
+    ({"framing": {"keyframes": []}}, "framing.keyframes"),
+    ({"framing": {"keyframes": [{"time_s": 1.0, "x": 0.5, "y": 0.5}] * 301}}, "framing.keyframes"),
+    ({"framing": {"keyframes": [{"time_s": 1.0, "x": 1.5, "y": 0.5}]}}, "framing.keyframes.0.x"),
+    ({"framing": {"keyframes": [{"time_s": "1", "x": 0.5, "y": 0.5}]}}, "framing.keyframes.0.time_s"),
+    ({"framing": {"keyframes": [{"time_s": 1.0, "x": 0.5, "y": 0.5, "w": 0.2}]}}, "framing.keyframes.0.w"),
+    (framing((5, 0.5, 0.5), (12, 0.5, 0.5)), "framing.keyframes.1.time_s"),
+    (framing((3, 0.5, 0.5)), "framing.keyframes.0.time_s"),
+    (framing((5, 0.5, 0.5), (5, 0.6, 0.5)), "framing.keyframes.1.time_s"),
+    (framing((5, 0.1, 0.5)), "framing.keyframes.0.x"),
+    (framing((5, 0.5, 0.5), (6, 0.9, 0.5)), "framing.keyframes.1.x"),
+    (framing((5, 0.5, 0.45)), "framing.keyframes.0.y"),
+]
+
+
+@pytest.mark.parametrize(("asked", "field"), FRAMING_FAULTS)
+def test_a_wrong_framing_is_named_to_the_keyframe(
+    http: FlaskClient, client: FakeClient, planned: str, asked: dict[str, Any], field: str
+) -> None:
+    assert replan(http, planned, aspect="9:16").status_code == 202
+    client.finish(planned)
+    answer = http.patch(f"/api/jobs/{planned}/clips/1", json={"start_s": 4, "end_s": 11, **asked})
+    assert (answer.status_code, answer.json["field"]) == (422, field)
+    assert client.requests[planned].edits is None
+
+
+def test_a_job_whose_clips_show_all_of_the_picture_takes_no_framing(http: FlaskClient, planned: str) -> None:
+    answer = http.patch(f"/api/jobs/{planned}/clips/1", json={"start_s": 4, "end_s": 11, **framing((5, 0.5, 0.5))})
+    assert (answer.status_code, answer.json["field"]) == (422, "framing")
+    assert "aspect" in answer.json["hint"]
+
+
 def test_a_clip_that_the_plan_has_not_is_404(http: FlaskClient, planned: str) -> None:
     assert http.patch(f"/api/jobs/{planned}/clips/4", json={"start_s": 1}).status_code == 404
 

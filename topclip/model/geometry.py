@@ -9,6 +9,8 @@ from topclip.model.source import VideoStream
 
 ASPECT_TOLERANCE = 0.004
 MAX_SHRINK_PX = 16
+LEAST_LOSS = 0.02
+"""Of the picture's side; a clip that loses less has nobody cut off."""
 
 
 class Size(NamedTuple):
@@ -49,6 +51,13 @@ def plan_geometry(video: VideoStream, aspect: Aspect, fit: Fit, *, is_whole: boo
         return _within(shown, canvas) if is_whole else Geometry(crop, canvas, canvas)
     area = shown.width * shown.height
     return _within(shown, _even_of_ratio(Size(round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))), ratio))
+
+
+def cut_out(video: VideoStream, aspect: Aspect, fit: Fit) -> tuple[float, float] | None:
+    """Shares of the upright picture's width and height that a clip shows; None where all of it is shown, or all but all."""
+    crop = plan_geometry(video, aspect, fit).crop
+    window = crop.width / video.display_width, crop.height / video.display_height
+    return window if min(window) < 1 - LEAST_LOSS else None
 
 
 def _within(shown: Size, canvas: Size) -> Geometry:

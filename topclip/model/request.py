@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from topclip.model.base import JsonDict, Model
+from topclip.model.framing import Keyframe
 
 
 class Mode(StrEnum):
@@ -188,11 +189,15 @@ AttachedRef = Annotated[Upload | MediaPath, Field(discriminator="kind")]
 
 
 class Edit(Model):
-    """A clip whose range a person has set: clip n of the plan is [start_s, end_s) of the source."""
+    """A clip that a person has set: clip n of the plan is [start_s, end_s) of the source, cut out along the keyframes.
+
+    No times: its range is that of the plan. No keyframes: its subject is looked for.
+    """
 
     n: int = Field(ge=1)
-    start_s: float = Field(ge=0, allow_inf_nan=False)
-    end_s: float = Field(gt=0, allow_inf_nan=False)
+    start_s: float | None = Field(None, ge=0, allow_inf_nan=False)
+    end_s: float | None = Field(None, gt=0, allow_inf_nan=False)
+    keyframes: tuple[Keyframe, ...] = ()
 
 
 class Edits(Model):

@@ -12,11 +12,11 @@ from itertools import pairwise
 import numpy as np
 
 from topclip.analysers.evidence import EVIDENCE_VERSION, Evidence
-from topclip.model.framing import Framing, Keyframe, Outlook
+from topclip.model.framing import MOST_KEYFRAMES, Framing, Keyframe, Outlook
 from topclip.model.source import VideoStream
 from topclip.pipeline.path import FULL, Flags, Floats, Ints, best_way, gain_of, places, simplified
 
-FRAMING_VERSION = f"evidence {EVIDENCE_VERSION}, framing 1"
+FRAMING_VERSION = f"evidence {EVIDENCE_VERSION}, framing 2"
 
 LEAST_FACES = 0.3
 """Of the pictures of a shot in which faces were looked for, so many must show one,"""
@@ -40,7 +40,6 @@ HEADROOM = 0.25
 """A cut-out that is lower than the picture has a face above its middle by so much of the room that it has there."""
 TOLERANCE = 0.006
 """Straight lines between keyframes are off by no more than this share of the picture; more, where there are too many."""
-MOST_KEYFRAMES = 300
 
 
 @dataclass(frozen=True)

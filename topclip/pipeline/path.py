@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
@@ -32,7 +33,10 @@ BLIND = 3
 STILL = 0.02
 """A way that goes no farther than this share of the picture's side between two jumps does not go at all."""
 JUMP_S = 3.0
-"""A jump must gain as much as a subject seen for so long."""
+"""A jump must gain as much as a subject seen for so long,"""
+GONE_JUMP_S = 1.0
+"""or for so long where nothing is seen any more at the place that it leaves or near it: who was held on to has gone."""
+GONE = FULL // 20
 SPEED = 0.5
 """Most that the cut-out moves in a second, in widths of the picture."""
 LINGER = 6
@@ -71,11 +75,12 @@ def best_way(gains: Ints, times_s: Floats, window: float) -> Way:
     n, step_s = len(times_s), float(np.median(np.diff(times_s))) if len(times_s) > 1 else 1.0
     gains = np.concatenate([gains, np.repeat(gains[-1:], LINGER, axis=0)])
     times_s = np.concatenate([times_s, times_s[-1] + step_s * np.arange(1, LINGER + 1)])
-    jump_cost = round(JUMP_S / step_s * FULL)
     place_step = (1 - window) / (N_PLACES - 1)
     per_place = max(1, round(MOVE_COST * place_step))
     seen = np.minimum(1000, BLIND * gains * 1000 // np.maximum(1, gains.max(axis=1))[:, None])
     costs = per_place + round(BLIND_COST * place_step) * (1000 - seen) // 1000
+    jump_costs = np.where(_most_near(gains, round(window / 2 / max(place_step, 1e-9))) > GONE, JUMP_S, GONE_JUMP_S)
+    jump_costs = np.rint(jump_costs / step_s * FULL).astype(np.int64)
     middle = np.abs(np.arange(N_PLACES) - N_PLACES // 2)
     total, came = gains[0].astype(np.int64), []
     for k in range(1, len(gains)):
@@ -87,12 +92,20 @@ def best_way(gains: Ints, times_s: Floats, window: float) -> Way:
                 is_better = candidate > best[mine]
                 best[mine] = np.where(is_better, candidate, best[mine])
                 origin[mine] = np.where(is_better, np.arange(N_PLACES)[other], origin[mine])
-        top = _first_best(total, middle)
-        is_jump = total[top] - jump_cost > best
-        best = np.where(is_jump, total[top] - jump_cost, best)
+        leaving = total - jump_costs[k]
+        top = _first_best(leaving, middle)
+        is_jump = leaving[top] > best
+        best = np.where(is_jump, leaving[top], best)
         came.append(np.where(is_jump, -1 - top, origin))
         total = best + gains[k]
     return _traced(came, _first_best(total, middle), n, window)
+
+
+def _most_near(gains: Ints, reach: int) -> Ints:
+    """The most that is gained at each place or so many places to either side."""
+    reach = min(reach, N_PLACES)
+    found: Ints = sliding_window_view(np.pad(gains, ((0, 0), (reach, reach))), 2 * reach + 1, axis=1).max(axis=2)
+    return found
 
 
 def _first_best(total: Ints, middle: Ints) -> int:

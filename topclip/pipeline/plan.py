@@ -5,7 +5,7 @@ Where clips are cut out of the picture, the plan is whole only when reframe has 
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -15,8 +15,8 @@ from topclip.model.analysis import Analysis
 from topclip.model.base import Model
 from topclip.model.clip import CaptionSpec, ClipSpec, Plan
 from topclip.model.framing import Framing, Outlook, Sighting, Unseen
-from topclip.model.geometry import plan_geometry
-from topclip.model.request import Captions, ClipOptions, ClipRequest, Edits, Fit, Mode
+from topclip.model.geometry import cut_out
+from topclip.model.request import Captions, ClipOptions, ClipRequest, Edits, Mode
 from topclip.model.source import SourceInfo
 from topclip.pipeline.audience import audience_ref
 from topclip.pipeline.context import StageContext
@@ -29,9 +29,6 @@ from topclip.pipeline.told import with_all_told
 from topclip.pipeline.transcript import transcript_ref
 from topclip.pipeline.whole import load_analysis
 from topclip.storage.base import drawing_key, plan_key
-
-LEAST_LOSS = 0.02
-"""Of the picture's side; a clip that loses less has nobody cut off."""
 
 
 class PlanResult(Model):
@@ -52,14 +49,16 @@ def make_plan(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> Plan
     """
     options = request.options
     analysis = with_all_told(info, load_analysis(info, ctx), options.keywords, ctx)
+    is_cut_out = cut_out(info.video, options.aspect, options.fit) is not None
+    framings = _asked_framings(request.edits) if is_cut_out else {}
     edited = _edited(request.edits, info, analysis, options, ctx)
-    plan = _unframed(edited) if edited else select_clips(info, analysis, options)
+    plan = _with_framings(edited or select_clips(info, analysis, options), framings)
     captions = _captions(request, ctx)
     specs = tuple(
-        _with_facts(info, analysis, spec.model_copy(update={"captions": captions}))
+        _framed(_with_facts(info, analysis, spec.model_copy(update={"captions": captions})), framings)
         for spec in clip_specs(plan, analysis, options)
     )
-    outlooks = tuple(_outlook(analysis, spec) for spec in specs) if _is_cut_out(request, info) else ()
+    outlooks = tuple(_outlook(analysis, spec) for spec in specs if is_cut_out and spec.n not in framings)
     key = plan_key(ctx.job_id, plan_digest(request, info, _told(ctx)))
     ctx.store.put_bytes(drawing_key(key), draw_plan(plan, analysis).encode())
     ctx.store.put_bytes(key, plan_document(plan))
@@ -69,24 +68,36 @@ def make_plan(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> Plan
 def frame_plan(
     request: ClipRequest, info: SourceInfo, chosen: PlanResult, seen: Sequence[Sighting | Unseen], ctx: StageContext
 ) -> PlanResult:
-    """Make the plan whole: each highlight with its framing. seen: the outcome of every outlook, in any order.
+    """Make the plan whole: each highlight with its framing. seen: the outcome of every outlook, in any order. A framing that
+    a person has set stays.
 
     Raises: ArtifactMissing, StorageError.
     """
     plan = Plan.model_validate_json(ctx.store.get_bytes(chosen.plan_key))
     outlooks = {outlook.n: outlook for outlook in chosen.outlooks}
     framings = {part.n: _framing(request, info, outlooks[part.n], part, ctx) for part in seen}
-    framed = plan.model_copy(
-        update={
-            "version": f"{plan.version}, {FRAMING_VERSION}",
-            "highlights": tuple(h.model_copy(update={"framing": framings[h.n]}) for h in plan.highlights),
-        }
-    )
-    content = plan_document(framed)
+    framed = _with_framings(plan, framings)
+    content = plan_document(framed.model_copy(update={"version": f"{plan.version}, {FRAMING_VERSION}"}))
     key = plan_key(ctx.job_id, hashlib.sha256(content).hexdigest()[:16])
     ctx.store.put_bytes(drawing_key(key), ctx.store.get_bytes(drawing_key(chosen.plan_key)))
     ctx.store.put_bytes(key, content)
-    return PlanResult(plan_key=key, specs=tuple(_framed(spec, framings[spec.n]) for spec in chosen.specs))
+    return PlanResult(plan_key=key, specs=tuple(_framed(spec, framings) for spec in chosen.specs))
+
+
+def _asked_framings(edits: Edits | None) -> dict[int, Framing]:
+    """The framings that a person has set, by clip."""
+    reason = "a person has set it"
+    return {
+        edit.n: Framing(method="asked", reason=reason, evidence=0.0, keyframes=edit.keyframes)
+        for edit in (edits.clips if edits else ())
+        if edit.keyframes
+    }
+
+
+def _with_framings(plan: Plan, framings: Mapping[int, Framing]) -> Plan:
+    """A plan with the framings of some of its clips."""
+    found = (h.model_copy(update={"framing": framings.get(h.n, h.framing)}) for h in plan.highlights)
+    return plan.model_copy(update={"highlights": tuple(found)})
 
 
 def _unframed(plan: Plan) -> Plan:
@@ -94,17 +105,6 @@ def _unframed(plan: Plan) -> Plan:
     highlights = tuple(h.model_copy(update={"framing": None}) for h in plan.highlights)
     version = plan.version.removesuffix(f", {FRAMING_VERSION}")
     return plan.model_copy(update={"version": version, "highlights": highlights})
-
-
-def _is_cut_out(request: ClipRequest, info: SourceInfo) -> bool:
-    """Whether clips show a part of the picture only, for a subject to be in or out of."""
-    return request.options.fit is Fit.CROP and min(_window(request, info)) < 1 - LEAST_LOSS
-
-
-def _window(request: ClipRequest, info: SourceInfo) -> tuple[float, float]:
-    """Shares of the upright picture's width and height that a clip shows."""
-    crop = plan_geometry(info.video, request.options.aspect, Fit.CROP).crop
-    return crop.width / info.video.display_width, crop.height / info.video.display_height
 
 
 def _outlook(analysis: Analysis, spec: ClipSpec) -> Outlook:
@@ -118,14 +118,21 @@ def _framing(
 ) -> Framing:
     if isinstance(part, Unseen):
         return Framing(method="blur", reason=f"its subject could not be looked for: {part.message}", evidence=0.0)
+    window = cut_out(info.video, request.options.aspect, request.options.fit)
+    assert window is not None  # else nothing is looked for
     evidence = Evidence.from_bytes(ctx.store.get_bytes(part.key))
     ctx.report(0.0, 1.0)
-    return frame_clip(info.video, outlook, evidence, _window(request, info))
+    return frame_clip(info.video, outlook, evidence, window)
 
 
-def _framed(spec: ClipSpec, framing: Framing) -> ClipSpec:
-    """A clip that is shown whole is as large as those beside it, that are cut out."""
-    return spec.model_copy(update={"is_whole": framing.method == "blur", "keyframes": framing.keyframes})
+def _framed(spec: ClipSpec, framings: Mapping[int, Framing]) -> ClipSpec:
+    """A clip with its framing, if it has one. One that is shown whole is as large as those beside it, that are cut out."""
+    framing = framings.get(spec.n)
+    return (
+        spec
+        if framing is None
+        else spec.model_copy(update={"is_whole": framing.method == "blur", "keyframes": framing.keyframes})
+    )
 
 
 def _wanted(request: ClipRequest, specs: tuple[ClipSpec, ...]) -> tuple[ClipSpec, ...]:
@@ -135,10 +142,11 @@ def _wanted(request: ClipRequest, specs: tuple[ClipSpec, ...]) -> tuple[ClipSpec
 def _edited(
     edits: Edits | None, info: SourceInfo, analysis: Analysis, options: ClipOptions, ctx: StageContext
 ) -> Plan | None:
-    """The plan that a person has set clips of, if there is one."""
+    """The plan that a person has set clips of, if there is one, with these ranges."""
     if edits is None:
         return None
-    return recut(Plan.model_validate_json(ctx.store.get_bytes(edits.plan)), info, analysis, options, edits)
+    plan = _unframed(Plan.model_validate_json(ctx.store.get_bytes(edits.plan)))
+    return recut(plan, info, analysis, options, edits)
 
 
 def _captions(request: ClipRequest, ctx: StageContext) -> CaptionSpec | None:

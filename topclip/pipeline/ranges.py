@@ -47,12 +47,14 @@ def asked(info: SourceInfo, timeline: Timeline, scores: Scores, span_s: tuple[fl
 
 
 def recut(plan: Plan, info: SourceInfo, analysis: Analysis, options: ClipOptions, edits: Edits) -> Plan:
-    """A plan with some clips set anew, under their old numbers; all else of it stays. Raises: InvalidRequest."""
+    """A plan with some clips' ranges set anew, under their old numbers; all else of it stays. Raises: InvalidRequest."""
     timeline = Timeline(info, analysis)
     scores = scores_of(analysis, options.weights, timeline.end_s)
     found = {h.n: h for h in plan.highlights}
     for edit in edits.clips:
         if edit.n not in found:
             raise InvalidRequest(f"the plan has no clip {edit.n}", {"field": "n"})
-        found[edit.n] = asked(info, timeline, scores, (edit.start_s, edit.end_s)).model_copy(update={"n": edit.n})
+        if edit.start_s is not None and edit.end_s is not None:
+            clip = asked(info, timeline, scores, (edit.start_s, edit.end_s))
+            found[edit.n] = clip.model_copy(update={"n": edit.n})
     return plan.model_copy(update={"options": options.to_dict(), "highlights": tuple(found.values())})
