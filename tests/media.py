@@ -29,6 +29,7 @@ HUM = "0.02*sin(2*PI*220*t)*lt(mod(t,3),2.4)"
 TONE = f"0.6*sin(2*PI*880*t)*between(t,{LOUD_S[0]},{LOUD_S[1]})"
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-crf", "20", "-pix_fmt", "yuv420p")
+FRAGMENTS = "frag_keyframe+empty_moov"
 AAC = ("-c:a", "aac", "-b:a", "96k")
 
 
@@ -346,7 +347,9 @@ RECIPES: dict[str, Callable[[Media, Path], None]] = {
     ),
     "ntsc.mkv": _from_base("-r", "30000/1001", *X264, "-bf", "2", "-c:a", "libvorbis"),
     "offset.ts": _from_base(*X264, "-bf", "2", *AAC, "-output_ts_offset", "1000.7", "-f", "mpegts", seconds=LENGTH_S),
-    "fragmented.mp4": _from_base(*X264, "-bf", "2", *AAC, "-movflags", "frag_keyframe+empty_moov"),
+    "fragmented.mp4": _from_base(*X264, "-bf", "2", *AAC, "-movflags", FRAGMENTS),
+    "indexed.mp4": _from_base(*X264, "-bf", "2", *AAC, "-movflags", f"{FRAGMENTS}+global_sidx+default_base_moof"),
+    "misplaced.mp4": _from_base(*X264, "-bf", "2", *AAC, "-movflags", f"{FRAGMENTS}+global_sidx"),
     "silent.mp4": _from_base(*X264, "-af", "volume=0", *AAC),
     "mute.mp4": _from_base(*NO_SOUND),
     "rotated.mp4": _rotated,

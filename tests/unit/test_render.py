@@ -90,7 +90,7 @@ EXACT = [
         "small.mjpeg",
         "large.mjpeg",
     ),
-    "tiny.mpg",
+    *("tiny.mpg", "indexed.mp4"),
 ]
 RATES = {"ntsc.mkv": 30000 / 1001, "raw29.m2v": 30000 / 1001, "raw12.h264": 12.5, "raw30.h264": 30, "raw24.hevc": 24}
 
