@@ -11,6 +11,7 @@ from tests.unit.test_select import make_analysis, make_info
 from topclip.exports import KINDS, cut_list
 from topclip.exports.timecode import Rate, rate_of
 from topclip.model.clip import Plan
+from topclip.model.framing import Framing, Keyframe
 from topclip.model.request import ClipOptions
 from topclip.model.source import SourceInfo
 from topclip.pipeline.select import select_clips
@@ -138,6 +139,48 @@ def test_fcpxml_is_whole_frames_of_the_rate_and_lies_within_its_asset() -> None:
     assert (seconds(sequence.get("duration")) / frame, sequence.get("tcFormat")) == (307, "DF")
     ids = {element.get("id") for element in root.find("resources") or ()}
     assert {c.get("ref") for c in clips} | {c.get("format") for c in clips} <= ids
+
+
+def framed(keyframes: tuple[tuple[float, float, float], ...], method: str = "faces") -> Framing:
+    found = tuple(Keyframe(time_s=t, x=x, y=y) for t, x, y in keyframes)
+    return Framing.model_validate({"method": method, "reason": "", "evidence": 1.0, "keyframes": found})
+
+
+def test_fcpxml_has_the_clips_shape_and_moves_each_picture_to_where_its_framing_stands() -> None:
+    info = source("25/1", "1/25000")
+    plan = plan_of(info, (250, 500), (0, 50))
+    framings = (framed(((10.0, 0.3, 0.5),)), framed((), "blur"))
+    clips = tuple(h.model_copy(update={"framing": f}) for h, f in zip(plan.highlights, framings, strict=True))
+    plan = plan.model_copy(update={"highlights": clips, "options": {**plan.options, "aspect": "9:16"}})
+    root = ElementTree.fromstring(KINDS["fcpxml"].write(cut_list(plan, info, "a.mp4")))
+    shape = next(f for f in root.iter("format") if f.get("id") == next(root.iter("sequence")).get("format"))
+    width, height = info.video.display_width, info.video.display_height
+    assert int(shape.get("height") or 0) == height
+    assert int(shape.get("width") or 0) == pytest.approx(height * 9 / 16, abs=2)
+    cut, whole = root.iter("asset-clip")
+    assert [element.tag for element in cut] == [
+        "note",
+        "adjust-conform",
+        "adjust-transform",
+    ]  # the order that the DTD asks for
+    x, y = (float(value) for value in (cut[2].get("position") or "").split())
+    assert (x * height / 100, y) == (pytest.approx((0.5 - 0.3) * width, abs=0.1), 0)
+    assert [element.tag for element in whole] == ["note"]
+    same = ElementTree.fromstring(exported("fcpxml", info, (250, 500)))
+    assert [len(list(same.iter(name))) for name in ("format", "adjust-transform")] == [1, 0]
+
+
+def test_fcpxml_says_where_a_framing_moves_and_stands_where_it_is_longest() -> None:
+    info = source("25/1", "1/25000")
+    plan = plan_of(info, (250, 500))
+    moving = framed(((10.0, 0.3, 0.5), (12.0, 0.6, 0.5)))
+    plan = plan.model_copy(update={
+        "highlights": (plan.highlights[0].model_copy(update={"framing": moving}),),
+        "options": {**plan.options, "aspect": "9:16"},
+    })  # fmt: skip
+    (clip,) = ElementTree.fromstring(KINDS["fcpxml"].write(cut_list(plan, info, "a.mp4"))).iter("asset-clip")
+    assert "its framing moves" in (clip[0].text or "")
+    assert float((clip[2].get("position") or "").split()[0]) < 0
 
 
 def test_a_table_has_a_row_a_clip() -> None:

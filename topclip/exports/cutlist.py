@@ -5,6 +5,8 @@ from fractions import Fraction
 
 from topclip.exports.timecode import Rate, rate_of
 from topclip.model.clip import Highlight, Plan
+from topclip.model.geometry import Geometry, plan_geometry
+from topclip.model.request import Aspect, Fit
 from topclip.model.source import SourceInfo
 
 
@@ -27,7 +29,7 @@ class CutList:
     """The clips of a plan, by number.
 
     url: where the source lies, absolute or relative to the export. start_frame: what the timecode of the source's first frame
-    counts. n_frames: of the source.
+    counts. n_frames: of the source. geometry: of the clips.
     """
 
     info: SourceInfo
@@ -36,6 +38,7 @@ class CutList:
     start_frame: int
     n_frames: int
     cuts: tuple[CutFrames, ...]
+    geometry: Geometry
 
     @property
     def name(self) -> str:
@@ -51,4 +54,8 @@ def cut_list(plan: Plan, info: SourceInfo, url: str) -> CutList:
         first, end = (rate.frame_at((pts - start_pts) * tick) for pts in (h.start_pts, h.end_pts))
         cuts.append(CutFrames(h, first, max(end, first + 1)))
     n_frames = max([rate.frame_at(Fraction(info.duration_s)), *(cut.end for cut in cuts)])
-    return CutList(info, url, rate, rate.frame_of(info.timecode or ""), n_frames, tuple(cuts))
+    return CutList(info, url, rate, rate.frame_of(info.timecode or ""), n_frames, tuple(cuts), _geometry(plan, info))
+
+
+def _geometry(plan: Plan, info: SourceInfo) -> Geometry:
+    return plan_geometry(info.video, Aspect(plan.options["aspect"]), Fit(plan.options["fit"]))
