@@ -8,7 +8,7 @@ from flask_openapi3 import OpenAPI
 from markupsafe import Markup, escape
 
 from topclip import __version__
-from topclip.model.request import Aspect, Captions, CaptionStyle, ClipOptions, Fit
+from topclip.model.request import Aspect, Captions, CaptionStyle, ClipOptions, Fit, Mode
 from web.errors import STATUS
 from web.openapi import document
 from web.services import services
@@ -34,6 +34,13 @@ CAPTION_STYLES = {
     CaptionStyle.BOX: "On a dark box",
     CaptionStyle.LARGE: "Large, few words",
 }
+MODE_NAMES = {
+    Mode.HIGHLIGHTS: "The best moments",
+    Mode.SHOTS: "Whole shots",
+    Mode.SILENCE: "What lies between silences",
+    Mode.RANGES: "Ranges that I name",
+    Mode.PLAN: "A plan, no clips",
+}
 FIT_NAMES = {Fit.CROP: "Crop", Fit.BLUR: "Blurred edges", Fit.PAD: "Bars"}
 
 
@@ -52,6 +59,7 @@ def index() -> str:
         version=__version__,
         aspects=ASPECT_NAMES,
         fits=FIT_NAMES,
+        modes=MODE_NAMES,
         captions_names=CAPTIONS_NAMES,
         caption_styles=CAPTION_STYLES,
         defaults=ClipOptions(),

@@ -1,13 +1,15 @@
 """The page in real Chromium on the real stack: submit a video, watch it being worked on, play a clip, delete the job."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Route, expect, sync_playwright
 
+from bench.walkers import Place, Scene, make
 from tests.media import Media
 from tests.stack.running import Running, stack
 from tests.waiting import until
@@ -138,6 +140,76 @@ def test_clips_of_a_finished_job_are_planned_again_and_widened(page: Page, video
     expect(page.locator("#empty")).to_be_visible(timeout=10_000)
 
 
+def test_ranges_are_named_and_a_cut_out_is_shown_and_set(page: Page, tmp_path: Path, running: Running) -> None:
+    video = tmp_path / "face.mp4"
+    make(Scene("face", 4.0, lambda t: [Place(0.3, 0.12)], "face"), video)
+    page.select_option("#mode", "ranges")
+    expect(page.locator("#count")).to_be_hidden()
+    page.set_input_files("#file", video)
+    page.check('input[name="aspect"][value="9:16"]')
+    page.fill("#ranges", "0:01")
+    page.click("#go")
+    expect(page.locator("#fault")).to_contain_text("ranges such as")
+    page.fill("#ranges", "0:00.5-0:02, 2.4-3.6")
+    page.click("#go")
+    card = page.locator(".job").filter(has_text="face.mp4").first
+    expect(card.locator(".state")).to_have_text("Done", timeout=DONE_MS)
+    expect(card.locator("h4")).to_have_text("The ranges asked for")
+    expect(card.locator("video")).to_have_count(2)
+    clip = card.locator(".clip").first
+    clip.get_by_text("How it is framed").click()
+    expect(clip.locator(".framing p")).to_contain_text("a face")
+    box = clip.locator(".framing path").bounding_box()
+    assert box
+    sheet = clip.locator(".framing svg").bounding_box()
+    assert sheet
+    middle = (box["y"] + box["height"] / 2 - sheet["y"]) / sheet["height"]
+    assert middle == pytest.approx(0.3, abs=0.05)
+    clip.get_by_text("Trim or widen").click()
+    clip.get_by_label("Stand at").fill("0.7")
+    clip.get_by_text("Cut again", exact=True).click()
+    until(lambda: running.get("/api/jobs").json()["jobs"][0]["epoch"] == 2, 10)
+    expect(card.locator(".state")).to_have_text("Done", timeout=DONE_MS)
+    job = running.get("/api/jobs").json()["jobs"][0]
+    framings = [h["framing"] for h in running.get(f"/api/jobs/{job['id']}/plan").json()["highlights"]]
+    assert [f["method"] for f in framings] == ["asked", "faces"]
+    assert [k["x"] for k in framings[0]["keyframes"]] == [pytest.approx(0.7, abs=1e-3)]
+    card.get_by_text("Other clips").click()
+    card.get_by_label("Captions").select_option("off")
+    card.get_by_text("Plan again", exact=True).click()
+    until(lambda: running.get("/api/jobs").json()["jobs"][0]["epoch"] == 3, 10)
+    expect(card.locator(".state")).to_have_text("Done", timeout=DONE_MS)
+    job = running.get("/api/jobs").json()["jobs"][0]
+    assert job["options"]["captions"] == "off"
+    plan = running.get(f"/api/jobs/{job['id']}/plan").json()
+    assert plan["highlights"][0]["framing"] == framings[0]  # which captions do not choose
+    assert _fits(page)
+    card.get_by_text("Delete").click()
+    card.get_by_text("Delete it for good?").click()
+    expect(page.locator("#empty")).to_be_visible(timeout=10_000)
+
+
+def test_a_link_is_sent_with_who_is_to_be_told_and_one_that_is_none_is_refused(page: Page) -> None:
+    page.fill("#source", "not a link")
+    page.click("#go")
+    expect(page.locator("#source")).to_have_attribute("aria-invalid", "true")
+    page.fill("#source", "https://example.com/talk.mp4")
+    page.get_by_text("Subtitles, audience, notification").click()
+    page.fill("#callback_url", "https://example.com/told")
+    sent: list[str] = []
+
+    def answer(route: Route) -> None:
+        sent.append(route.request.post_data or "")
+        route.fulfill(status=202, json={"id": "a", "status_url": "/api/job-status/a"})
+
+    page.route("**/api/jobs", lambda route: answer(route) if route.request.method == "POST" else route.continue_())
+    page.click("#go")
+    expect(page.locator("#source")).to_have_value("")  # it was taken
+    (body,) = (json.loads(text) for text in sent)
+    assert body["source"] == "https://example.com/talk.mp4"
+    assert body["options"]["callback_url"] == "https://example.com/told"
+
+
 def test_faults_are_told_at_the_field_and_by_the_server(page: Page, tmp_path: Path) -> None:
     page.click("#go")
     expect(page.locator("#fault")).to_contain_text("Choose a video")
@@ -165,11 +237,11 @@ def test_an_outage_of_redis_is_told_and_heals_by_itself(page: Page, video: Path,
 
 def test_it_can_be_used_by_keyboard_alone(page: Page) -> None:
     seen = []
-    for _ in range(13):
+    for _ in range(14):
         page.keyboard.press("Tab")
         seen.append(page.evaluate("document.activeElement.id || document.activeElement.name || ''"))
     assert [name for name in seen if name] == [
-        *("file", "aspect", "count", "min_length", "max_length", "captions", "subtitles", "audience", "go")
+        *("file", "source", "aspect", "mode", "count", "min_length", "max_length", "captions", "go")
     ]
 
 

@@ -40,7 +40,8 @@ function replanForm(card) {
     numberField("Clips", "count", o.count, { min: 1, max: 50, step: 1 }),
     numberField("Shortest, s", "min_length", o.min_length, { min: 1, max: 600 }),
     numberField("Longest, s", "max_length", o.max_length, { min: 1, max: 3600 })),
-  make("label", { className: "field" }, "Shape", shape)];
+  make("label", { className: "field" }, "Shape", shape),
+  make("div", { className: "row" }, likeForm("captions", "Captions", o.captions), likeForm("caption_style", "Their look", o.caption_style))];
   if (!MODES_OF_COUNT.has(o.mode)) fields.shift();
   fields.push(make("fieldset", { className: "weights" }, make("legend", {}, "What counts"),
     ...Object.entries(o.weights).map(([signal, weight]) => weightField(signal, weight))));
@@ -58,6 +59,13 @@ function replanForm(card) {
   });
 }
 
+/** A choice as the form above offers it. */
+function likeForm(name, text, value) {
+  const field = make("select", { name }, ...[...$(name).options].map((one) =>
+    make("option", { value: one.value, selected: one.value === value }, one.textContent)));
+  return make("label", { className: "field" }, text, field);
+}
+
 function weightField(signal, weight) {
   const shown = make("output", { className: "figures quiet" }, weight.toFixed(1));
   const slider = make("input", { type: "range", name: `weight-${signal}`, min: 0, max: Math.max(3, weight), step: 0.1, value: weight });
@@ -67,13 +75,17 @@ function weightField(signal, weight) {
   return make("label", {}, SIGNALS[signal] ?? signal, shown, slider);
 }
 
-/** Another range for one clip. */
-function recutForm(card, clip) {
+/** Another range for one clip, and where it is cut out of the picture. */
+function recutForm(card, clip, framing, share) {
   const { id, name } = card.job;
   const fields = [make("div", { className: "row" },
-    numberField("From, s", "start_s", clip.start_s, { min: 0 }), numberField("To, s", "end_s", clip.end_s, { min: 0 }))];
+    numberField("From, s", "start_s", clip.start_s, { min: 0 }), numberField("To, s", "end_s", clip.end_s, { min: 0 })),
+  ...framingFields(framing, share)];
   return folded("Trim or widen", `Cut clip ${clip.n} of ${name} again`, fields, "Cut again", async (elements) => {
-    const asked = { start_s: Number(elements.start_s.value), end_s: Number(elements.end_s.value) };
+    const range = { start_s: Number(elements.start_s.value), end_s: Number(elements.end_s.value) };
+    const isSame = range.start_s === clip.start_s && range.end_s === clip.end_s;
+    const asked = { ...(isSame ? {} : range), ...askedFraming(elements, share, range.start_s) };
+    if (!Object.keys(asked).length) throw { detail: "Change something first." };
     card.begun(await call(`/api/jobs/${id}/clips/${clip.n}`, sent("PATCH", asked)));
   });
 }
@@ -83,7 +95,7 @@ function drawing(job) {
   const picture = make("img", { alt: `Signals, shots, highlights and near-misses of ${job.name} over time`, loading: "lazy" });
   const links = Object.entries(job.links.exports ?? {}).flatMap(([kind, href]) =>
     [make("a", { href, download: "", ariaLabel: `Export ${job.name} as ${kind}` }, kind), " "]);
-  const sheet = make("details", { className: "drawing" }, make("summary", {}, "Why these moments"),
+  const sheet = make("details", { className: "drawing" }, make("summary", {}, job.options.mode === "highlights" ? "Why these moments" : "What was measured"),
     make("div", { className: "sheet", tabIndex: 0 }, picture), make("p", { className: "quiet fine" }, "Export: ", ...links));
   sheet.addEventListener("toggle", () => { if (sheet.open && !picture.src) picture.src = `${job.links.plan_svg}?epoch=${job.epoch}`; });
   return sheet;

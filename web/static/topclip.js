@@ -1,7 +1,6 @@
-// The page's own script: submit with upload progress, the job list, live progress, clips and why they were chosen.
+// The page's own script: the job list, live progress, clips and why they were chosen.
 "use strict";
 
-const ATTACHED = ["subtitles", "audience"]; // files that may come with a video
 const PAGE = 20; // jobs on a page of the list
 const LIST_MS = 3000; // the list is read again so often; it also tells of jobs that others submit
 const MAX_STREAMS = 2; // a browser holds six connections to a server; the other live jobs go by the list
@@ -15,8 +14,13 @@ const STAGES = {
 };
 const SIGNALS = {
   loudness: "Loudness", surprise: "Surprise", speech: "Speech", crowd: "Crowd", onsets: "Onsets", motion: "Motion",
-  cuts: "Cuts", novelty: "Novelty", words: "Words", questions: "Questions", keywords: "Keywords",
+  cuts: "Cuts", novelty: "Novelty", words: "Words", questions: "Questions", keywords: "Keywords", audience: "Audience",
 };
+const MODES = {
+  highlights: "The best moments", ranges: "The ranges asked for", shots: "Whole shots", silence: "What lies between silences",
+  plan: "A plan, no clips",
+};
+const ORIGINS = { subtitles: "Captions (the file)", embedded: "Captions (a track of the source)", transcriber: "Captions (recognised)" };
 const SCREENS = { "9:16": "is-tall", "1:1": "is-square", "4:5": "is-portrait" };
 const LIVE = new Set(["QUEUED", "RUNNING", "CANCELLING"]);
 
@@ -97,7 +101,7 @@ function facts(job) {
   const o = job.options;
   const shape = o.aspect && o.aspect !== "source" ? o.aspect : null;
   const wanted = o.min_length && o.max_length ? `${o.min_length}–${o.max_length} s` : null;
-  return [shape, wanted, ago(job.created_at)].filter(Boolean).join(" · ");
+  return [shape, o.mode === "ranges" ? null : wanted, ago(job.created_at)].filter(Boolean).join(" · ");
 }
 
 function say(text) { setText($("said"), text); }
@@ -116,13 +120,14 @@ class JobCard {
     this.pace = make("div", { className: "pace" }, this.bar,
       make("div", { className: "steps" }, make("span", {}, this.step), this.figures), this.making);
     this.fault = make("p", { className: "fault", hidden: true });
+    this.heading = make("h4", { hidden: true });
     this.clips = make("ol", { className: "clips", hidden: true });
     this.why = make("div", { hidden: true });
     this.change = make("div", { hidden: true });
     this.actions = make("div", { className: "actions" });
     this.element = make("li", { className: "card job", data: { job: job.id } },
       make("div", { className: "job-top" }, make("div", { className: "job-title" }, this.title, this.facts), this.state),
-      this.pace, this.fault, this.clips, this.why, this.change, this.actions);
+      this.pace, this.fault, this.heading, this.clips, this.why, this.change, this.actions);
     this.show(job);
   }
 
@@ -245,8 +250,10 @@ class JobCard {
       throw problem;
     }
     const why = new Map((plan?.highlights ?? []).map((h) => [h.n, h]));
+    setText(this.heading, MODES[job.options.mode] ?? "Clips");
+    this.heading.hidden = false;
     this.clips.className = `clips ${SCREENS[job.options.aspect] ?? ""}`;
-    this.clips.replaceChildren(...manifest.clips.map((clip) => clipItem(this, clip, why.get(clip.n))),
+    this.clips.replaceChildren(...manifest.clips.map((clip) => clipItem(this, clip, why.get(clip.n), manifest.source)),
       ...manifest.failed.map((clip) => make("li", { className: "clip is-failed" },
         make("p", { className: "fault" }, `Clip ${clip.n}: `, ...faultWords({ detail: clip.message, hint: clip.hint })))));
     this.clips.hidden = false;
@@ -260,7 +267,7 @@ function faultWords(problem) {
   return [problem.detail ?? problem.message ?? "It failed.", hint].filter(Boolean);
 }
 
-function clipItem(card, clip, highlight) {
+function clipItem(card, clip, highlight, source) {
   const job = card.job;
   const base = `/api/jobs/${job.id}/clips/${clip.n}`;
   const video = make("video", {
@@ -270,7 +277,7 @@ function clipItem(card, clip, highlight) {
   });
   if (clip.captions?.cues) {
     video.append(make("track", {
-      kind: "captions", src: `${base}/captions.vtt`, label: "Captions", default: !clip.captions.burned,
+      kind: "captions", src: `${base}/captions.vtt`, label: ORIGINS[clip.captions.origin] ?? "Captions", default: !clip.captions.burned,
     }));
   }
   const save = make("a", { href: `${base}?download=1`, download: "", ariaLabel: `Download clip ${clip.n}` }, "Download");
@@ -280,7 +287,8 @@ function clipItem(card, clip, highlight) {
       make("span", { className: "figures" }, make("b", {}, `${clock(clip.start_s)}–${clock(clip.end_s)}`), " ",
         make("span", { className: "quiet" }, length(clip.duration_s))), save),
     ...(clip.warnings ?? []).map((warning) => make("p", { className: "quiet fine" }, warning)),
-    recutForm(card, clip), highlight ? whyList(highlight) : null);
+    recutForm(card, clip, highlight?.framing, cutOut(source.video, clip)),
+    highlight?.framing ? framingSheet(highlight, cutOut(source.video, clip)) : null, highlight ? whyList(highlight) : null);
 }
 
 /** Each signal's share in the score, the largest first. */
@@ -381,130 +389,3 @@ function banner(text) {
   $("banner").hidden = !text;
   setText($("banner"), text);
 }
-
-// --- submit -----------------------------------------------------------------------------------------------------
-
-const form = $("form");
-let upload = null;
-let key = null; // of the submission: sent again after a fault it becomes no second job
-
-/** A random key; `randomUUID` is there on secure pages alone. */
-function newKey() {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((n) => n.toString(16).padStart(2, "0")).join("");
-}
-
-function fail(problem) {
-  $("fault").hidden = false;
-  $("fault").replaceChildren(...faultWords(problem));
-  const field = form.elements[problem.field];
-  if (field instanceof HTMLElement) {
-    field.setAttribute("aria-invalid", "true");
-    field.focus();
-  }
-}
-
-function calm() {
-  $("fault").hidden = true;
-  for (const field of form.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
-}
-
-function options() {
-  const number = (name) => Number(form.elements[name].value);
-  return {
-    aspect: form.elements.aspect.value, fit: form.elements.fit.value,
-    captions: form.elements.captions.value, caption_style: form.elements.caption_style.value,
-    count: number("count"), min_length: number("min_length"), max_length: number("max_length"),
-  };
-}
-
-/** What is wrong before anything is sent; the server checks all of it again. */
-function faultOf(file, o) {
-  if (!file) return { detail: "Choose a video first.", field: "file" };
-  const limit = Number(form.dataset.maxMb) * 2 ** 20;
-  if (file.size > limit) return { detail: `The file has ${size(file.size)}; ${size(limit)} is the limit.`, field: "file" };
-  for (const name of ["count", "min_length", "max_length"]) {
-    const field = form.elements[name];
-    if (!field.checkValidity()) return { detail: field.validationMessage, field: name };
-  }
-  if (o.max_length < o.min_length) return { detail: "The longest clip is shorter than the shortest.", field: "max_length" };
-  return null;
-}
-
-function send(file, o) {
-  const data = new FormData();
-  data.append("options", JSON.stringify(o)); // first, so that the server checks it before it takes the file
-  for (const name of ATTACHED) {
-    const attached = form.elements[name].files[0];
-    if (attached) data.append(name, attached);
-  }
-  data.append("file", file);
-  upload = new XMLHttpRequest();
-  upload.open("POST", "/api/jobs");
-  upload.setRequestHeader("Idempotency-Key", (key ??= newKey()));
-  upload.responseType = "json";
-  upload.upload.addEventListener("progress", (event) => {
-    $("upload-bar").value = event.loaded / event.total;
-    setText($("upload-text"), `${size(event.loaded)} of ${size(event.total)}`);
-  });
-  upload.upload.addEventListener("load", () => setText($("upload-text"), "Looking at the file"));
-  upload.addEventListener("load", () => {
-    if (upload.status === 401) location.reload();
-    if (upload.status === 202) { key = null; forget(); say("The job was submitted"); list.refresh(); }
-    else fail(upload.response ?? { detail: `The server answered ${upload.status}.` });
-  });
-  upload.addEventListener("error", () => fail({ detail: "The upload broke off.", hint: "Is the server running?" }));
-  upload.addEventListener("loadend", () => { $("upload").hidden = true; $("go").disabled = false; upload = null; });
-  upload.send(data);
-}
-
-function forget() {
-  form.elements.file.value = "";
-  for (const name of ATTACHED) form.elements[name].value = "";
-  showFile();
-}
-
-function showFile() {
-  const file = form.elements.file.files[0];
-  $("drop").classList.toggle("is-full", Boolean(file));
-  setText($("file-name"), file ? file.name : "Drop a video here");
-  setText($("file-note"), file ? size(file.size) : "or choose a file");
-}
-
-function showFit() {
-  $("fit-field").hidden = form.elements.aspect.value === "source";
-  $("caption-style-field").hidden = form.elements.captions.value !== "burn";
-}
-
-form.addEventListener("submit", (event) => {
-  event.preventDefault();
-  calm();
-  const file = form.elements.file.files[0];
-  const o = options();
-  const fault = faultOf(file, o);
-  if (fault) return fail(fault);
-  $("go").disabled = true;
-  $("upload-bar").value = 0;
-  $("upload").hidden = false;
-  send(file, o);
-});
-form.addEventListener("change", () => { key = null; calm(); showFile(); showFit(); });
-$("upload-stop").addEventListener("click", () => upload?.abort());
-$("more").addEventListener("click", () => { list.pages += 1; list.refresh(); });
-for (const kind of ["dragenter", "dragover"]) {
-  $("drop").addEventListener(kind, (event) => { event.preventDefault(); $("drop").classList.add("is-over"); });
-}
-for (const kind of ["dragleave", "drop"]) {
-  $("drop").addEventListener(kind, () => $("drop").classList.remove("is-over"));
-}
-$("drop").addEventListener("drop", (event) => {
-  event.preventDefault();
-  if (event.dataTransfer.files.length) form.elements.file.files = event.dataTransfer.files;
-  key = null;
-  calm();
-  showFile();
-});
-document.addEventListener("visibilitychange", () => { if (!document.hidden) list.refresh(); });
-
-showFile();
-showFit();
-list.refresh();
