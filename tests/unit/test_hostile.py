@@ -162,7 +162,7 @@ def test_a_list_reaches_no_file_and_no_network(tmp_path: Path, media: Media, nam
                 probe(path)
             out = file_url(tmp_path / "out.mp4")
             with pytest.raises(EncodeError):
-                run_ffmpeg(ffmpeg(), [*input_args(None), "-i", file_url(path), "-f", "mp4", out], lambda _: None)
+                run_ffmpeg(ffmpeg(), [*input_args(path, None), "-f", "mp4", out], lambda _: None)
             path.unlink()
     assert callers == []
 

@@ -150,6 +150,19 @@ def test_a_clip_that_ends_at_a_cut_shows_nothing_of_the_next_shot(media: Media, 
         assert np.abs(frame - source[inside]).mean() * 4 < np.abs(frame - source[outside]).mean()
 
 
+def test_fragments_that_an_index_displaces_are_read_and_cut_like_those_without_it(
+    media: Media, ctx: StageContext, tmp_path: Path
+) -> None:
+    """Neither FFmpeg nor its tools read such a file, so what it should be is known from the same one without an index."""
+    files = [rendered(media(name), ctx, count=1, min_length=2, max_length=4, aspect="9:16")[0][1]
+             for name in ("fragmented.mp4", "misplaced.mp4")]  # fmt: skip
+    assert files[0].read_bytes() == files[1].read_bytes()
+    cuts = [tmp_path / f"{n}.mp4" for n in range(2)]
+    for name, out in zip(("fragmented.mp4", "misplaced.mp4"), cuts, strict=True):
+        assert cut_range(media(name), 0.0, 6.1, out, ctx).method == "smart"
+    assert cuts[0].read_bytes() == cuts[1].read_bytes()
+
+
 SHAPES = [("9:16", "crop"), ("9:16", "blur"), ("1:1", "pad"), ("4:5", "crop"), ("16:9", "blur"), ("source", "crop")]
 ODD_ONES = ["short.mp4", "rotated.mp4", "anamorphic.mp4", "odd.mkv", "rgb.mov", "full_range.mp4", "interlaced.mpg"]
 

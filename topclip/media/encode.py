@@ -111,14 +111,14 @@ def resound_args(
 ) -> list[str]:
     """Arguments of ffmpeg that give a clip other sound; its picture is copied as it is."""
     assert info.audio is not None
-    args = ["-copyts", *input_args(None), "-i", file_url(clip), *_input(source, info, spec, attempt, max_pixels)]
+    args = ["-copyts", *input_args(clip, None), *_input(source, info, spec, attempt, max_pixels)]
     args += ["-map", "0:v", "-c:v", "copy", *_sound(1, info.audio, audio_filter(info, spec, attempt.level))]
     return [*args, *_mp4(out)]
 
 
 def _input(source: Path, info: SourceInfo, spec: ClipSpec, attempt: Attempt, max_pixels: int) -> list[str]:
     form = ("-f", MJPEG_FORMAT) if info.container == MJPEG_FORMAT else ()
-    return [*_seek(info, spec, attempt), *input_args(max_pixels), *form, "-i", file_url(source)]
+    return [*_seek(info, spec, attempt), *form, *input_args(source, max_pixels)]
 
 
 def _sound(n_input: int, audio: AudioStream, chain: str) -> list[str]:

@@ -85,7 +85,7 @@ def _input(prospect: Prospect, start_pts: int, lead_s: float | None, max_pixels:
             (entry + Fraction(1, 2)) * prospect.info.video.tick
         )  # half a tick, so that rounding does not miss it
         seek = ["-seek_timestamp", "1", "-noaccurate_seek", "-ss", f"{at_s:.6f}"]
-    return [*seek, *input_args(max_pixels), "-i", file_url(prospect.source)]
+    return [*seek, *input_args(prospect.source, max_pixels)]
 
 
 def _pictures(info: SourceInfo, spec: ClipSpec, start_pts: int, end_pts: int, *, is_from_start: bool) -> str:

@@ -1,31 +1,39 @@
-"""What is wrong with an MP4 in fragments whose pictures no decoder takes. Asked only once none does."""
+"""An MP4 in fragments that lie elsewhere than they say: an index was put before them afterwards.
+
+FFmpeg's muxer writes such files with `global_sidx` and without `default_base_moof`, and does not read them. Read without that
+index they are right.
+"""
 
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 BASE_IS_TOLD = 0x1
 """Flag of a track fragment's header: the place that its data is counted from stands in it, from the file's start."""
-MOST_BOXES = 100
+HEADS = frozenset({b"ftyp", b"moov", b"free", b"uuid", b"sidx"})
+"""What may stand before the first fragment."""
 
 
-def are_misplaced(path: Path) -> bool:
-    """Whether the first fragment's data is looked for elsewhere than it lies: an index was put before it afterwards.
-
-    FFmpeg's muxer writes such files with `global_sidx` and without `default_base_moof`; it does not read them either.
-    """
+def displacing_index(path: Path) -> tuple[int, int] | None:
+    """Bytes [start, end) of the index without which the fragments lie where they say; None where they do already."""
     try:
         with path.open("rb") as file:
-            at, has_index = 0, False
-            for _ in range(MOST_BOXES):
-                file.seek(at)
-                size, kind = struct.unpack(">I4s", file.read(8))
-                has_index |= kind == b"sidx"
-                if kind == b"moof":
-                    return has_index and _base(file.read(size - 8)) not in (None, at)
-                at += size if size != 1 else struct.unpack(">Q", file.read(8))[0]
+            return _index(file)
     except (OSError, struct.error):
-        pass
-    return False
+        return None  # whoever opens it tells
+
+
+def _index(file: BinaryIO) -> tuple[int, int] | None:
+    at, first = 0, None
+    while True:
+        file.seek(at)
+        size, kind = struct.unpack(">I4s", file.read(8))
+        if kind == b"moof":
+            return None if first is None or _base(file.read(size - 8)) != first else (first, at)
+        if kind not in HEADS or size < 8:
+            return None
+        first = (at if first is None else first) if kind == b"sidx" else None
+        at += size
 
 
 def _base(moof: bytes) -> int | None:

@@ -1,12 +1,14 @@
 """Which containers are read at all. Media is hostile until proven otherwise.
 
 A playlist (HLS, DASH, ffconcat, SDP) names other files, and FFmpeg opens them: an upload could make the server read
-its own disk. So only containers that hold their streams themselves are on the list, and the only protocol is a file. SVG is
-none of them: it is a program that names files too.
+its own disk. So only containers that hold their streams themselves are on the list, and the only protocol is a file, or parts
+of one. SVG is none of them: it is a program that names files too.
 """
 
 import os
 from pathlib import Path
+
+from topclip.media.fragments import displacing_index
 
 VIDEO_FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,gif,apng,h264,hevc,vvc,obu,av1,ivf,"
@@ -38,10 +40,25 @@ def decoder_pixels(max_pixels: int) -> int:
     return min(4 * max_pixels + (1 << 20), MOST_PIXELS)
 
 
-def input_args(max_pixels: int | None) -> list[str]:
-    """Arguments before an input of ffmpeg; max_pixels: largest picture that is allowed, None where it is our own file."""
-    args = [text for name, value in OPEN_OPTIONS.items() for text in (f"-{name}", value)]
-    return args if max_pixels is None else [*args, "-max_pixels", str(decoder_pixels(max_pixels))]
+def input_args(path: Path, max_pixels: int | None) -> list[str]:
+    """Arguments that make a file an input of ffmpeg. max_pixels: largest picture that is allowed, None where it is our own."""
+    url, options = source_url(path)
+    args = [text for name, value in options.items() for text in (f"-{name}", value)]
+    limit = [] if max_pixels is None else ["-max_pixels", str(decoder_pixels(max_pixels))]
+    return [*args, *limit, "-i", url]
+
+
+def source_url(path: Path) -> tuple[str, dict[str, str]]:
+    """A file to be read as FFmpeg takes it, and the options that it is opened with.
+
+    One whose fragments an index displaces is read as two parts, without that index.
+    """
+    url, span = file_url(path), displacing_index(path)
+    if span is None or "|" in url:  # which would part it
+        return url, OPEN_OPTIONS
+    spans = ((0, span[0]), (span[1], path.stat().st_size))
+    parts = (f"subfile,,start,{start},end,{end},,:{url}" for start, end in spans)
+    return f"concat:{'|'.join(parts)}", OPEN_OPTIONS | {"protocol_whitelist": f"{PROTOCOLS},concat,subfile"}
 
 
 def file_url(path: Path) -> str:

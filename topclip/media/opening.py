@@ -10,7 +10,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from topclip.errors import ProbeError, SourceNotFound, StorageUnavailable, TopClipError, UnsupportedMedia
-from topclip.media.guard import OPEN_OPTIONS, decoder_pixels, file_url
+from topclip.media.guard import decoder_pixels, source_url
 from topclip.media.limits import within_memory
 
 KNOWN_HEADS = (b"ftyp", b"moov", b"mdat", b"wide", b"free")
@@ -68,12 +68,13 @@ def open_media(path: Path, max_pixels: int | None = None) -> InputContainer:
 
 def _open(path: Path, options: dict[str, str], format_name: str | None) -> InputContainer:
     opened = _ELSEWHERE.get(path)
+    url, open_options = source_url(path)
     container: InputContainer = av.open(
-        file_url(path) if opened is None else opened(),
+        url if opened is None else opened(),
         "r",
         format=format_name,
         options=options,
-        container_options=dict(OPEN_OPTIONS),
+        container_options=dict(open_options),
         metadata_errors="replace",
     )
     return container

@@ -30,7 +30,6 @@ from topclip.errors import (
 )
 from topclip.media.colour import colour_of
 from topclip.media.ending import end_of_picture
-from topclip.media.fragments import are_misplaced
 from topclip.media.guard import AUDIO_FORMATS, STILL_FORMATS, decoder_pixels
 from topclip.media.limits import FLOOR_S, READ_BYTES_PER_S, no_memory, timed, within_memory
 from topclip.media.opening import MJPEG_FORMAT, open_media, reason_of
@@ -76,16 +75,7 @@ def probe(
         stream = _video_stream(container, path)
         if max_pixels is not None and stream.width * stream.height > decoder_pixels(max_pixels):
             raise _too_many_pixels(stream.width, stream.height, max_pixels)
-        try:
-            first = _first_frame(container, stream, max_pixels, tick)
-        except ProbeError as err:
-            if not are_misplaced(path):
-                raise
-            raise ProbeError(
-                "the source's fragments point to other places of the file than where they lie: an index was put before them",
-                {"field": "source", "hint": "write it anew from its source, with -movflags +default_base_moof"},
-            ) from err
-        video = _describe_video(container.format, stream, first)
+        video = _describe_video(container.format, stream, _first_frame(container, stream, max_pixels, tick))
         sound = audio_stream(container)
         audio = None if sound is None else _describe_audio(sound)
         format_name, n_streams, timecode = container.format.name, len(container.streams), _timecode(container)

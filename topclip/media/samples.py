@@ -92,8 +92,8 @@ def _args(sampling: Sampling, lead_s: float | None, out: Path) -> list[str]:
     if lead_s is not None:
         at_s = float(outlook.start_pts * video.tick) - lead_s
         args += ["-seek_timestamp", "1", "-noaccurate_seek", "-ss", f"{at_s:.6f}"]
-    args += [*input_args(sampling.max_pixels), "-copyts"]
-    args += [*(("-f", MJPEG_FORMAT) if info.container == MJPEG_FORMAT else ()), "-i", file_url(sampling.source)]
+    args += ["-copyts", *(("-f", MJPEG_FORMAT) if info.container == MJPEG_FORMAT else ())]
+    args += input_args(sampling.source, sampling.max_pixels)
     slot = f"floor({{}}*{_rate(outlook):.6f}+0.0001)"
     chain = [
         *chosen_frames(info, outlook, is_from_start=lead_s is None),
