@@ -147,6 +147,17 @@ def test_a_finished_job_is_planned_again_recut_and_exported(running: Running, vi
     assert (clip["start_s"], clip["end_s"]) == (1, 7.52)
     assert topclip("export", new, "--format", "edl", "--out", tmp_path / "c.edl", server=running).returncode == 0
     assert "00:00:01:00 00:00:07:13 01:00:00:00 01:00:06:13" in (tmp_path / "c.edl").read_text()
+    frames = tmp_path / "framing.json"
+    frames.write_text(json.dumps({"keyframes": [{"time_s": 1.0, "x": 0.25, "y": 0.5}]}))
+    whole = topclip("recut", new, 1, "--framing", frames, server=running)
+    assert (whole.returncode, "show all of its picture" in whole.stderr) == (2, True)
+    assert topclip("replan", new, "--aspect", "9:16", "--watch", server=running).returncode == 0
+    result = topclip("recut", new, 1, "--framing", frames, "--watch", "--out", out, server=running)
+    assert result.returncode == 0, result.stderr
+    (clip,) = json.loads((out / "manifest.json").read_text())["clips"]
+    assert (clip["start_s"], clip["end_s"], clip["width"]) == (1, 7.52, 100)
+    (framing,) = (h["framing"] for h in running.get(f"/api/jobs/{new}/plan").json()["highlights"])
+    assert (framing["method"], framing["keyframes"][0]["x"]) == ("asked", 0.25)
     late = topclip("recut", new, 1, "--end", "99", server=running)
     assert (late.returncode, "end_s 99" in late.stderr) == (2, True)
 
