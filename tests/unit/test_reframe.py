@@ -206,7 +206,7 @@ def test_a_framing_that_a_person_set_is_the_plans_and_is_rendered_so_while_other
 
 def test_all_framings_set_by_a_person_need_no_look(faces: Path, ctx: StageContext) -> None:
     request = request_for(faces, mode="ranges", ranges=[[0.4, 1.8]], aspect="9:16")
-    info = run_local.analyse(request, ctx)
+    info = analyse(request, ctx)
     key = run_local.make_whole_plan(request, info, ctx).plan_key
     edit = Edit(n=1, keyframes=(Keyframe(time_s=0.4, x=0.5, y=0.5),))
     chosen = make_plan(edited(request, key, edit), info, ctx)
@@ -220,7 +220,7 @@ def test_a_plan_that_was_framed_for_another_shape_brings_no_framing_along(
 ) -> None:
     request = request_for(faces, mode="ranges", ranges=[[0.4, 3.8], [0.4, 1.8]], aspect="9:16")
     first, _ = planned(request, ctx)
-    info = run_local.analyse(request, ctx)
+    info = analyse(request, ctx)
     key = run_local.make_whole_plan(request, info, ctx).plan_key
     other = request.model_copy(update={"options": request.options.model_copy(update=changes)})
     edit = Edit(n=2, start_s=0.5, end_s=1.5, keyframes=(Keyframe(time_s=0.5, x=0.6, y=0.5),))
