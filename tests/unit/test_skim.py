@@ -149,6 +149,18 @@ def test_cuts_of_a_montage_fall_among_pictures_that_nothing_rests_on(tmp_path: P
     assert len(find_cuts(tracks)) >= len(wanted) - 1  # none is told among the first frames
 
 
+def test_what_only_seems_to_be_a_dissolve_without_the_pictures_between_is_none(tmp_path: Path) -> None:
+    # every second picture, on which nothing rests, is half light and half dark; the others go straight to another scene
+    straight = "gte(N,60)*(1-gte(N,90))*(N-60)/30+gte(N,90)"
+    first, last = "120+80*sin(X/60)*cos(Y/200)", "120+80*cos(X/90)*sin(Y/30+1)"
+    other = "mod(N,2)*25*(2*gte(mod(X,80),40)-1)*gte(N,60)*(1-gte(N,90))"
+    grey = f"geq=lum='({first})*(1-({straight}))+({last})*({straight})+{other}':cb=128:cr=128"
+    path = tmp_path / "seeming.mp4"
+    code = ("-c:v", "libx264", "-crf", "12", "-bf", "1", "-b-pyramid", "none", "-b_strategy", "0", "-g", "150")
+    run("-f", "lavfi", "-i", f"color=s=320x180:r=25:d=6,format=yuv420p,{grey}", *code, "-sc_threshold", "0", path)
+    assert find_cuts(measured(path)).tolist() == []
+
+
 def test_frames_behind_a_recovery_point_are_all_there(media: Media, tmp_path: Path) -> None:
     path = tmp_path / "refresh.mp4"
     run("-i", media("base.mp4"), "-an", *X264_ARGS, "-x264-params", "intra-refresh=1:keyint=50", path)

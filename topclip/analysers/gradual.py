@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from topclip.analysers.frames import N_LAGS
+from topclip.analysers.frames import N_LAGS, differences, grids_of
 from topclip.analysers.tracks import Array
 
 HALVES = (4, 5, 6, 8, 10, 12, 15, 18, 22)
@@ -30,6 +30,11 @@ MAX_ALIKE = 0.92
 MIN_SPREAD = 0.55
 """Change of the median part to that of the mean one: a dissolve changes the picture everywhere, what moves in it does not."""
 BLOCK = 8192
+
+SLACK, AT_EDGE = 1.05, 0.6
+"""Where some pictures are only guessed: by how much a dissolve may miss the bounds, and what share of the change is asked for
+where it may go on beyond the pictures.
+"""
 
 DEEP, FLAT = 24.0, 12.0
 """Mean grey levels from black or white, and their deviation over the parts, of a picture that has faded."""
@@ -105,13 +110,13 @@ class _Found(NamedTuple):
     half: int
 
 
-def find_dissolves(grids: Array, differences: Array, apart: list[Passage]) -> list[Passage]:
+def find_dissolves(grids: Array, changes: Array, apart: list[Passage]) -> list[Passage]:
     """Dissolves in time order.
 
-    grids: uint8 (n, parts). differences: float32 (n, N_LAGS), to the frame 1 to N_LAGS before. apart: where there are none.
+    grids: uint8 (n, parts). changes: float32 (n, N_LAGS), to the frame 1 to N_LAGS before. apart: where there are none.
     """
     found: list[_Found] = []
-    sums = [np.concatenate([[0.0], np.cumsum(differences[:, lag], dtype=np.float64)]) for lag in (0, N_LAGS - 1)]
+    sums = _sums(changes)
     is_open = np.ones(len(grids), bool)
     for one in apart:
         is_open[one.first : one.last + 1] = False
@@ -119,13 +124,50 @@ def find_dissolves(grids: Array, differences: Array, apart: list[Passage]) -> li
         reach = half + BESIDE
         for low in range(reach, len(grids) - reach, BLOCK):
             middles = np.arange(low, min(low + BLOCK, len(grids) - reach))
-            found.extend(_dissolves(grids, differences[:, 0], sums, middles[is_open[middles]], half))
+            found.extend(_dissolves(grids, changes[:, 0], sums, middles[is_open[middles]], half))
     taken: list[_Found] = []
     for dissolve in sorted(found):
         if all(abs(dissolve.middle - other.middle) > dissolve.half + other.half for other in taken):
             taken.append(dissolve)
     passages = [Passage(_halfway(grids, one), one.middle - one.half, one.middle + one.half) for one in taken]
     return sorted(passages, key=lambda one: one.first)
+
+
+def suspected(thumbs: Array) -> list[tuple[int, int]]:
+    """Frames [first, last] in which there seems to be a dissolve or a part of one, by pictures of which some are drawn between
+    others: those go a straighter way than the real ones, which are to be looked at before it is believed.
+
+    thumbs: uint8 (n, 36, 64). Beyond their ends the shots count as still.
+    """
+    grids, found = grids_of(thumbs), []
+    for half in HALVES:
+        at = np.arange(half, len(grids) - half)
+        found += [(half, at[_may_dissolve(grids, at, half)])]
+    if not any(len(at) for _, at in found):
+        return []
+    changes = np.nan_to_num(differences(thumbs, thumbs[:0]), nan=0.0)
+    sums = _sums(changes)
+    return [
+        (middle - half, middle + half)
+        for half, at in found
+        for middle in at[_is_straight(changes[:, 0], sums, at, half, slack=SLACK)].tolist()
+    ]
+
+
+def _may_dissolve(grids: Array, at: Array, half: int) -> Array:
+    """Which of the frames `at` may be middles of dissolves, by their parts alone: bool."""
+    last = len(grids) - 1
+    is_edge = (at < half + BESIDE) | (at > last - half - BESIDE)
+    change = _change(grids, at - half, at + half)
+    kept: Array = change >= LEAST_CHANGE * np.where(is_edge, AT_EDGE, 1 / SLACK)
+    at, change, is_edge = at[kept], change[kept], is_edge[kept]
+    beside = _change(grids, np.maximum(at - half - BESIDE, 0), at - half)
+    beside += _change(grids, at + half, np.minimum(at + half + BESIDE, last))
+    stray = _stray(grids, at, half)
+    is_one = (beside <= SLACK * MAX_BESIDE * change) & (_spread(grids, at, half) * SLACK >= MIN_SPREAD * change)
+    is_one &= (stray <= SLACK * MAX_STRAY * change) & (stray + beside / 3 <= SLACK * MAX_FAULT * change)
+    kept[kept] = is_one & (is_edge | (_likeness(grids, at, half) <= (1 + MAX_ALIKE * 3) / 4))
+    return kept
 
 
 def _halfway(grids: Array, found: _Found) -> int:
@@ -146,13 +188,24 @@ def _dissolves(grids: Array, jumps: Array, sums: list[Array], at: Array, half: i
     if not len(at):
         return []
     faults = _stray(grids, at, half) / change + beside / change / 3
+    is_one = (faults <= MAX_FAULT) & (faults - beside / change / 3 <= MAX_STRAY)
+    is_one &= _is_straight(jumps, sums, at, half) & (_likeness(grids, at, half) <= MAX_ALIKE)
+    return [_Found(round(f, 6), t, half) for f, t in zip(faults[is_one].tolist(), at[is_one].tolist(), strict=True)]
+
+
+def _sums(changes: Array) -> list[Array]:
+    """Of the changes over one frame and over N_LAGS, those before each frame together."""
+    return [np.concatenate([[0.0], np.cumsum(changes[:, lag], dtype=np.float64)]) for lag in (0, N_LAGS - 1)]
+
+
+def _is_straight(jumps: Array, sums: list[Array], at: Array, half: int, slack: float = 1.0) -> Array:
+    """Whether the points go straight on around the frames `at`, and all the time: bool."""
     steps = [(s[at + half + 1] - s[at - half + lag]) for s, lag in zip(sums, (1, N_LAGS), strict=True)]
     mean_step = np.maximum(steps[0] / (2 * half), 1e-6)
     straight = steps[1] / (2 * half + 1 - N_LAGS) / N_LAGS / mean_step
     peak = np.max([jumps[at + k] for k in range(1 - half, half + 1)], axis=0) / mean_step
-    is_one = (faults <= MAX_FAULT) & (faults - beside / change / 3 <= MAX_STRAY)
-    is_one &= (straight >= MIN_STRAIGHT) & (peak <= MAX_PEAK) & (_likeness(grids, at, half) <= MAX_ALIKE)
-    return [_Found(round(f, 6), t, half) for f, t in zip(faults[is_one].tolist(), at[is_one].tolist(), strict=True)]
+    is_one: Array = (straight * slack >= MIN_STRAIGHT) & (peak <= MAX_PEAK * slack)
+    return is_one
 
 
 def _change(grids: Array, first: Array, last: Array) -> Array:

@@ -22,7 +22,7 @@ from topclip.media.limits import within_memory
 from topclip.media.opening import open_media
 from topclip.media.packets import read_packets
 from topclip.media.seek import can_seek, has_true_times
-from topclip.media.skim import SKIMMABLE, Effort, Skim
+from topclip.media.skim import SKIMMABLE, Effort, Skim, Suspected, nothing_suspected
 from topclip.media.sound import BLOCK_S, Meter, SoundBlock
 from topclip.media.thumb import Thumb, Thumbs
 from topclip.media.timeline import LEAP_FRAMES, Timeline, frame_ticks, leap_ticks
@@ -80,19 +80,27 @@ class Faults:
 
 
 def decode_span(
-    path: Path, info: SourceInfo, span: Span, faults: Faults, *, max_pixels: int, effort: Effort = Effort.WHOLE
+    path: Path,
+    info: SourceInfo,
+    span: Span,
+    faults: Faults,
+    *,
+    max_pixels: int,
+    effort: Effort = Effort.WHOLE,
+    suspected: Suspected = nothing_suspected,
 ) -> Iterator[Picture | SoundBlock]:
     """Decode a span. Pictures come in rising pts, sound blocks in time order, the two about as in the file.
 
     Sound is yielded from up to SOUND_LEAD_S before the span to SOUND_AFTER_S behind it. faults: is filled on the way.
     effort: less than WHOLE only of a span between key frames, or of all; other thumbs are drawn between those (skim.py).
+    suspected: where all of them must be decoded all the same.
     max_pixels: much larger pictures count as damage: a frame may be of another size than the header says.
     Raises: ProbeError, UnsupportedMedia if the file cannot be opened; MediaLimit; Unsound if less than the WHOLE effort
     will not do, upon which all that came is void.
     """
     for lead_s in (None, *LEADS_S) if span.is_at_key else LEADS_S:
         with (
-            _Pass(path, info, span, faults, max_pixels, effort=effort) as run,
+            _Pass(path, info, span, faults, max_pixels, effort=effort, suspected=suspected) as run,
             within_memory("decoding the source"),
         ):
             if run.begin(lead_s):
@@ -105,7 +113,15 @@ class _Pass:
     """One attempt: opened, positioned, checked for enough lead-in, then read to the end of the span."""
 
     def __init__(
-        self, path: Path, info: SourceInfo, span: Span, faults: Faults, max_pixels: int, *, effort: Effort
+        self,
+        path: Path,
+        info: SourceInfo,
+        span: Span,
+        faults: Faults,
+        max_pixels: int,
+        *,
+        effort: Effort,
+        suspected: Suspected,
     ) -> None:
         self._container: InputContainer = open_media(path, max_pixels)
         self._max_pixels = max_pixels
@@ -113,6 +129,7 @@ class _Pass:
         self._video = self._container.streams[info.video.index]
         self._audio = None if info.audio is None else self._container.streams[info.audio.index]
         self._effort = effort if info.video.codec in SKIMMABLE and has_true_times(info) else Effort.WHOLE
+        self._suspected = suspected
         self._skim: Skim | None = None
         self._thumbs = Thumbs()
         self._meter = Meter(_sound_origin(info, span), _sound_end(info, span))
@@ -179,6 +196,7 @@ class _Pass:
             thumb=self._thumbs.of,
             time=self._shown_at,
             tick=self._faults.tick,
+            suspected=self._suspected,
         )
 
     def _seek_key(self) -> bool:

@@ -11,7 +11,6 @@ decoded whole, by somebody else.
 """
 
 import bisect
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -35,12 +34,6 @@ JUMP, LAYOUT_JUMP = 5.0, 4.0
 """Grey levels between neighbours, of all points and of large parts' means, that may hide a cut. What they are beside others
 says nothing: in a montage all are as large.
 """
-PASSAGE, PASSAGE_FRAMES = 12.0, (12, 24, 44)
-"""Grey levels of parts' means over so many frames that may be a dissolve, or one half of it; whether it is one is told by how
-straight the way is, and pictures that are drawn between others are always straight.
-"""
-MAX_STRAY, MIN_SPREAD = 0.2, 0.5
-"""Shares of that change: how far the pictures between are off the straight way, and what the median part changes."""
 PART_PX = 9, 8
 """Rows and columns of such a part."""
 NEARBY = 6
@@ -51,6 +44,17 @@ STILL_SHARE, STILL_SUM = 0.15, 1.5
 """Of the smaller key frame's bytes: what no other packet of a still group reaches, and what they do not reach together."""
 
 Skimmed = tuple[int, Thumb]
+
+Suspected = Callable[[NDArray[np.uint8]], Iterable[tuple[int, int]]]
+"""suspected(thumbs): frames [first, last] of a group in which every picture counts, such as those of a dissolve.
+
+thumbs: uint8 (n, rows, columns), of each frame, drawn between those that were decoded.
+"""
+
+
+def nothing_suspected(thumbs: NDArray[np.uint8]) -> Iterable[tuple[int, int]]:
+    """Where only jumps count."""
+    return ()
 
 
 class Effort(Enum):
@@ -127,6 +131,7 @@ class Skim:
         thumb: Callable[[VideoFrame], Thumb],
         time: Callable[[VideoFrame], int | None],
         tick: Callable[[], None],
+        suspected: Suspected,
     ) -> None:
         """first_pts, end_pts: the key frames that begin the span and what is behind it, None: open to that side.
 
@@ -134,7 +139,7 @@ class Skim:
         decoded; may raise to stop.
         """
         self._context, self._effort, self._first_pts, self._end_pts = context, effort, first_pts, end_pts
-        self._thumb, self._time, self._tick = thumb, time, tick
+        self._thumb, self._time, self._tick, self._suspected = thumb, time, tick, suspected
         self._group: _Group | None = None
         self._next_key: Skimmed | None = None
         self.is_done = False
@@ -245,13 +250,28 @@ class Skim:
         last = next(((pts, found.pop(pts)) for pts in [group.end_pts] if pts in found), None)
         if times[0] not in found:
             raise Unsound
-        wanted = _wanted(times, found, last)
+        wanted = self._wanted(times, found, last)
         if wanted:
             needed = [p for p in group.packets if p.pts in found or p.pts in wanted or p.pts == group.end_pts]
             found |= self._run(needed, "DEFAULT", wanted)
             if not wanted <= found.keys():
                 raise Unsound
         return _drawn(times, found, last)
+
+    def _wanted(self, times: list[int], found: dict[int, Thumb], last: Skimmed | None) -> set[int]:
+        """Times around jumps and suspected places that hide what was passed over, but for those that are known."""
+        shown = [*sorted(found.items()), *([last] if last else [])]
+        places = [bisect.bisect_left(times, pts) for pts, _ in shown]
+        layouts = np.abs(np.diff([_parts(thumb) for _, thumb in shown], axis=0)).mean(axis=1)
+        wanted: set[int] = set()
+        for (_, a), (_, b), first, end, layout in zip(shown, shown[1:], places, places[1:], layouts, strict=False):
+            if end - first > 1 and layout > LAYOUT_JUMP and _difference(a, b) > JUMP:
+                wanted.update(times[max(0, first - NEARBY) : end + NEARBY])
+        for first, end in self._suspected(np.stack([thumb for _, thumb in _drawn(times, found, last)])):
+            wanted.update(times[max(0, first - NEARBY) : end + NEARBY])
+        if places[-1] < len(times) - 1:  # nothing shows what comes after the last one
+            wanted.update(times[max(0, places[-1] - NEARBY) :])
+        return wanted - found.keys()
 
     def _run(self, packets: "Sequence[Packet[Any]]", skip: str, wanted: AbstractSet[int | None]) -> dict[int, Thumb]:
         """Thumbs of the wanted frames, by pts. Raises: FFmpegError, ValueError, Unsound if any is broken."""
@@ -270,38 +290,6 @@ class Skim:
         finally:
             self._context.flush_buffers()
         return found
-
-
-def _wanted(times: list[int], found: dict[int, Thumb], last: Skimmed | None) -> set[int]:
-    """Times around jumps that hide what was passed over, but for those that are known."""
-    shown = [*sorted(found.items()), *([last] if last else [])]
-    changes = [_difference(a[1], b[1]) for a, b in itertools.pairwise(shown)]
-    ends = [bisect.bisect_left(times, pts) for pts, _ in shown]
-    wanted: set[int] = set()
-    means = np.array([_parts(thumb) for _, thumb in shown])
-    layouts = np.abs(np.diff(means, axis=0)).mean(axis=1)
-    for k in range(len(changes)):
-        if ends[k + 1] - ends[k] > 1 and changes[k] > JUMP and layouts[k] > LAYOUT_JUMP:
-            wanted.update(times[max(0, ends[k] - NEARBY) : ends[k + 1] + NEARBY])
-    for first, last_frame in _passages(means, ends):
-        wanted.update(times[max(0, first - NEARBY) : last_frame + NEARBY])
-    if ends[-1] < len(times) - 1:  # nothing shows what comes after the last one
-        wanted.update(times[max(0, ends[-1] - NEARBY) :])
-    return wanted - found.keys()
-
-
-def _passages(means: NDArray[np.float64], ends: list[int]) -> Iterator[tuple[int, int]]:
-    """Frames from and to which the picture changes so much that it may pass into another."""
-    places = np.array(ends)
-    for reach in PASSAGE_FRAMES:
-        after = np.searchsorted(places, places + reach, side="right") - 1
-        change = np.abs(means[after] - means).mean(axis=1)
-        for k in np.flatnonzero(change > PASSAGE).tolist():
-            last = int(after[k])
-            share = ((places[k : last + 1] - places[k]) / (places[last] - places[k]))[:, None]
-            stray = np.abs(means[k : last + 1] - means[k] * (1 - share) - means[last] * share).mean()
-            if stray <= MAX_STRAY * change[k] and np.median(np.abs(means[last] - means[k])) >= MIN_SPREAD * change[k]:
-                yield ends[k], ends[last]
 
 
 def _parts(thumb: Thumb) -> NDArray[np.float64]:

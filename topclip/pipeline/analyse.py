@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from topclip.analysers.frames import FrameNumbers
+from topclip.analysers.gradual import suspected
 from topclip.analysers.tracks import ANALYSIS_VERSION, SOUND_HOP_S, SoundNumbers, Tracks
 from topclip.media.decode import Faults, Picture, Span, decode_span
 from topclip.media.limits import timed, work_s
@@ -71,7 +72,7 @@ def _measured(path: Path, info: SourceInfo, chunk: Chunk, ctx: StageContext, eff
     at_s = 0.0
     tick = timed(lambda: ctx.report(at_s, chunk.duration_s), _limit_s(info, chunk), f"analysing chunk {chunk.index}")
     faults = Faults(tick=tick)
-    for item in decode_span(path, info, span, faults, max_pixels=ctx.max_pixels, effort=effort):
+    for item in decode_span(path, info, span, faults, max_pixels=ctx.max_pixels, effort=effort, suspected=suspected):
         if isinstance(item, Picture):
             frames.add(item.pts, item.thumb, is_owned=item.is_owned)
             source_s = float((item.pts - info.video.start_pts) * info.video.tick)
