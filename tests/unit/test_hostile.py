@@ -17,6 +17,7 @@ from topclip import run_local
 from topclip.errors import EncodeError, Killed, MediaLimit, SourceTooLarge, StorageUnavailable, UnsupportedMedia
 from topclip.media.decode import Faults, Picture, Span, decode_span
 from topclip.media.ffmpeg import run_ffmpeg
+from topclip.media.fragments import displacing_index
 from topclip.media.guard import MAX_STREAMS, file_url, input_args
 from topclip.media.limits import Allowance, timed
 from topclip.media.opening import open_media
@@ -34,6 +35,25 @@ def peak_mb(code: str, *args: str | Path) -> int:
     code += "\nprint(int(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0]) // 1024)"
     argv = [sys.executable, "-c", code, *map(str, args)]
     return int(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
+
+
+def test_a_file_of_nothing_but_heads_is_not_read_to_its_end(tmp_path: Path) -> None:
+    """Sparse files: to read a fragment's head as long as it says, or each of a billion boxes, would take for ever."""
+    heads, large = tmp_path / "heads.mp4", tmp_path / "large.mp4"
+    fragment = b"tfhd" + struct.pack(">IIQ", 1, 1, 800)
+    heads.write_bytes(struct.pack(">I4s", 8, b"free") * 100 + struct.pack(">I4s8s", 16, b"sidx", b""))
+    with heads.open("ab") as file:
+        file.write(struct.pack(">I4s", 8 + len(fragment), b"moof") + fragment)
+    with large.open("wb") as file:
+        file.write(struct.pack(">I4s8s", 16, b"sidx", b"") + struct.pack(">I4s", 0xFFFF_FFFF, b"moof"))
+        file.truncate(1 << 33)
+    assert displacing_index(heads) is None
+    code = "import sys, pathlib, topclip.media.fragments as f; print(f.displacing_index(pathlib.Path(sys.argv[1])))"
+    code += "\nprint(int(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0]) // 1024)"
+    done = subprocess.run([sys.executable, "-c", code, large], check=True, capture_output=True, text=True)
+    found, peak = done.stdout.split()
+    assert found == "None"
+    assert int(peak) < 300
 
 
 def test_a_cover_that_unfolds_to_gigabytes_is_not_unfolded(tmp_path: Path, media: Media) -> None:

@@ -12,6 +12,8 @@ BASE_IS_TOLD = 0x1
 """Flag of a track fragment's header: the place that its data is counted from stands in it, from the file's start."""
 HEADS = frozenset({b"ftyp", b"moov", b"free", b"uuid", b"sidx"})
 """What may stand before the first fragment."""
+MOST_HEADS, MOST_BYTES = 64, 1 << 16
+"""Of them, and of a fragment's head that is read: a file may be made of nothing else."""
 
 
 def displacing_index(path: Path) -> tuple[int, int] | None:
@@ -25,15 +27,16 @@ def displacing_index(path: Path) -> tuple[int, int] | None:
 
 def _index(file: BinaryIO) -> tuple[int, int] | None:
     at, first = 0, None
-    while True:
+    for _ in range(MOST_HEADS):
         file.seek(at)
         size, kind = struct.unpack(">I4s", file.read(8))
         if kind == b"moof":
-            return None if first is None or _base(file.read(size - 8)) != first else (first, at)
+            return None if first is None or _base(file.read(min(size - 8, MOST_BYTES))) != first else (first, at)
         if kind not in HEADS or size < 8:
             return None
         first = (at if first is None else first) if kind == b"sidx" else None
         at += size
+    return None
 
 
 def _base(moof: bytes) -> int | None:
