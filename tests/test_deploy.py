@@ -14,7 +14,7 @@ from topclip.config import Settings, variable
 from workers.names import QUEUES
 
 ROOT = Path(__file__).resolve().parent.parent
-SECRETS = ("REDIS_PASSWORD", "TOPCLIP_API_KEYS", "TOPCLIP_SECRET_KEY", "FLOWER_PASSWORD")
+SECRETS = ("REDIS_PASSWORD", "TOPCLIP_API_KEYS", "TOPCLIP_SECRET_KEY", "FLOWER_PASSWORD", "TOPCLIP_WEBHOOK_SECRET")
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,9 @@ def test_nothing_starts_without_secrets_and_make_env_writes_them(tmp_path: Path)
     assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
     subprocess.run(["python3", target], check=True, capture_output=True)
     assert (tmp_path / ".env").read_text() == first
+    (tmp_path / ".env").write_text("REDIS_PASSWORD=mine")  # as an older version left it
+    subprocess.run(["python3", target], check=True, capture_output=True)
+    assert (tmp_path / ".env").read_text().startswith("REDIS_PASSWORD=mine\nTOPCLIP_API_KEYS=")
     Settings.from_env({}, dotenv=tmp_path / ".env")
 
 
