@@ -28,7 +28,7 @@ def main(path: Path) -> None:
         said = {line.partition("=")[0].strip() for line in text.splitlines()}
         missing = [name for name in NAMES if name not in said]
         if missing:
-            file.write((HEAD if not text else "" if text.endswith("\n") else "\n"))
+            file.write(HEAD if not text else "" if text.endswith("\n") else "\n")
             file.writelines(f"{name}={secret(name)}\n" for name in missing)
     sys.stderr.write(f"{path}: {'added ' + ', '.join(missing) if missing else 'left as it is'}\n")
 

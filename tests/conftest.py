@@ -1,20 +1,49 @@
-"""Servers that tests of several folders ask for."""
+"""Servers that tests of several folders ask for, and what they are: processes, or with `--containers` containers."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.nodes import RedisContainer
+from tests.engine import Containers
+from tests.nodes import Processes, RedisContainer
 from tests.proxy import Proxy
 from tests.s3 import S3Container
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--containers",
+        action="store_true",
+        help="run the tests that need a Docker Engine, and over containers those that can be; `make test-docker`",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose by the markers: tests of containers run with `--containers` only, and with it nothing else does."""
+    over = config.getoption("containers")
+    chosen = [
+        item
+        for item in items
+        if (over and item.get_closest_marker("over_containers")) or over == bool(item.get_closest_marker("containers"))
+    ]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
+@pytest.fixture(scope="session")
+def nodes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes | Containers]:
+    """What makes the servers and workers of the tests."""
+    found = Containers(tmp_path_factory.getbasetemp()) if request.config.getoption("containers") else Processes()
+    yield found
+    found.close()
+
+
 @pytest.fixture
-def redis_node(tmp_path: Path) -> Iterator[RedisContainer]:
+def redis_node(nodes: Processes, tmp_path: Path) -> Iterator[RedisContainer]:
     """A Redis server of this test alone."""
     (tmp_path / "redis").mkdir()
-    node = RedisContainer(tmp_path / "redis")
+    node = nodes.redis(tmp_path / "redis")
     assert node.ready()
     yield node
     node.teardown()

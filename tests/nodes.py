@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from uuid import uuid4
 
 import httpx
@@ -28,6 +28,7 @@ from tests.waiting import until
 from topclip.config import Settings
 
 ROOT = Path(__file__).parent.parent
+WORKER_FLAGS = ("-O", "fair", "--without-mingle", "--without-gossip", "-l", "INFO")
 
 
 def free_port() -> int:
@@ -45,12 +46,14 @@ def redis_server() -> str:
     return str(Path(spec.submodule_search_locations[0]) / "bin/redis-server")
 
 
+def missing(what: str) -> NoReturn:
+    """The test cannot be run here: it is skipped, and fails in CI, where nothing may be missing."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(what)
+
+
 def program(name: str) -> str:
-    """A program of this machine. Where there is none the test is skipped, and fails in CI."""
-    found = shutil.which(name)
-    if not found:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no {name} on the PATH")
-    return str(found)
+    """A program of this machine."""
+    return shutil.which(name) or missing(f"no {name} on the PATH")
 
 
 class ProcessContainer(CeleryTestContainer):
@@ -195,18 +198,8 @@ class WorkerContainer(ProcessContainer):
         super().__init__(folder, name)
 
     def argv(self) -> list[str]:
-        flags = ["-n", f"{self._name}@%h", "-O", "fair", "-l", "INFO"]
-        return [
-            sys.executable,
-            "-m",
-            "celery",
-            "-A",
-            "workers.app",
-            "worker",
-            *flags,
-            "--without-mingle",
-            "--without-gossip",
-        ]
+        command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker"]
+        return [*command, "-n", f"{self._name}@%h", *WORKER_FLAGS]
 
     def env(self) -> dict[str, str]:
         return self._env
@@ -237,6 +230,21 @@ class ProcessWorker(CeleryTestWorker):
 
     def hostname(self) -> str:
         return f"{self.container.name}@{socket.gethostname()}"
+
+
+class Processes:
+    """Makes nodes that are processes; Containers of engine.py makes the others."""
+
+    def redis(self, folder: Path) -> RedisContainer:
+        """A server with its data in the folder."""
+        return RedisContainer(folder)
+
+    def worker(self, folder: Path, name: str, env: dict[str, str]) -> WorkerContainer:
+        """A worker with its log in the folder."""
+        return WorkerContainer(folder, name, env)
+
+    def close(self) -> None:
+        """Nothing is shared."""
 
 
 class WebContainer(ProcessContainer):

@@ -1,5 +1,6 @@
-"""pytest-celery's clusters over processes of this machine, and the door to the jobs that run on them."""
+"""pytest-celery's clusters over processes of this machine or over containers, and the door to the jobs that run on them."""
 
+import contextlib
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from pytest_celery import (
     CeleryWorkerCluster,
 )
 
-from tests.nodes import ROOT, ProcessWorker, RedisContainer, WorkerContainer
+from tests.nodes import ROOT, Processes, ProcessWorker, RedisContainer
 from tests.waiting import until
 from topclip.config import Settings
 from topclip.errors import QueueUnavailable
@@ -63,18 +64,18 @@ def worker_env() -> dict[int, dict[str, str]]:
 
 @pytest.fixture
 def celery_worker_cluster(
-    settings: Settings, tmp_path: Path, n_workers: int, worker_env: dict[int, dict[str, str]]
+    nodes: Processes, settings: Settings, tmp_path: Path, n_workers: int, worker_env: dict[int, dict[str, str]]
 ) -> Iterator[CeleryWorkerCluster]:
     (tmp_path / "logs").mkdir()
-    nodes = [
-        WorkerContainer(tmp_path / "logs", f"worker{i}", settings.to_env() | worker_env.get(i, {}))
-        for i in range(n_workers)
-    ]
-    for node in nodes:
-        assert node.ready()
-    yield CeleryWorkerCluster(*(ProcessWorker(node, None) for node in nodes))
-    for node in nodes:
-        node.teardown()
+    with contextlib.ExitStack() as stack:
+        workers = []
+        for i in range(n_workers):
+            env = settings.to_env() | worker_env.get(i, {})
+            workers.append(nodes.worker(tmp_path / "logs", f"worker{i}", env))
+            stack.callback(workers[-1].teardown)
+        for worker in workers:
+            assert worker.ready()
+        yield CeleryWorkerCluster(*(ProcessWorker(worker, None) for worker in workers))
 
 
 @pytest.fixture

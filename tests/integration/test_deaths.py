@@ -40,6 +40,7 @@ def holds_nothing(worker: WorkerContainer) -> None:
     until(lambda: worker.status == "exited", Settings().drain_s - 1, worker.logs)
 
 
+@pytest.mark.over_containers
 def test_a_task_whose_process_is_killed_runs_again_in_seconds(
     celery_setup: CeleryTestSetup, source: Path, submit: Submit, finished: Finished, store: ArtifactStore
 ) -> None:

@@ -86,6 +86,7 @@ class TestTwoWorkers:
         assert all(f"Task {names.RENDER}[" in log for log in logs)
 
 
+@pytest.mark.over_containers
 def test_a_job_is_one_celery_result_from_submit_to_manifest(
     celery_setup: CeleryTestSetup,
     source: Path,

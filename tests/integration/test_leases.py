@@ -84,6 +84,7 @@ class TestOneClockIsWrong:
         until(lambda: nothing_unacknowledged(redis_node), 10)
 
 
+@pytest.mark.over_containers
 def test_the_tasks_of_a_killed_worker_go_to_another_and_its_ffmpeg_goes_with_it(
     celery_setup: CeleryTestSetup,
     source: Path,

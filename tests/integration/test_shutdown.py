@@ -55,7 +55,9 @@ class TestLongLease:
     def settings(self, redis_node: RedisContainer, tmp_path: Path) -> Settings:
         return Settings(redis_url=redis_node.url, data_dir=tmp_path, lease_s=600)
 
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+    @pytest.mark.parametrize(
+        "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.over_containers), signal.SIGQUIT]
+    )
     def test_what_does_not_end_in_the_window_goes_to_another_worker_at_once(
         self,
         celery_setup: CeleryTestSetup,

@@ -25,6 +25,7 @@ Submit = Callable[..., str]
 Finished = Callable[..., JobStatus]
 
 
+@pytest.mark.over_containers
 @pytest.mark.faults
 def test_a_job_ends_although_its_only_worker_was_killed(
     celery_setup: CeleryTestSetup,
@@ -42,6 +43,7 @@ def test_a_job_ends_although_its_only_worker_was_killed(
     until(lambda: nothing_unacknowledged(redis_node), 10)
 
 
+@pytest.mark.over_containers
 @pytest.mark.faults
 def test_a_job_ends_although_redis_was_killed_and_started_again(
     celery_setup: CeleryTestSetup,
@@ -63,6 +65,7 @@ def test_a_job_ends_although_redis_was_killed_and_started_again(
     until(lambda: nothing_unacknowledged(redis_node), 15)
 
 
+@pytest.mark.over_containers
 @pytest.mark.faults
 def test_a_lost_message_is_published_again(
     celery_setup: CeleryTestSetup,
@@ -250,6 +253,7 @@ def test_one_odd_message_does_not_stop_the_reconciler(
     assert finished(job_id).state is JobState.SUCCEEDED
 
 
+@pytest.mark.over_containers
 @pytest.mark.faults
 def test_jobs_that_redis_has_lost_come_back_from_the_store(
     celery_setup: CeleryTestSetup,

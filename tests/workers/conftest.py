@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.nodes import RedisContainer
+from tests.nodes import Processes, RedisContainer
 from workers.backend import result_meta
 from workers.scripts import Scripts
 
@@ -16,9 +16,9 @@ P = "topclip:"
 
 
 @pytest.fixture(scope="module")
-def redis_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisContainer]:
+def redis_node(nodes: Processes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisContainer]:
     folder: Path = tmp_path_factory.mktemp("redis")
-    node = RedisContainer(folder)
+    node = nodes.redis(folder)
     assert node.ready()
     yield node
     node.teardown()

@@ -9,6 +9,8 @@ from tests.waiting import until
 from tests.workers.conftest import P
 from workers.lease import BEAT, HAND_BACK, LATE_HAND_BACK, REAP, RENEW, TAKE, run_script
 
+pytestmark = pytest.mark.over_containers
+
 LEASE_S = 2.0
 
 

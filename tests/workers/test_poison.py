@@ -13,6 +13,8 @@ from workers.pulse import STARTS_ALLOWED, Pulse, Run
 from workers.request import KILLS_ALLOWED
 from workers.scripts import Scripts
 
+pytestmark = pytest.mark.over_containers
+
 
 @pytest.fixture
 def deliver(scripts: Scripts, job: str, redis: Any) -> Any:

@@ -12,6 +12,8 @@ from workers.backend import result_meta, revoked_meta
 from workers.pulse import STARTS_ALLOWED
 from workers.scripts import Scripts
 
+pytestmark = pytest.mark.over_containers
+
 Call = Callable[..., Any]
 
 

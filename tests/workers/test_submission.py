@@ -23,6 +23,8 @@ from workers.links import WEB, make_app, redis_now
 from workers.restore import bring_back, find_lost
 from workers.scripts import Scripts
 
+pytestmark = pytest.mark.over_containers
+
 KEY = SubmissionKey(digest="d" * 64, body="b" * 64)
 Submit = Callable[..., JobStatus]
 

@@ -9,6 +9,8 @@ from workers.backend import result_meta, revoked_meta
 from workers.pulse import STARTS_ALLOWED
 from workers.scripts import Scripts
 
+pytestmark = pytest.mark.over_containers
+
 OTHER = JOB.replace("1111", "2222")
 N_LONG = 40
 
