@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile -q --universal --python-version 3.11 --generate-has
 CODE := topclip workers web cli stack demo tests bench celeryconfig.py
 
 help: ## Show this help
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed ## Build .venv from the lock file
 
@@ -50,6 +50,10 @@ test: install ## Run the tests but the long fault tests; ARGS are those of pytes
 faults: install ## Run the fault tests: processes killed, frozen and restarted
 	$(BIN)/python -m pytest -m faults $(ARGS)
 
+test-docker: install ## Build the image and run the tests over containers, where a Docker Engine answers
+	@! docker info >/dev/null 2>&1 || docker build -t topclip:tests .
+	$(BIN)/python -m pytest --containers $(ARGS)
+
 check: install ## Check format, lint, types, layers and spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -72,4 +76,4 @@ clean: ## Remove the environment and all caches; the data in var/ stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help install lock demo up test faults check format bench env clean
+.PHONY: help install lock demo up test faults test-docker check format bench env clean

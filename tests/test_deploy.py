@@ -58,6 +58,13 @@ def test_redis_keeps_what_it_is_given(services: dict[str, Any]) -> None:
     assert services["redis"]["volumes"] == ["redis:/data"]
 
 
+@pytest.mark.parametrize("name", ["sentinel", "tls"])
+def test_an_override_of_redis_keeps_what_the_plain_file_says(services: dict[str, Any], name: str) -> None:
+    override = yaml.safe_load((ROOT / f"docker/compose.{name}.yml").read_text())["services"]["redis"]["command"]
+    own = services["redis"]["command"].replace(":?run `make env` first", "").removeprefix("redis-server ")
+    assert " ".join(own.split()) in " ".join(override[-1].split())
+
+
 def test_a_worker_is_stopped_softly_and_given_the_time_for_it(services: dict[str, Any]) -> None:
     worker = services["worker"]
     assert int(worker["stop_grace_period"].split("s")[0]) >= Settings().drain_s + 15

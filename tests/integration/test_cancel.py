@@ -35,8 +35,7 @@ Submit = Callable[..., str]
 Finished = Callable[..., JobStatus]
 
 
-@pytest.mark.over_containers
-@pytest.mark.parametrize("is_frozen", [False, True])
+@pytest.mark.parametrize("is_frozen", [False, pytest.param(True, marks=pytest.mark.over_containers)])
 def test_cancelling_ends_ffmpeg_and_removes_what_it_wrote(
     celery_setup: CeleryTestSetup,
     source: Path,

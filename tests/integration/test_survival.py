@@ -65,7 +65,6 @@ def test_a_job_ends_although_redis_was_killed_and_started_again(
     until(lambda: nothing_unacknowledged(redis_node), 15)
 
 
-@pytest.mark.over_containers
 @pytest.mark.faults
 def test_a_lost_message_is_published_again(
     celery_setup: CeleryTestSetup,
@@ -253,7 +252,6 @@ def test_one_odd_message_does_not_stop_the_reconciler(
     assert finished(job_id).state is JobState.SUCCEEDED
 
 
-@pytest.mark.over_containers
 @pytest.mark.faults
 def test_jobs_that_redis_has_lost_come_back_from_the_store(
     celery_setup: CeleryTestSetup,
