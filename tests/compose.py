@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import yaml
 from dotenv import dotenv_values
 
 from tests.engine import IMAGE
@@ -79,6 +80,11 @@ class Stack:
             return len(answer.json().get("workers") or []) if answer.is_success else 0
         except httpx.TransportError:
             return 0
+
+    def worker_env(self) -> dict[str, str]:
+        """What a worker is told."""
+        services = yaml.safe_load(self.compose("config"))["services"]
+        return {name: str(value) for name, value in services["worker"]["environment"].items()}
 
     def ids(self, service: str) -> list[str]:
         """The containers of a service."""
