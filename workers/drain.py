@@ -15,8 +15,8 @@ from workers import health
 from workers.links import WEB, make_app, redis_client
 from workers.reach import unavailable
 
-Worker = tuple[str, int]
-"""Name and process id: whoever is started again in its place is another."""
+Worker = tuple[str, str]
+"""Name and run: whoever is started again in its place is another."""
 
 
 class Drain:
@@ -31,7 +31,7 @@ class Drain:
         """What each worker says of itself (`workers.health.live_workers`) that was heard of in the last seconds."""
         try:
             found = health.live_workers(self._redis, self._prefix)
-            return {(worker["name"], worker["pid"]): worker for worker in found}
+            return {(worker["name"], worker["run"]): worker for worker in found}
         except (RedisError, OSError) as err:
             raise unavailable(err) from err
 

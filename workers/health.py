@@ -99,6 +99,7 @@ def _workers(redis: Redis, prefix: str, nodes: list[str]) -> list[dict[str, Any]
             "name": node,
             **{key: int(says[key]) for key in ("concurrency", "active", "pid")},
             "queues": [queue for queue in says["queues"].split(",") if queue],
+            "run": says.get("run", says["pid"]),  # a worker of an older version says none
             "leaving": not says["queues"],  # it takes no more tasks
             "clock_ahead_s": float(says.get("clock_ahead_s", 0)),  # one of an older version does not say
         }

@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from typing import Any
+from uuid import uuid4
 
 from celery import bootsteps
 from celery.worker import state as worker_state
@@ -48,6 +49,7 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
         self._prefix = settings.key_prefix
         self._redis = redis_client(settings, KEEPER)
         self._scripts = Scripts(self._redis, self._prefix)
+        self._run = uuid4().hex  # a container that is started again has the name and the process id of before
         self._renewed_at = self._listened_at = 0.0
         self._deaf: dict[str, float] = {}
         self._heard_at = self._in_touch_since = time.monotonic()
@@ -141,6 +143,7 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
         name, now = self._worker.hostname, redis_now(self._redis)
         says = {
             "pid": os.getpid(),
+            "run": self._run,
             "concurrency": self._worker.concurrency,
             "active": len(worker_state.active_requests),
             "clock_ahead_s": round(time.time() - now, 1),

@@ -54,6 +54,8 @@ def test_a_job_outlives_scaling_a_killed_worker_a_restart_of_redis_and_all_conta
         manifest = running.succeeded(job)
         assert len(manifest["clips"]) == 3
         assert ends(running, job) == 1
+        running.compose("exec", "-T", "web", "topclip", "drain")  # Docker starts again whoever has left
+        until(lambda: running.workers() == 2, 60, running.logs)
         running.compose("down")
         running.up()
         assert running.http.get(f"/api/jobs/{job}/manifest").json() == manifest
