@@ -12,6 +12,8 @@ from topclip.model.request import Change, ClipRequest
 from web.status_cache import Clock
 from workers.budget import StoreUse
 from workers.client import JobClient, JobPage, Watch, unknown
+from workers.figures import Counted
+from workers.names import QUEUES
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -216,9 +218,13 @@ class FakeClient(JobClient):
         for job in self.jobs.values():
             counts[job.state] = counts.get(job.state, 0) + 1
         redis = {"latency_ms": 0.1, "version": "7.0.0", "used_memory": 1000, "maxmemory": 0, "writes": True}
-        redis |= {"warnings": []}
-        worker = {"name": "w1", "concurrency": 2, "active": 0}
-        return {"redis": redis, "jobs": counts, "queue_depth": 0, "workers": [worker], "store_use": self.use}
+        redis |= {"warnings": [], "clients": 3, "commands": 99, "evicted_keys": 0}
+        redis |= {"aof": {"enabled": True, "last_write_ok": True, "rewrite_in_progress": False}}
+        worker = {"name": "w1", "concurrency": 2, "active": 0, "queues": list(QUEUES), "leaving": False}
+        nothing = dict.fromkeys(QUEUES, 0)
+        report = {"jobs": counts, "oldest_s": {}, "queue_depth": 0, "queues": nothing, "waits_s": nothing, "unacked": 0}
+        report |= {"lease_age_s": 0.0, "figures": Counted({}), "workers": [worker], "store_use": self.use}
+        return {"redis": redis, **report}
 
     def _ask(self) -> None:
         if self.is_away:

@@ -149,6 +149,11 @@ class Settings(BaseModel):
         False, description="Whether a model that is not here may be fetched from the Hugging Face hub."
     )
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="How much the processes log.")
+    log_format: str = Field(
+        "text",
+        pattern="^(text|json)$",
+        description="How a line of the log looks: `text`, or `json`, which names job and task.",
+    )
 
     @field_validator("api_keys", "webhook_secret", "private_networks", mode="before")
     @classmethod

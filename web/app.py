@@ -13,8 +13,10 @@ from topclip.model.job import JobEvent
 from topclip.outbound.http import Outbound
 from topclip.storage.base import ArtifactStore
 from web import callbacks, changes, clips, doors, errors, events, health, jobs, owners, page, plans, status, submit
+from web.caller import owner
 from web.drain import drain_after_refusal
 from web.follow import Followers, Seats
+from web.gauges import Gauges
 from web.keys import KeyRing
 from web.metrics import Metrics
 from web.openapi import INFO, register_api, schemas_of
@@ -124,7 +126,7 @@ def _services(settings: Settings, client: JobClient, store: ArtifactStore, ring:
         sniffer=Sniffer(settings),
         outbound=Outbound(settings.private_networks),
         vitals=vitals,
-        metrics=Metrics(vitals),
+        metrics=Metrics(Gauges(vitals, settings.min_free_mb << 20)),
     )
 
 
@@ -155,4 +157,13 @@ def _measure(app: Flask) -> None:
         metrics.requests.labels(method, route, response.status_code).inc()
         if "begun_s" in g:
             metrics.seconds.labels(route).observe(time.perf_counter() - g.begun_s)
+        if method not in doors.SAFE_METHODS:
+            _log_change(response)
         return response
+
+
+def _log_change(response: Response) -> None:
+    """Write down who changed what; reads would fill the log."""
+    job = (request.view_args or {}).get("job_id") or response.headers.get("Location", "").rpartition("/")[2]
+    text = "%s %s by %s: %d"
+    log.info(text, request.method, request.path, owner() or "anybody", response.status_code, extra={"job": job})

@@ -6,6 +6,8 @@ import threading
 from types import FrameType
 from typing import Any
 
+from gunicorn.glogging import Logger
+
 from topclip.config import Settings
 from topclip.errors import ConfigError
 from topclip.storage.factory import store_for
@@ -14,6 +16,7 @@ from web.app import stop
 from web.doors import check_exposure
 from web.keys import KeyRing
 from workers.cluster import refuse_cluster
+from workers.logs import configure
 
 _settings = Settings.from_env()
 
@@ -32,9 +35,23 @@ control_socket_disable = True
 forwarder_headers = ""  # a client's header `PATH_INFO` is no path; TOPCLIP_TRUSTED_PROXIES says whom to believe
 
 
+class RootLogger(Logger):  # type: ignore[misc]  # gunicorn is untyped here
+    """Leaves gunicorn's own lines to the root logger, so that all have one form."""
+
+    def setup(self, cfg: Any) -> None:
+        """Called when gunicorn starts."""
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+
+
+configure(_settings)
+if _settings.log_format == "json":
+    logger_class = RootLogger
+
+
 def on_starting(server: Any) -> None:
-    """Log as gunicorn does, on standard error; refuse what the application would refuse, without a traceback."""
-    logging.basicConfig(level=_settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    """Refuse what the application would refuse, without a traceback."""
     hosts = [address[0] for address in server.cfg.address if isinstance(address, tuple)]
     try:
         check_exposure(KeyRing(_settings, store_for(_settings, for_requests=True)), hosts)

@@ -22,9 +22,10 @@ LOW_DISK_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class Vital:
-    """One look at the service: the document of `/health`."""
+    """One look at the service: the document of `/health`, and the whole report of Redis, None while it is away."""
 
     document: dict[str, Any]
+    report: dict[str, Any] | None
 
     @property
     def is_ready(self) -> bool:
@@ -50,12 +51,12 @@ class Vitals:
         """How the service is, no older than a second."""
         with self._lock:
             if self._last is None or monotonic() - self._last[0] >= KEEP_S:
-                vital = Vital(self._examine())
+                vital = self._examine()
                 self._last = (monotonic(), vital)
             return self._last[1]
 
-    def _examine(self) -> dict[str, Any]:
-        found = self._ask_redis()
+    def _examine(self) -> Vital:
+        report, found = self._ask_redis()
         store = self._ask_store() | self._budget(found.pop("store_use", None))
         workers = found["workers"]
         parts = [found["redis"]["status"], store["status"]]
@@ -65,19 +66,19 @@ class Vitals:
             status = "degraded"
         else:
             status = "ok"
-        return {"status": status, "version": __version__, **found, "store": store}
+        return Vital({"status": status, "version": __version__, **found, "store": store}, report)
 
-    def _ask_redis(self) -> dict[str, Any]:
+    def _ask_redis(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
         url = self._settings.masked_redis_url
         try:
             found = self._client.health()
         except QueueUnavailable as err:
             redis = {"status": "down", "url": url, "error": err.message}
-            return {"redis": redis, "jobs": self._jobs, "queue_depth": None, "workers": []}
+            return None, {"redis": redis, "jobs": self._jobs, "queue_depth": None, "workers": []}
         self._jobs = found["jobs"]
         is_well = self._watch.is_up and not found["redis"].get("warnings")
         redis = {"status": "ok" if is_well else "degraded", "url": url, **found["redis"]}
-        return {"redis": redis, **{k: found[k] for k in ("jobs", "queue_depth", "workers", "store_use")}}
+        return found, {"redis": redis, **{k: found[k] for k in ("jobs", "queue_depth", "workers", "store_use")}}
 
     def _budget(self, use: StoreUse | None) -> dict[str, Any]:
         """How much of its budget the store holds, where it has one."""

@@ -21,7 +21,7 @@ from topclip.model.base import JsonDict
 from topclip.model.job import Stage
 from topclip.pipeline.context import StageContext
 from topclip.storage.base import BROKEN_DISK, FULL, storage_error
-from workers import runtime
+from workers import figures, names, runtime
 from workers.backend import header_of
 from workers.cancelled import cancel_if_it_was
 from workers.drive import tell_revoked
@@ -99,6 +99,7 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
             self.pulse.finish("published")
             log.warning("%s will be tried again: %s", self.name, error)
             self._try_again(error)
+        runtime.count(figures.FAILURES, f"{names.short(self.name)}/{error.code}")
         log.error("%s failed: %s", self.name, error, exc_info=err if type(error) is TopClipError else None)
         self.pulse.finish()
         if self.is_part:

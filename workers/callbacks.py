@@ -92,6 +92,7 @@ def publish_due(app: Celery, scripts: Scripts) -> None:
             task_id=names.task_id(job_id, int(epoch), names.part_name("callback", int(n))),
             root_id=job_id,
             queue=names.QUEUE_OF[names.CALLBACK],
+            **names.shown(job_id, int(epoch), names.part_name("callback", int(n))),
         )
 
 

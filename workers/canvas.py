@@ -14,12 +14,14 @@ from workers import names
 from workers.pulse import Run
 
 
-def sign(app: Celery, task: str, run: Run, part: str, *args: Any, **kwargs: Any) -> Signature:
-    """A signature of a task of this attempt of the job."""
+def sign(
+    app: Celery, task: str, run: Run, part: str, *args: Any, span: tuple[float, float] | None = None, **kwargs: Any
+) -> Signature:
+    """A signature of a task of this attempt of the job. span: the range of the source that it is about, in seconds."""
     header = {names.HEADER: {"job": run.job, "epoch": run.epoch, "part": part}}
     return app.signature(
         task, args=args, kwargs={"job_id": run.job, **kwargs}, headers=header, queue=names.QUEUE_OF[task]
-    )
+    ).set(**names.shown(run.job, run.epoch, part, span))
 
 
 def analyse_then_select(app: Celery, run: Run, chunks: tuple[Chunk, ...]) -> Signature:
@@ -28,7 +30,9 @@ def analyse_then_select(app: Celery, run: Run, chunks: tuple[Chunk, ...]) -> Sig
     if not chunks:
         return sign(app, names.SELECT, run, Stage.SELECT, [])
     header = [
-        sign(app, names.ANALYSE, run, part, chunk=chunk.to_dict()).set(task_id=names.task_id(run.job, run.epoch, part))
+        sign(app, names.ANALYSE, run, part, span=(chunk.start_s, chunk.end_s), chunk=chunk.to_dict()).set(
+            task_id=names.task_id(run.job, run.epoch, part)
+        )
         for chunk, part in zip(chunks, analyse_parts(chunks), strict=True)
     ]
     return join(app, run, Stage.ANALYSE, header, select)
@@ -37,7 +41,7 @@ def analyse_then_select(app: Celery, run: Run, chunks: tuple[Chunk, ...]) -> Sig
 def reframe_then_frame(app: Celery, run: Run, outlooks: tuple[Outlook, ...], chosen: JsonDict) -> Signature:
     """A task for each clip whose subject is to be looked for, then the plan `chosen` is made whole."""
     header = [
-        sign(app, names.REFRAME, run, part, outlook=outlook.to_dict()).set(
+        sign(app, names.REFRAME, run, part, span=(outlook.start_s, outlook.end_s), outlook=outlook.to_dict()).set(
             task_id=names.task_id(run.job, run.epoch, part)
         )
         for outlook, part in zip(outlooks, reframe_parts(outlooks), strict=True)
@@ -50,9 +54,16 @@ def render_then_finalise(app: Celery, run: Run, specs: tuple[ClipSpec, ...], pla
     if not specs:
         return sign(app, names.FINALISE, run, Stage.FINALISE, [], plan_key=plan_key)
     header = [
-        sign(app, names.RENDER, run, part, spec=spec.to_dict(), place=place, of=len(specs)).set(
-            task_id=names.task_id(run.job, run.epoch, part)
-        )
+        sign(
+            app,
+            names.RENDER,
+            run,
+            part,
+            span=(spec.start_s, spec.end_s),
+            spec=spec.to_dict(),
+            place=place,
+            of=len(specs),
+        ).set(task_id=names.task_id(run.job, run.epoch, part))
         for place, (spec, part) in enumerate(zip(specs, render_parts(specs), strict=True))
     ]
     return join(app, run, Stage.RENDER, header, sign(app, names.FINALISE, run, Stage.FINALISE, plan_key=plan_key))

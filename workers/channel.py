@@ -7,6 +7,8 @@ try again goes to the queue itself.
 """
 
 import logging
+import time
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +18,7 @@ from redis import Redis
 
 from workers import names
 from workers.lease import LeasedQoS
+from workers.links import redis_now
 from workers.scripts import Scripts
 
 log = logging.getLogger(__name__)
@@ -29,6 +32,8 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu is untyped he
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         """Publish a message, or hold it."""
         headers = message.get("headers") or {}
+        if queue in names.QUEUES:
+            headers[names.READY_AT] = self._ready_at(headers.get("eta"))
         header = headers.get(names.HEADER)
         if not header or queue not in names.TURN_QUEUES or headers.get("retries"):
             super()._put(queue, message, **kwargs)
@@ -37,10 +42,31 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu is untyped he
         if verdict != b"OK":
             log.info("%s of job %s is not published: %s", header["part"], header["job"], verdict.decode())
 
+    def _do_restore_message(self, payload: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        """Put back what was delivered: it waits anew."""
+        if names.READY_AT in payload["headers"]:
+            payload["headers"][names.READY_AT] = self._ready_at(payload["headers"].get("eta"))
+        super()._do_restore_message(payload, *args, **kwargs)
+
+    def _ready_at(self, eta: str | None) -> float:
+        """Now, or when a task that is to be tried again later may begin; by Redis' clock."""
+        now = time.time() + self._redis_ahead_s
+        return round(max(now, datetime.fromisoformat(eta).timestamp()) if eta else now, 3)
+
+    @cached_property
+    def _redis_ahead_s(self) -> float:
+        """How much this machine's clock is behind Redis'."""
+        return redis_now(self._plain) - time.time()
+
     @cached_property
     def _scripts(self) -> Scripts:
-        """The scripts over this channel's connections, by a client that does not prefix what it takes for keys."""
-        return Scripts(Redis(connection_pool=self.pool), self.global_keyprefix)
+        """The scripts over this channel's connections."""
+        return Scripts(self._plain, self.global_keyprefix)
+
+    @cached_property
+    def _plain(self) -> Redis:
+        """A client over this channel's connections that does not prefix what it takes for keys."""
+        return Redis(connection_pool=self.pool)
 
 
 class SentinelChannel(Channel, kombu_redis.SentinelChannel):  # type: ignore[misc]

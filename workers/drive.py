@@ -35,6 +35,7 @@ def publish(app: Celery, job_id: str, epoch: int) -> None:
         root_id=job_id,
         queue=names.QUEUE_OF[names.PROBE],
         headers=header,
+        **names.shown(job_id, epoch, Stage.PROBE),
     )
 
 

@@ -18,8 +18,10 @@ from celery import bootsteps
 from celery.worker import state as worker_state
 
 from topclip.config import Settings
-from workers import keys
+from workers import figures, keys
 from workers.backend import fence, header_of
+from workers.figures import FIGURES
+from workers.footprint import Footprint
 from workers.lease import BEAT, LEASES, PUT_BACK, RENEW, run_script, tag_and_value
 from workers.links import FAULTS, KEEPER, redis_client, redis_now
 from workers.scripts import Scripts
@@ -39,7 +41,7 @@ SILENT_AFTER_S = 600.0
 class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
     """The thread's place in the worker."""
 
-    requires = ("celery.worker.components:Pool",)
+    requires = ("celery.worker.components:Pool", Footprint)
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
         super().__init__(worker, **kwargs)
@@ -84,6 +86,7 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
         if now - self._listened_at >= LISTEN_EVERY_S:
             self._end_the_deaf(now)
             self._listened_at = now
+            FIGURES.write(self._redis, self._prefix)
 
     def _renew(self) -> None:
         held = [x for request in self._held() for x in tag_and_value(request.message.delivery_tag)]
@@ -91,6 +94,7 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
             return
         for tag in self._lease_script(RENEW, *held):
             log.warning("lease of delivery %s is lost; its task publishes nothing", tag)
+            FIGURES.count(figures.LEASES, "lost")
 
     def _held(self) -> list[Any]:
         """The requests that this worker runs, has reserved, or keeps until their time comes.
@@ -111,6 +115,7 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
         for delivery_tag, (script, job) in list(LEASES.late.items()):
             self._lease_script(script, *tag_and_value(delivery_tag), keys.starts(self._prefix, job))
             LEASES.late.pop(delivery_tag, None)
+            FIGURES.count(figures.LEASES, "late")
         while LEASES.untaken:
             self._lease_script(PUT_BACK, *LEASES.untaken[0])
             del LEASES.untaken[0]
@@ -132,6 +137,7 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
                 since = current[request.message.delivery_tag] = self._deaf.get(request.message.delivery_tag, now)
             if now - since > DEAF_AFTER_S or min(float(silent_s), now - self._in_touch_since) > SILENT_AFTER_S:
                 log.error("%s does not stop (%s, silent for %s s); its process is killed", request, verdict, silent_s)
+                FIGURES.count(figures.KILLS, "deaf")
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(request.worker_pid, signal.SIGKILL)
         self._deaf = current
@@ -141,13 +147,15 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def _say_alive(self) -> None:
         name, now = self._worker.hostname, redis_now(self._redis)
+        LEASES.redis_ahead_s = now - time.time()
         says = {
             "pid": os.getpid(),
             "run": self._run,
             "concurrency": self._worker.concurrency,
             "active": len(worker_state.active_requests),
-            "clock_ahead_s": round(time.time() - now, 1),
+            "clock_ahead_s": round(-LEASES.redis_ahead_s, 1),
             "queues": ",".join(self._worker.app.amqp.queues.consume_from),
+            **{name: n for name, n in self._worker.footprint.items() if n is not None},
         }
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.hset(f"{self._prefix}worker:{name}", mapping={k: str(v) for k, v in says.items()})

@@ -10,6 +10,7 @@ job:<id>:callback hash: who is to be told of its end: epoch, tries, outcome, hos
 job:<id>:callback-tries   list: the last tries, as JSON
 job:<id>:held:<queue>   list: messages of parts that wait for their job's turn in the queue
 turns:<queue>     list: the jobs that have such messages, next first
+waiting:<queue>   sorted set: the same jobs by the time since which the messages wait
 celery-task-meta-<task id>   Celery's result of a task; the job's own under the job's id
 jobs, expiry      sorted sets of job ids by creation and by expiry
 state:<STATE>     sorted sets of job ids by creation
@@ -32,6 +33,7 @@ callback-lines    sorted set: receivers that have a line and are not being told,
 callbacks-out     sorted set: receivers that are being told, by the time at which that is given up
 callback-host:<host>      hash: a receiver that does not answer: fails, quiet_until
 store             hash: what the store holds, where it has a budget: used, may_go (of finished jobs), at (when it was measured)
+figures           hash: what workers count for `/metrics` (workers/figures.py)
 probe             written by whoever looks at Redis' health, to see whether it writes
 rate:LIMITER/...  counters of requests by key or address, for a minute or as long as the rate says
 job-events        channel: {id, epoch, revision[, deleted]} at every change of a job
@@ -50,6 +52,7 @@ LOST = "lost"
 LEADER = "reconciler-leader"
 LOOKED_AT = "looked-at"
 PROBE = "probe"
+FIGURES = "figures"
 STORE = "store"
 
 

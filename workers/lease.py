@@ -20,7 +20,8 @@ from kombu.transport import virtual
 from kombu.utils.json import dumps
 from redis.exceptions import RedisError, ResponseError
 
-from workers import keys, names
+from workers import figures, keys, names
+from workers.figures import FIGURES
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +112,8 @@ class Leases:
     """Messages that Redis would neither lease to us nor take back: list, message."""
     is_kept: bool = False
     """Whether this process has a keeper. Flower and whoever else listens for a while read what kombu has, and sweep nothing."""
+    redis_ahead_s: float = 0.0
+    """How much Redis' clock is ahead of this machine's, as the keeper last saw."""
     jobs: dict[str, str] = field(default_factory=dict)
     """Whose start ends with the delivery: delivery -> job."""
 
@@ -205,6 +208,7 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
         for tag in self._run(REAP, self.visibility_timeout, reaper, REAPED_AT_ONCE) or []:
             text = tag.decode() if isinstance(tag, bytes) else tag
             log.warning("lease of delivery %s ended; back to its queue", text)
+            FIGURES.count(figures.LEASES, "ended")
             self.restore_by_tag(text, leftmost=True)
             self._forget_value(text, reaper)
 

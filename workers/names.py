@@ -31,10 +31,24 @@ QUEUE_OF = {
 HEADER = "topclip"
 """Message header: {"job": id, "epoch": n, "part": name}, plus "lease": [tag, value] once delivered."""
 
+READY_AT = "topclip-ready-at"
+"""Message header: since when the message may be taken, by Redis' clock, in seconds since 1970."""
+
+
+def short(task: str) -> str:
+    """A task's name without what all have in common."""
+    return task.removeprefix("topclip.")
+
 
 def part_name(stage: str, n: int | None = None) -> str:
     """A part of a job's work, such as `probe` or `analyse/3`: the field of the outstanding hash."""
     return stage if n is None else f"{stage}/{n}"
+
+
+def shown(job_id: str, epoch: int, part: str, span: tuple[float, float] | None = None) -> dict[str, str]:
+    """Celery options by which Flower and logs show in a few words what a task is about, in place of all its arguments."""
+    where = f", {span[0]:.1f}-{span[1]:.1f} s" if span else ""
+    return {"argsrepr": "", "kwargsrepr": f"{part} of job {job_id}, attempt {epoch}{where}"}
 
 
 def task_id(job_id: str, epoch: int, part: str) -> str:

@@ -18,7 +18,7 @@ from topclip.config import Settings
 from topclip.errors import JobExpired, QueueFull, QueueUnavailable, UnknownJob
 from topclip.model.job import JobId
 from topclip.storage.base import ArtifactStore
-from workers import keys
+from workers import channel, keys
 from workers.breaker import Breaker, BreakerOpen
 from workers.links import WEB, make_app, redis_client
 from workers.patience import waiting
@@ -37,6 +37,7 @@ class Reach:
     """The connections of one process, and the scripts over them. Safe to use from many threads."""
 
     def __init__(self, settings: Settings, store: ArtifactStore, app: Celery | None = None) -> None:
+        channel.install()  # which writes down since when a message waits
         self._settings, self._store = settings, store
         self.prefix = settings.key_prefix
         self.app = app or make_app(settings, WEB, "topclip-client")

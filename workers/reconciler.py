@@ -22,13 +22,15 @@ from topclip.errors import ArtifactMissing
 from topclip.model.job import JobState
 from topclip.storage.base import analysis_folder, record_key
 from topclip.storage.factory import store_for
-from workers import keys, names
+from workers import figures, keys, names
 from workers.backend import result_meta
 from workers.budget import Budget
 from workers.cancelled import cancel_after_a_start, cancel_if_it_was
 from workers.changes import delete_job, find_left, make_left
 from workers.cluster import refuse_cluster
 from workers.drive import redrive
+from workers.figures import FIGURES
+from workers.health import UNFINISHED
 from workers.links import FAULTS, KEEPER, redis_client, redis_now
 from workers.refusal import refuses_writes
 from workers.restore import bring_back, find_lost
@@ -37,7 +39,6 @@ from workers.scripts import Scripts
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.CANCELLING)
 PAGE = 500
 LOOK_EVERY_S = 60.0
 """Between two looks through the store for jobs that Redis does not know."""
@@ -124,7 +125,10 @@ class Rounds:
                 self._app, self._redis, self._prefix, self._store, find_left(self._redis, self._prefix, self._store)
             )
             self._keep_analyses()
-        return bring_back(self._app, self._redis, self._settings, self._store, lost)
+        brought = bring_back(self._app, self._redis, self._settings, self._store, lost)
+        if brought:
+            FIGURES.count(figures.REPAIRS, "restored", len(brought))
+        return brought
 
     def _keep_analyses(self) -> None:
         """An analysis that the index has lost is kept as long as one that was made now."""

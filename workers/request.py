@@ -1,4 +1,5 @@
-"""What the worker's main process does when the process that ran a task is gone.
+"""What the worker's main process does as a task begins and ends: it takes the times, and sees when the process that ran it is
+gone.
 
 Only the main process sees it: a task whose process was killed (for memory, by hand) goes back to its queue, and at the third
 death of its part it ends with that reason. What counts as a death is in workers/scripts.py; parts that take the whole worker
@@ -6,6 +7,7 @@ down are seen at their next start (workers/pulse.py).
 """
 
 import logging
+import time
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
@@ -15,7 +17,9 @@ from celery.worker.request import Request
 from redis.exceptions import RedisError
 
 from topclip.errors import Killed
+from workers import figures, names
 from workers.backend import fence, header_of, revoked_meta
+from workers.figures import FIGURES
 from workers.lease import LEASES
 
 log = logging.getLogger(__name__)
@@ -23,7 +27,25 @@ log = logging.getLogger(__name__)
 KILLS_ALLOWED = 3
 
 
-class CountingRequest(Request):  # type: ignore[misc]
+class TimedRequest(Request):  # type: ignore[misc]
+    """A request that counts how long it waited, and how long each run of it took that came to an outcome."""
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """A process has begun it."""
+        super().on_accepted(pid, time_accepted)
+        ready_at = (self.message.headers or {}).get(names.READY_AT)
+        if ready_at is not None:  # a message of an older version does not say
+            waited_s = self.time_start + LEASES.redis_ahead_s - ready_at
+            FIGURES.took(figures.WAIT, self.delivery_info["routing_key"], max(0.0, waited_s))
+
+    def acknowledge(self) -> None:
+        """It is over, or will be tried again by another message."""
+        if self.time_start and not self.acknowledged:
+            FIGURES.took(figures.RUN, names.short(self.name), max(0.0, time.time() - self.time_start))
+        super().acknowledge()
+
+
+class CountingRequest(TimedRequest):
     """A request that asks how often its part has died."""
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
@@ -35,6 +57,7 @@ class CountingRequest(Request):  # type: ignore[misc]
             return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
         worker_state.task_ready(self)  # before all that could fail: whatever escapes here, billiard logs and drops
         LEASES.died(self.message.delivery_tag)
+        FIGURES.count(figures.KILLS, "died")
         kills = int(self._ask("killed", header, header["part"]) or 0)
         if kills < KILLS_ALLOWED:
             return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
@@ -57,6 +80,7 @@ class CountingRequest(Request):  # type: ignore[misc]
             {"hint": "Most often memory ran out: give the worker more, or lower its concurrency."},
         )
         log.error("%s[%s] gave up: %s", self.name, self.id, error)
+        FIGURES.count(figures.FAILURES, f"{names.short(self.name)}/{error.code}")
         if self.task.is_part:
             value = self.task.failed_part(error, **self.kwargs)
             self.task.backend.mark_as_done(self.id, value, request=context, store_result=True)

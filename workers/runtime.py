@@ -1,10 +1,12 @@
 """What a worker process needs for its tasks, built once in each process when first used."""
 
+import contextlib
 import os
 from functools import lru_cache
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import RedisError
 
 from topclip.config import Settings
 from topclip.errors import JobSuperseded
@@ -17,7 +19,7 @@ from topclip.pipeline.context import Report, StageContext, clip_threads
 from topclip.pipeline.fetch import FetchLimits
 from topclip.storage.base import ArtifactStore, info_key
 from topclip.storage.factory import store_for
-from workers import keys
+from workers import figures, keys
 from workers.callbacks import Courier
 from workers.links import KEEPER, redis_client, redis_now
 from workers.scripts import Scripts
@@ -91,6 +93,12 @@ def keep_analysis(sha256: str) -> None:
     """Keep the analysis of a content for as long as a job that starts now is kept."""
     until = redis_now(redis()) + settings().retention_s
     redis().zadd(settings().key_prefix + keys.ANALYSES, {sha256: until}, gt=True)
+
+
+def count(name: str, label: str, n: int = 1) -> None:
+    """Count something for `/metrics`, unless Redis is away: a figure holds no task up."""
+    with contextlib.suppress(RedisError):
+        figures.add(redis(), settings().key_prefix, {figures.field_of(name, label): n})
 
 
 def limit_process(**_: Any) -> None:

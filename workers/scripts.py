@@ -55,12 +55,14 @@ local function let_in()
         redis.call('LPUSH', P..queue, message); room = room - 1
         if redis.call('EXISTS', held) == 1 then redis.call('RPUSH', turns, job) end
       end
+      if redis.call('EXISTS', held) == 0 then redis.call('ZREM', P..'waiting:'..queue, job) end
     end
   end
 end
 local function drop_held()
   for _, queue in ipairs(TURN_QUEUES) do
     redis.call('DEL', rec..':held:'..queue); redis.call('LREM', P..'turns:'..queue, 0, id)
+    redis.call('ZREM', P..'waiting:'..queue, id)
   end
 end
 -- whose the job is; that outlives the record, which may expire before the indexes that it is in
@@ -107,6 +109,7 @@ local function move(state)
   redis.call('HSET', rec, 'state', state)
   count(state)
   if TERMINAL[state] then
+    redis.call('HINCRBY', P..'figures', 'jobs_ended|'..state, 1)
     redis.call('HSET', rec, 'finished_at', now()); drop_joins(get('epoch')); drop_held(); owe_callback()
   end
 end
@@ -262,6 +265,7 @@ local v = verdict(ARGV[3], '', '')
 if v ~= 'OK' then return v end
 local held = rec..':held:'..ARGV[4]
 if redis.call('RPUSH', held, ARGV[5]) == 1 then redis.call('RPUSH', P..'turns:'..ARGV[4], id) end
+redis.call('ZADD', P..'waiting:'..ARGV[4], 'NX', now(), id)
 keep(held); let_in()
 return v
 """,
@@ -308,6 +312,7 @@ redis.call('DEL', parts); drop_held()
 if settle(ARGV[5]) then return 0 end
 local epoch = redis.call('HINCRBY', rec, 'epoch', 1)
 redis.call('HINCRBY', rec, 'attempts', 1)
+redis.call('HINCRBY', P..'figures', 'repairs|redriven', 1)
 part(ARGV[4], 'published'); announce()
 return epoch
 """,

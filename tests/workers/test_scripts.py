@@ -165,7 +165,7 @@ def test_a_deleted_job_leaves_a_tombstone_and_tells(scripts: Scripts, job: str, 
     assert scripts("forget", job, 60, "0") == "OK"
     assert json.loads(channel.get_message(timeout=5)["data"])["deleted"] is True
     channel.close()
-    assert redis.keys("*") == [f"{P}gone:{job}"]
+    assert set(redis.keys("*")) == {f"{P}gone:{job}", f"{P}figures"}
     assert scripts("read", job) == "EXPIRED"
     assert scripts("read", job.replace("1", "3")) == "UNKNOWN"
 

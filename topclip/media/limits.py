@@ -55,10 +55,15 @@ def memory_limit(wanted_mb: int) -> int:
     """Bytes that one process may allocate. wanted_mb: what the settings say in MiB; 0: most of what there is."""
     if wanted_mb:
         return wanted_mb << 20
+    return min(MOST_MEMORY_BYTES, int(there_is_memory() * MEMORY_SHARE))
+
+
+def there_is_memory() -> int:
+    """Bytes that all processes here may take together: the machine's memory, or the container's limit."""
     there_is = psutil.virtual_memory().total
     with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit
         there_is = min(there_is, int(CONTAINER_LIMIT.read_text()))
-    return min(MOST_MEMORY_BYTES, int(there_is * MEMORY_SHARE))
+    return there_is
 
 
 def cap_memory(n_bytes: int) -> None:

@@ -13,7 +13,7 @@ from workers.callbacks import publish_due
 log = logging.getLogger(__name__)
 
 
-@app.task(bind=True, name=names.CALLBACK, ignore_result=True)
+@app.task(bind=True, name=names.CALLBACK, ignore_result=True, Request="workers.request:TimedRequest")
 def callback(self: Task, *, job_id: str, epoch: int, n: int) -> None:
     """Make try `n` (from 0), then have the next ones published that are due.
 

@@ -12,7 +12,7 @@ from topclip.pipeline.fetch import fetch_source
 from topclip.pipeline.probe import probe_source
 from topclip.pipeline.transcribe import transcribe
 from topclip.storage.base import record_key
-from workers import canvas, names, runtime
+from workers import canvas, figures, names, runtime
 from workers.app import app
 from workers.base import ClipTask
 
@@ -36,6 +36,7 @@ def probe(self: ClipTask, *, job_id: str) -> NoReturn:
     # size under the same id, which is complete too early. A chunk that was analysed before takes a moment.
     is_known = all(is_analysed(info, chunk, runtime.store()) for chunk in chunks)
     wanted = () if is_known else chunks
+    runtime.count(figures.CHUNKS, "cache" if is_known else "made", len(chunks))
     parts = canvas.analyse_parts(wanted)
     run = self.pulse.run
     progress = {
