@@ -28,7 +28,8 @@ def test_every_queue_has_a_consumer(services: dict[str, Any]) -> None:
     """A worker without `-Q` takes all queues of celeryconfig.py."""
     consumed: set[str] = set()
     for service in services.values():
-        words = shlex.split(service.get("command", ""))
+        command = service.get("command", "")
+        words = shlex.split(command) if isinstance(command, str) else command
         if "worker" in words and "celery" in words:
             named = words[words.index("-Q") + 1].split(",") if "-Q" in words else QUEUES
             consumed.update(named)
@@ -44,7 +45,7 @@ def test_only_known_settings_are_given(services: dict[str, Any]) -> None:
 
 def test_ports_are_open_to_this_machine_alone(services: dict[str, Any]) -> None:
     published = [port for service in services.values() for port in service.get("ports", [])]
-    assert len(published) == 2
+    assert len(published) == 4
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
