@@ -9,7 +9,7 @@ from tests.nodes import ROOT
 
 BLOCK = re.compile(r"(?:^<!-- (?P<mark>[^>]*) -->\n)?^```(?P<kind>sh|powershell|conf)\n(?P<text>.*?)^```", re.M | re.S)
 RUN = re.compile(r"run: ([\w.-]+)$")
-GUIDES = tuple(ROOT / "docs" / name for name in ("redis.md", "operations.md"))
+GUIDES = tuple(ROOT / "docs" / name for name in ("redis.md", "operations.md", "scaling.md"))
 
 
 def blocks(page: Path) -> list[tuple[str, str, str]]:

@@ -206,3 +206,17 @@ def test_a_worker_by_its_command(name: str, configured: Configured, tmp_path: Pa
     finally:
         worker.stop()
         redis.close()
+
+
+@pytest.mark.faults
+def test_a_worker_of_some_queues_by_its_command(configured: Configured, tmp_path: Path) -> None:
+    node = configured("bind 127.0.0.1\nrequirepass password\n")
+    url = f"redis://:password@127.0.0.1:{node.port}/0"
+    worker = Started(shown("worker-queues"), tmp_path, REDIS_URL=url, TOPCLIP_DATA_DIR=str(tmp_path / "data"))
+    redis = redis_client(Settings(redis_url=url), KEEPER)
+    try:
+        until(lambda: live_workers(redis, "topclip:"), 60, worker.log.read_text)
+        assert set(live_workers(redis, "topclip:")[0]["queues"]) == {"render", "control"}
+    finally:
+        worker.stop()
+        redis.close()
