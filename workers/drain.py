@@ -53,8 +53,9 @@ class Drain:
         """Tell these workers to leave. One that connects to Redis anew just then does not hear it."""
         if not workers:
             return
+        names, runs = zip(*workers, strict=True)
         try:
-            self._app.control.broadcast("leave", destination=[name for name, _ in workers])
+            self._app.control.broadcast("leave", destination=list(names), arguments={"runs": list(runs)})
         except (OperationalError, RedisError, OSError) as err:
             raise unavailable(err) from err
 

@@ -12,7 +12,6 @@ import signal
 import threading
 import time
 from typing import Any
-from uuid import uuid4
 
 from celery import bootsteps
 from celery.worker import state as worker_state
@@ -51,7 +50,6 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
         self._prefix = settings.key_prefix
         self._redis = redis_client(settings, KEEPER)
         self._scripts = Scripts(self._redis, self._prefix)
-        self._run = uuid4().hex  # a container that is started again has the name and the process id of before
         self._renewed_at = self._listened_at = 0.0
         self._deaf: dict[str, float] = {}
         self._heard_at = self._in_touch_since = time.monotonic()
@@ -150,7 +148,7 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
         LEASES.redis_ahead_s = now - time.time()
         says = {
             "pid": os.getpid(),
-            "run": self._run,
+            "run": self._worker.leaving.run,
             "concurrency": self._worker.concurrency,
             "active": len(worker_state.active_requests),
             "clock_ahead_s": round(-LEASES.redis_ahead_s, 1),

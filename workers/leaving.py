@@ -16,6 +16,7 @@ import threading
 import time
 from types import FrameType
 from typing import Any, NoReturn
+from uuid import uuid4
 
 from celery import bootsteps
 from celery.platforms import EX_OK
@@ -42,6 +43,7 @@ class Leaving(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyp
         self._window_s = Settings.from_env().drain_s
         self._ends_at: float | None = None
         self._was_told = self._is_over = False
+        self.run = uuid4().hex  # a container that is started again has the name and the process id of before
         worker.leaving = self
 
     def start(self, worker: Any) -> None:
@@ -109,7 +111,12 @@ def _is_busy() -> bool:
 
 
 @control_command(name="leave")  # type: ignore[untyped-decorator]
-def leave(state: Any) -> dict[str, str]:
-    """Leave when all that runs has ended: what `topclip drain` broadcasts."""
-    state.consumer.controller.leaving.leave(None)
+def leave(state: Any, runs: list[str]) -> dict[str, str]:
+    """Leave when all that runs has ended, if this run of the worker is among those that are meant: what `topclip drain`
+    broadcasts. One that was started in the place of another has its name, and in a container its process id as well.
+    """
+    leaving = state.consumer.controller.leaving
+    if leaving.run not in runs:
+        return {"ok": "another is meant"}
+    leaving.leave(None)
     return {"ok": "leaving"}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from celery import Celery
 from pytest_celery import CeleryTestSetup
 
 from tests.integration.conftest import LEASE_S
@@ -33,6 +34,7 @@ from topclip.model.job import JobState, JobStatus, Stage
 from topclip.storage.base import ArtifactStore
 from workers import names
 from workers.client import JobClient
+from workers.drain import Drain
 from workers.leaving import END_S
 
 pytestmark = pytest.mark.faults
@@ -213,6 +215,23 @@ def test_a_drained_worker_ends_what_it_runs_however_long_that_takes(
         assert drain.stderr.read().endswith(f"{name} has left\n")
     assert leaving.status == "exited"
     until(lambda: nothing_unacknowledged(redis_node), 10)
+
+
+def test_a_drain_does_not_mean_who_was_started_in_the_place_of_a_worker(
+    celery_setup: CeleryTestSetup, app: Celery, settings: Settings
+) -> None:
+    gone, other = containers(celery_setup)
+    drain = Drain(settings)
+    until(lambda: len(drain.live()) == 2, 20)
+    asked = list(drain.live())
+    gone.kill("SIGKILL")
+    gone.restart()  # under its name, as whoever supervises it does, while Redis still has the dead one for alive
+    until(lambda: len(app.control.ping(timeout=2) or []) == 2, 60)
+    drain.tell(asked)
+    drain.close()
+    until(lambda: "leaving:" in other.logs(), 10)
+    until(lambda: app.control.ping(timeout=2), 30)
+    assert "leaving:" not in gone.logs()
 
 
 def test_draining_a_worker_that_is_not_there_names_those_that_are(
