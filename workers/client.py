@@ -19,7 +19,7 @@ from topclip.errors import InvalidRequest, JobConflict, QueueUnavailable, Storag
 from topclip.model.callback import CallbackLog
 from topclip.model.job import JobEvent, JobId, JobRecord, JobState, JobStatus, Stage, SubmissionKey
 from topclip.model.request import Change, ClipRequest
-from topclip.storage.base import ArtifactStore, record_key
+from topclip.storage.base import ArtifactStore, cancelled_key, record_key
 from workers import cancelled, health
 from workers.again import Again
 from workers.backend import result_meta, revoked_meta
@@ -158,11 +158,10 @@ class JobClient:
         if verdict == "TERMINAL":
             raise JobConflict(f"job {job_id} has ended; there is nothing to cancel")
         self._reach.known(job_id, verdict)
-        try:
-            cancelled.remember(self._store, job_id, int(epoch))
-        except StorageError as err:  # the job is cancelled all the same, for as long as Redis has it
-            log.warning("that job %s is cancelled is not in the store: %s", job_id, err)
+        self._remember(job_id, int(epoch))
         status = self.read(job_id)
+        if status.epoch != int(epoch):  # it was started again before a slow store had heard that
+            self._put_right(status)
         if status.state is JobState.CANCELLED:  # no task is left to say so
             with contextlib.suppress(*PUBLISH_FAULTS), self._reach.asking():
                 tell_revoked(self._app, job_id)
@@ -175,7 +174,7 @@ class JobClient:
         StorageError.
         """
         self._again.retry(job_id)
-        return self.read(job_id)
+        return self._begun(job_id)
 
     def alter(self, job_id: JobId, make: Callable[[ClipRequest], Change]) -> JobStatus:
         """Start an ended job again with other options or ranges, under its own id and expiry; what was made is kept.
@@ -185,7 +184,7 @@ class JobClient:
         StorageError.
         """
         self._again.alter(job_id, make)
-        return self.read(job_id)
+        return self._begun(job_id)
 
     def delete(self, job_id: JobId) -> None:
         """Forget a finished job: results, index and files go, a tombstone stays.
@@ -245,6 +244,27 @@ class JobClient:
         if verdict != "EXISTS":  # the reconciler took it for a lost job meanwhile, and has published it
             self._publish(record)
         return None
+
+    def _remember(self, job_id: JobId, epoch: int) -> None:
+        try:
+            cancelled.remember(self._store, job_id, epoch)
+        except StorageError as err:  # the job is cancelled all the same, for as long as Redis has it
+            log.warning("that job %s is cancelled is not in the store: %s", job_id, err)
+
+    def _put_right(self, status: JobStatus) -> None:
+        """Have the store remember what is so by now."""
+        if status.state in (JobState.CANCELLING, JobState.CANCELLED):
+            self._remember(status.id, status.epoch)
+        else:
+            with contextlib.suppress(StorageError):  # it counts only should Redis lose its data
+                self._store.delete(cancelled_key(status.id))
+
+    def _begun(self, job_id: JobId) -> JobStatus:
+        """The status of a job that was started again."""
+        status = self.read(job_id)
+        if status.state in (JobState.CANCELLING, JobState.CANCELLED):  # before a slow store had forgotten the last time
+            self._put_right(status)
+        return status
 
     def _publish(self, record: JobRecord) -> None:
         try:

@@ -25,7 +25,7 @@ from tests.waiting import until
 from topclip.config import Settings
 from topclip.errors import JobConflict, UnknownJob
 from topclip.model.job import JobState, JobStatus
-from topclip.storage.base import ArtifactStore
+from topclip.storage.base import ArtifactStore, cancelled_key
 from workers import keys, names
 from workers.client import JobClient
 
@@ -212,3 +212,45 @@ def test_a_cancellation_that_the_store_hears_of_after_a_retry_does_not_cancel_th
     cancel.join()
     worker.kill("SIGCONT")
     assert finished(job_id).state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("slow", ["put_bytes", "delete"])
+def test_a_slow_store_remembers_the_newest_cancellation(
+    one_chunk: Path,
+    submit: Submit,
+    client: JobClient,
+    store: ArtifactStore,
+    door: Callable[[str, threading.Event], JobClient],
+    slow: str,
+) -> None:
+    allowed, job_id = threading.Event(), submit(one_chunk, **CLIP)
+    late = door(slow, allowed)
+    if slow == "delete":
+        client.cancel(job_id)
+    first = threading.Thread(target=late.cancel if slow == "put_bytes" else late.retry, args=(job_id,))
+    first.start()
+    if slow == "put_bytes":
+        until(lambda: client.read(job_id).state is JobState.CANCELLED, 10, step_s=0.005)
+        client.retry(job_id)
+    until(lambda: client.read(job_id).epoch == 2, 10, step_s=0.005)
+    client.cancel(job_id)
+    allowed.set()
+    first.join()
+    assert store.get_bytes(cancelled_key(job_id)) == b"2"
+
+
+def test_a_slow_store_does_not_remember_what_was_taken_back(
+    one_chunk: Path,
+    submit: Submit,
+    client: JobClient,
+    store: ArtifactStore,
+    door: Callable[[str, threading.Event], JobClient],
+) -> None:
+    allowed, job_id = threading.Event(), submit(one_chunk, **CLIP)
+    cancel = threading.Thread(target=door("put_bytes", allowed).cancel, args=(job_id,))
+    cancel.start()
+    until(lambda: client.read(job_id).state is JobState.CANCELLED, 10, step_s=0.005)
+    client.retry(job_id)
+    allowed.set()
+    cancel.join()
+    assert not store.exists(cancelled_key(job_id))  # by it the job would be cancelled, should Redis lose its data
