@@ -74,19 +74,36 @@ class Budget:
             return []
         self._measure_at = time.monotonic() + MEASURE_EVERY_S
         sizes = self._store.sizes()
+        for folder in self._removed([name for name in sizes if name.startswith(job_folder(""))]):
+            del sizes[folder]
         used, gone = sum(sizes.values()), []
         ended = [job for job in self._ended() if sizes.get(job_folder(job))]
         while used > budget and ended:
             job = ended.pop(0)
-            if self._let_go(job):
-                used -= sizes[job_folder(job)]
+            verdict = self._scripts("forget", job, self._settings.retention_s, "0")
+            if verdict == "OK":
+                delete_job(self._store, job)
+                log.info("job %s is removed: the store had passed its budget", job)
                 gone.append(job)
+            if verdict != "BUSY":  # which was started again; any other has gone meanwhile
+                used -= sizes[job_folder(job)]
         may_go = sum(sizes[job_folder(job)] for job in ended)
         figures = {"used": str(used), "may_go": str(may_go), "at": f"{redis_now(self._redis):.3f}"}
         self._redis.hset(self._prefix + keys.STORE, mapping=figures)
         if used > budget:
             log.warning("the store holds %d MiB, more than its budget, and no finished job is left to go", used >> 20)
         return gone
+
+    def _removed(self, folders: list[str]) -> list[str]:
+        """Those of these folders of jobs that somebody removes, or has since they were measured: that can take minutes."""
+        found: list[str] = []
+        for start in range(0, len(folders), PAGE):
+            page = folders[start : start + PAGE]
+            with self._redis.pipeline(transaction=False) as pipe:
+                for folder in page:
+                    pipe.exists(f"{self._prefix}gone:{folder.removeprefix(job_folder(''))}")
+                found += [folder for folder, n in zip(page, pipe.execute(), strict=True) if n]
+        return found
 
     def _ended(self) -> list[str]:
         """Finished jobs, those first that ended first. One whose end is still to be told stays until it was."""
@@ -104,11 +121,3 @@ class Budget:
                     if isinstance(at, str) and is_owed is None:
                         found.append((float(at), job))
         return [job for _, job in sorted(found)]
-
-    def _let_go(self, job: str) -> bool:
-        """Forget a job as if somebody deleted it; not if it was started again meanwhile."""
-        if self._scripts("forget", job, self._settings.retention_s, "0") != "OK":
-            return False
-        delete_job(self._store, job)
-        log.info("job %s is removed: the store had passed its budget", job)
-        return True

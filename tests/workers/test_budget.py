@@ -92,6 +92,34 @@ def test_a_job_that_was_started_again_since_it_was_looked_at_stays(
     assert store.folders("jobs") == [job]
 
 
+def test_what_is_deleted_while_it_is_measured_makes_room_as_well(
+    budget: Budget, made: Made, scripts: Scripts, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deleted, oldest = made(0, 6, 1002.0), made(1, 6, 1001.0)
+    found = store.sizes()
+    assert scripts("forget", deleted, 60, "0") == "OK"
+    store.delete(f"jobs/{deleted}")
+    monkeypatch.setattr(store, "sizes", lambda: found)
+    assert budget.keep() == []
+    assert store.folders("jobs") == [oldest]
+
+
+def test_a_job_that_another_leader_has_just_removed_makes_room_as_well(
+    budget: Budget, made: Made, scripts: Scripts, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed, newer = made(0, 6, 1001.0), made(1, 6, 1002.0)
+    found, ended = store.sizes(), budget._ended()
+
+    def remove() -> list[str]:
+        assert scripts("forget", removed, 60, "0") == "OK"
+        return ended
+
+    monkeypatch.setattr(store, "sizes", lambda: found)
+    monkeypatch.setattr(budget, "_ended", remove)
+    assert budget.keep() == []
+    assert store.folders("jobs") == [removed, newer]  # the other leader removes its files
+
+
 def test_it_is_measured_again_as_soon_as_what_was_taken_passes_it(budget: Budget, made: Made, redis: Any) -> None:
     first = made(0, 6, 1001.0)
     assert budget.keep() == []
