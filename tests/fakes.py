@@ -84,6 +84,7 @@ class FakeClient(JobClient):
         self.is_full = False
         self.is_away = False
         self.use: StoreUse | None = None
+        self.is_asked_for_room = False
         self.reads = 0
         self.watches: list[FakeWatch] = []
         self._seconds = itertools.count()
@@ -211,6 +212,10 @@ class FakeClient(JobClient):
 
     def store_grew(self, n_bytes: int) -> None:
         self._ask()
+
+    def ask_for_room(self) -> None:
+        self._ask()
+        self.is_asked_for_room = True
 
     def health(self) -> dict[str, Any]:
         self._ask()

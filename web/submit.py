@@ -106,6 +106,7 @@ def refuse_low_disk(n_bytes: int, field: str | None = None) -> None:
         with contextlib.suppress(QueueUnavailable):  # which whoever writes the job says
             use = services().client.store_use()
             if use and not use.has_room(n_bytes, settings.store_budget_bytes):
+                services().client.ask_for_room()
                 raise over_budget(field)
 
 

@@ -57,6 +57,11 @@ def store_grew(redis: Redis, prefix: str, n_bytes: int) -> None:
     redis.hincrby(prefix + keys.STORE, "used", n_bytes)
 
 
+def ask_for_room(redis: Redis, prefix: str) -> None:
+    """Have the store measured: by what is known something was refused, and jobs may have ended since. Raises: RedisError."""
+    redis.hset(prefix + keys.STORE, "refused", "1")
+
+
 class Budget:
     """What the leader does about the budget. Raises: RedisError, StorageError."""
 
@@ -69,8 +74,9 @@ class Budget:
         """Measure, now and then or where the budget is passed, and let the oldest finished jobs go; those that went."""
         if not (budget := self._settings.store_budget_bytes):
             return []
-        known = store_use(self._redis, self._prefix)
-        if known and known.used_bytes <= budget and time.monotonic() < self._measure_at:
+        figures = self._redis.hgetall(self._prefix + keys.STORE)
+        known, is_enough = read_use(figures), figures.get("refused") != "1"
+        if known and is_enough and known.used_bytes <= budget and time.monotonic() < self._measure_at:
             return []
         self._measure_at = time.monotonic() + MEASURE_EVERY_S
         sizes = self._store.sizes()
@@ -88,7 +94,7 @@ class Budget:
             if verdict != "BUSY":  # which was started again; any other has gone meanwhile
                 used -= sizes[job_folder(job)]
         may_go = sum(sizes[job_folder(job)] for job in ended)
-        figures = {"used": str(used), "may_go": str(may_go), "at": f"{redis_now(self._redis):.3f}"}
+        figures = {"used": str(used), "may_go": str(may_go), "at": f"{redis_now(self._redis):.3f}", "refused": "0"}
         self._redis.hset(self._prefix + keys.STORE, mapping=figures)
         if used > budget:
             log.warning("the store holds %d MiB, more than its budget, and no finished job is left to go", used >> 20)

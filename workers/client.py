@@ -23,7 +23,7 @@ from topclip.storage.base import ArtifactStore, cancelled_key, record_key
 from workers import cancelled, health
 from workers.again import Again
 from workers.backend import result_meta, revoked_meta
-from workers.budget import StoreUse, store_grew, store_use
+from workers.budget import StoreUse, ask_for_room, store_grew, store_use
 from workers.callbacks import read_log
 from workers.changes import delete_job
 from workers.drive import publish, tell_revoked
@@ -215,6 +215,11 @@ class JobClient:
         """Tell how much was put into the store. Raises: QueueUnavailable."""
         with self._reach.reaching():
             store_grew(self._redis, self._prefix, n_bytes)
+
+    def ask_for_room(self) -> None:
+        """Tell that something was refused for want of room in the store's budget. Raises: QueueUnavailable."""
+        with self._reach.reaching():
+            ask_for_room(self._redis, self._prefix)
 
     def health(self) -> dict[str, Any]:
         """What Redis says of itself, jobs by state, the queues' depth and the workers seen. Raises: QueueUnavailable."""

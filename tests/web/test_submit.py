@@ -380,6 +380,7 @@ def test_what_would_pass_the_stores_budget_is_507_and_leaves_nothing(
         client.use = use
         answer = http.post("/api/jobs", data=form(video.read_bytes()))
         assert answer.status_code == status
+        assert client.is_asked_for_room is (status == 507)
     assert (answer.json["code"], answer.json["field"]) == ("STORAGE_FULL", "file")
     assert "TOPCLIP_STORE_BUDGET_GB" in answer.json["hint"]
     assert len([name for name in files() if name.endswith(".mp4")]) == 2

@@ -11,7 +11,7 @@ from topclip.config import Settings
 from topclip.storage.base import ArtifactStore
 from topclip.storage.factory import store_for
 from workers.backend import result_meta
-from workers.budget import Budget, StoreUse, store_grew, store_use
+from workers.budget import Budget, StoreUse, ask_for_room, store_grew, store_use
 from workers.reconciler import lost_files_meta
 from workers.scripts import Scripts
 
@@ -129,6 +129,22 @@ def test_it_is_measured_again_as_soon_as_what_was_taken_passes_it(budget: Budget
     assert budget.keep() == [first]
     assert budget.keep() == []
     assert redis.exists(f"{P}job:{second}")
+
+
+def test_it_is_measured_again_where_something_was_refused(
+    budget: Budget, made: Made, redis: Any, scripts: Scripts
+) -> None:
+    job = made(0, 9)
+    assert budget.keep() == []
+    scripts("fail", job, lost_files_meta(job))
+    for is_refused, has_room in ((False, False), (True, True)):
+        if is_refused:
+            ask_for_room(redis, P)
+        assert budget.keep() == []
+        use = store_use(redis, P)
+        assert use
+        assert use.has_room(6 * MB, 10 * MB) is has_room
+    assert redis.hget(f"{P}store", "refused") == "0"
 
 
 def test_without_a_measurement_and_without_a_budget_nothing_is_said(
