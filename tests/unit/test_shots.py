@@ -145,6 +145,14 @@ def test_a_fade_in_at_the_start_and_a_fade_out_at_the_end_begin_no_shot() -> Non
     assert cuts_of(frames) == []
 
 
+@pytest.mark.parametrize("to", [0, 255])
+def test_a_fade_in_the_middle_is_found_where_the_source_begins_and_ends_with_one(to: int) -> None:
+    one = faded(faded(scene(2, 120), 0, 25)[::-1], to, 25)[::-1]
+    other = faded(faded(scene(52, 120), to, 25)[::-1], 0, 25)[::-1]
+    (cut,) = cuts_of(one + other)
+    assert abs(cut - 120) <= 2
+
+
 def test_a_cut_to_black_and_one_from_it_are_two() -> None:
     dark = [np.full((36, 64), 4, np.uint8)] * 30
     assert cuts_of(scene(1, 40) + dark + scene(2, 40)) == [40, 70]

@@ -21,6 +21,7 @@ from topclip.pipeline.chunk import plan_chunks
 CUTS = [int(t * RATE) for t in CUTS_S]
 LONG_GROUPS = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "24", "-pix_fmt", "yuv420p", "-bf", "3")
 LONG_GROUPS += ("-b_strategy", "0", "-g", "110", "-keyint_min", "110", "-sc_threshold", "0", "-an")
+OPEN = ("-x264-params", "open-gop=1")
 X265 = "log-level=none:keyint=110:min-keyint=110:scenecut=0:pools=none:frame-threads=1"
 """Key frames by the clock: cuts fall among the pictures that nothing rests on."""
 
@@ -69,6 +70,15 @@ def test_a_group_too_large_to_keep_is_decoded_as_it_comes(
     whole = measured(long_groups)
     assert np.array_equal(tracks.pts, whole.pts)
     assert np.allclose(tracks.differences, whole.differences, atol=1e-4, equal_nan=True)
+
+
+@pytest.mark.parametrize(("n_frames", "code"), [(101, ("-bf", "0")), (101, ("-bf", "3", *OPEN)), (60, ("-g", "1"))])
+def test_a_key_frame_with_nothing_behind_it_is_there(
+    media: Media, tmp_path: Path, n_frames: int, code: tuple[str, ...]
+) -> None:
+    path, clock = tmp_path / "last.mp4", ("-g", "50", "-keyint_min", "50", "-sc_threshold", "0")
+    run("-i", media("base.mp4"), "-an", "-frames:v", str(n_frames), "-c:v", "libx264", *clock, *code, path)
+    assert len(measured(path).pts) == n_frames
 
 
 @pytest.mark.parametrize(("codec", "first"), [("h264", 130), ("h264", 110), ("hevc", 110)])  # 110: with the key frame

@@ -69,7 +69,7 @@ def find_fades(grids: Array) -> list[Passage]:
             fade = _fade(depths, first, end - 1)
             if fade is not None:
                 found.append(fade)
-    return sorted(found)
+    return sorted(found, key=lambda one: one.first)
 
 
 def _fade(depths: Array, first: int, last: int) -> Passage | None:

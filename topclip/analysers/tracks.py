@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-ANALYSIS_VERSION = "12"
+ANALYSIS_VERSION = "13"
 """Raise it with every change of the numbers: analysis is cached under it."""
 SOUND_HOP_S = 0.1
 LEVEL_HOP_S = 0.05

@@ -149,7 +149,7 @@ class Skim:
         """Take the next packet; an empty one ends all. Raises: Unsound."""
         group = self._group
         if not packet.size:
-            yield from self._pictures(group) if group else ()
+            yield from self._rest()
             self._group, self.is_done = None, True
         elif group is None:
             if packet.is_keyframe:
@@ -163,6 +163,13 @@ class Skim:
             self._group = _Group(group.after[0], group.end_pts)
             self._group.add(packet)
             self.is_done = self._end_pts is not None and (group.end_pts or 0) >= self._end_pts
+
+    def _rest(self) -> Iterator[Skimmed]:
+        """All that is kept at the end: the last key frame may have no packet behind it that makes it a group of its own."""
+        while self._group is not None:
+            group = self._group
+            yield from self._pictures(group)
+            self._group = _Group(group.after[0], group.end_pts) if group.after else None
 
     def _is_lead(self, packet: "Packet[Any]") -> bool:
         """Whether a packet is shown before the span."""
