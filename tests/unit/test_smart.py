@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.media import RATE, Media, ffmpeg
+from tests.media import RATE, Media, ffmpeg, run
 from tests.unit.conftest import make_context, request_for
 from topclip.errors import JobCancelled
 from topclip.media import h264, splice
@@ -173,6 +173,15 @@ def test_a_range_without_a_whole_group_is_exact(media: Media, tmp_path: Path, sp
     assert made.frames == len(found) == last - first
     assert made.method == ("smart" if span[0] == 4 else "encode")
     assert np.abs(pictures[first:last] - found).mean(axis=1).max() < 3
+
+
+def test_what_is_said_of_a_cover_is_not_said_of_the_clip(media: Media, tmp_path: Path) -> None:
+    cover, source, out = tmp_path / "cover.png", tmp_path / "cover.mp4", tmp_path / "out.mp4"
+    run("-i", media("pyramid.mp4"), "-frames:v", "1", cover)
+    with_cover = ("-map", "1", "-map", "0", "-c", "copy", "-disposition:v:0", "attached_pic")
+    run("-i", media("pyramid.mp4"), "-i", cover, *with_cover, source)
+    made = cut_range(source, 1.5, 6.7, out, make_context(tmp_path / "store"))
+    assert (made.method, made.note) == ("smart", None)
 
 
 def _flipped(source: Path, out: Path, n: int) -> Path:

@@ -63,7 +63,9 @@ def prove(prospect: Prospect, out: Path, tick: Callable[[], None], max_pixels: i
     info, splice = prospect.info, prospect.splice
 
     def window(one: _Window, clip: InputContainer) -> None:
-        with open_media(prospect.source, max_pixels) as original:
+        with av.logging.Capture():  # what is said of the source as it is opened, such as of a cover, is not the clip's
+            original = open_media(prospect.source, max_pixels)
+        with original:
             pictures = _Pictures(clip, clip.streams.video[0].index, info.video.tick, tick)
             others = _Pictures(original, info.video.index, info.video.tick, tick)
             others.limit(max_pixels)

@@ -51,7 +51,10 @@ def cut_range(
     Raises: InvalidRequest if the range is empty or goes beyond the source's end; MediaError; JobStopped.
     """
     if not 0 <= start_s < end_s:
-        raise InvalidRequest(f"{start_s:g}-{end_s:g} is no range", {"field": "end", "hint": "end must be after start"})
+        raise InvalidRequest(
+            f"{start_s:g}-{end_s:g} is no range",
+            {"field": "end", "hint": "end must be after start, start not before 0"},
+        )
     info = probe(source, max_pixels=ctx.max_pixels)
     check_limits(info, max_duration_s=None, max_pixels=ctx.max_pixels)
     if start_s >= info.duration_s or end_s > info.duration_s + float(1 / info.video.rate) + 1e-6:
