@@ -134,6 +134,8 @@ def test_a_level_follows_the_line_through_the_last_two() -> None:
     second = Tried(Level(14.0), loudness=-16.0, peak_db=-1.5)
     assert next_level([first, second], -14.0) == Level(18.0)
     assert next_level([Tried(Level(3.0), loudness=-14.0, peak_db=-0.4)], -14.0) == Level(3.0, -2.25)
+    louder = [Tried(Level(3.0, limit), loudness=-14.0, peak_db=-0.4) for limit in (-1.5, -2.25)]
+    assert next_level(louder, -14.0) == Level(3.0, -3.15)
     assert next_level([Tried(Level(29.0), loudness=-30.0, peak_db=-9.0)], -14.0) == Level(30.0)
 
 

@@ -21,7 +21,7 @@ LEAST_SLOPE, LIMITED_SLOPE = 0.2, 0.5
 """How much louder a clip grows for each decibel of gain: one, and less where the limiter holds back what is added."""
 AT_LIMIT_DB = 0.3
 PEAK_ROOM_DB = 0.15
-"""What a lowered limit leaves below the peak that is allowed: AAC makes other peaks each time."""
+"""What a lowered limit leaves below the peak that is allowed, more each time this was too little: AAC makes other peaks."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,9 @@ def next_level(tried: list[Tried], target: float) -> Level:
     if len(tried) > 1 and abs(gain_db - tried[-2].level.gain_db) > 0.1:
         slope = (now.loudness - tried[-2].loudness) / (gain_db - tried[-2].level.gain_db)
     gain_db = limited_gain(gain_db + (target - now.loudness) / min(1.0, max(LEAST_SLOPE, slope)))
+    n_loud = sum(one.peak_db > MOST_PEAK_DB for one in tried)
     if now.peak_db > MOST_PEAK_DB:
-        limit_db = round(limit_db - (now.peak_db - MOST_PEAK_DB) - PEAK_ROOM_DB, 2)
+        limit_db = round(limit_db - (now.peak_db - MOST_PEAK_DB) - PEAK_ROOM_DB * n_loud, 2)
     return Level(gain_db, limit_db)
 
 
