@@ -1,8 +1,8 @@
-"""`python -m bench [NAME]...`: measure, print, and write bench/results/<name>.json; fuzz and soak take `--help`."""
+"""`python -m bench [NAME]...`: measure, print, and write bench/results/<name>.json; fuzz, soak and scale take `--help`."""
 
 import sys
 
-from bench import cut, fairness, framing, fuzz, job, lease, render, select, shots, soak, streams, web
+from bench import cut, fairness, framing, fuzz, job, lease, render, scale, select, shots, soak, streams, web
 
 BENCHES = {
     "web": web.measure,
@@ -16,8 +16,8 @@ BENCHES = {
     "shots": shots.measure,
     "framing": framing.measure,
 }
-TRIALS = {"fuzz": fuzz.main, "soak": soak.main}
-"""These measure no speed, take arguments of their own, and run only when they are named."""
+TRIALS = {"fuzz": fuzz.main, "soak": soak.main, "scale": scale.main}
+"""These take arguments of their own, and run only when they are named."""
 
 
 def main() -> int:

@@ -39,8 +39,10 @@ local function next_of(host)  -- a job, its epoch and tries; nothing where all t
     if epoch then return job, epoch, tries end
   end
 end
+local waiting = redis.call('ZRANGE', lines, '-inf', t, 'BYSCORE', 'LIMIT', 0, 1000)
+if #waiting == 0 then return {} end  -- as nearly always, and every worker asks each second
 local found, most = {}, math.max(1, math.floor(slots('callback') / 2))
-for _, host in ipairs(redis.call('ZRANGE', lines, '-inf', t, 'BYSCORE', 'LIMIT', 0, 1000)) do
+for _, host in ipairs(waiting) do
   if redis.call('ZCARD', out) >= most then break end
   local quiet = tonumber(redis.call('HGET', P..'callback-host:'..host, 'quiet_until') or 0)
   if quiet > t then redis.call('ZADD', lines, quiet, host)

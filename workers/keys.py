@@ -11,6 +11,7 @@ job:<id>:callback-tries   list: the last tries, as JSON
 job:<id>:held:<queue>   list: messages of parts that wait for their job's turn in the queue
 turns:<queue>     list: the jobs that have such messages, next first
 waiting:<queue>   sorted set: the same jobs by the time since which the messages wait
+slots             hash: processes of live workers that take from a queue, and <queue>:at, when they were counted
 celery-task-meta-<task id>   Celery's result of a task; the job's own under the job's id
 jobs, expiry      sorted sets of job ids by creation and by expiry
 state:<STATE>     sorted sets of job ids by creation

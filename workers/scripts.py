@@ -30,12 +30,17 @@ local function announce()
   local revision = redis.call('HINCRBY', rec, 'revision', 1)
   redis.call('PUBLISH', P..'job-events', cjson.encode({id=id, epoch=tonumber(get('epoch')), revision=revision}))
 end
-local function slots(queue)  -- processes of live workers that take from the queue
-  local n = 0
-  for _, node in ipairs(redis.call('ZRANGEBYSCORE', P..'workers', tonumber(now()) - 10, '+inf')) do
+-- processes of live workers that take from the queue; counted once a second, since a fleet has many workers and many parts
+local function slots(queue)
+  local counted, t = P..'slots', tonumber(now())
+  local n, at = unpack(redis.call('HMGET', counted, queue, queue..':at'))
+  if at and math.abs(t - tonumber(at)) < 1 then return tonumber(n) end
+  n = 0
+  for _, node in ipairs(redis.call('ZRANGEBYSCORE', P..'workers', t - 10, '+inf')) do
     local says = redis.call('HMGET', P..'worker:'..node, 'concurrency', 'queues')
     if says[1] and says[2] and string.find(','..says[2]..',', ','..queue..',', 1, true) then n = n + tonumber(says[1]) end
   end
+  redis.call('HSET', counted, queue, n, queue..':at', now())
   return n
 end
 -- Jobs take turns: of the parts that wait, so many are let into the queue that no process waits for work, and no more,
@@ -341,8 +346,13 @@ local found, state, ahead = {}, get('state'), -1
 local doing = (state == 'FAILED' or state == 'CANCELLED') and get('last') or meta
 if doing ~= '' and state ~= 'SUCCEEDED' and state ~= 'PARTIAL' then
   local ok, doc = pcall(cjson.decode, doing)
-  if ok and type(doc.result) == 'table' and doc.result.tasks then
-    for i, task in ipairs(doc.result.tasks) do found[i] = redis.call('GET', P..'celery-task-meta-'..task) or '' end
+  local wanted = {}
+  for i, task in ipairs(ok and type(doc.result) == 'table' and doc.result.tasks or {}) do
+    wanted[i] = P..'celery-task-meta-'..task
+  end
+  for i = 1, #wanted, 1000 do  -- one question for a thousand: a long source has hundreds
+    local some = redis.call('MGET', unpack(wanted, i, math.min(i + 999, #wanted)))
+    for _, known in ipairs(some) do found[#found + 1] = known or '' end
   end
 end
 if state == 'QUEUED' then ahead = redis.call('ZRANK', P..'state:QUEUED', id) or -1 end

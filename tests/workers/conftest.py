@@ -46,6 +46,7 @@ def works(redis: Any, name: str, concurrency: int, queues: str = "control,callba
     """As a worker says that it lives."""
     redis.hset(f"{P}worker:{name}", mapping={"concurrency": concurrency, "queues": queues})
     redis.zadd(f"{P}workers", {name: time.time()})
+    redis.delete(f"{P}slots")  # which are counted once a second
 
 
 @pytest.fixture
