@@ -34,7 +34,7 @@ from topclip.storage.factory import store_for
 from workers.client import JobClient
 
 N_NODES = 4
-SETTLE_S, WINDOW_S, SAMPLE_S = 3.0, 5.0, 3.0
+SETTLE_S, WINDOW_S, SAMPLE_S = 6.0, 10.0, 2.0
 LONG_S = 20.0
 """How long a part takes where all workers are to have one."""
 READ_EVERY_S = 0.02
