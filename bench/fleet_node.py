@@ -173,7 +173,11 @@ def main(node: str, n_workers: int) -> None:
     tickers = [
         Ticker("keepers", min(1.0, settings.lease_s / 6), [w.keeper.tick for w in workers]),
         Ticker("sweeps", 1.0, [w.sweep for w in workers]),
-        Ticker("callbacks", 1.0, [lambda w=w: w.is_awake and publish_due(app, scripts) for w in workers]),
+        Ticker(
+            "callbacks",
+            1.0,
+            [lambda w=w: w.is_awake and LEASES.is_our_turn() and publish_due(app, scripts) for w in workers],
+        ),
         Ticker("heartbeats", HEARTBEAT_S, [w.heartbeat for w in workers]),
         Ticker("reconcilers", look_s, [w.reconciler.look for w in workers]),
     ]

@@ -7,6 +7,7 @@ measured, since on a small machine the simulators' Python is what ends first; `p
 managed.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -34,7 +35,8 @@ from topclip.storage.factory import store_for
 from workers.client import JobClient
 
 N_NODES = 4
-SETTLE_S, WINDOW_S, SAMPLE_S = 6.0, 10.0, 2.0
+SETTLE_S, WINDOW_S, SAMPLE_S = 4.0, 10.0, 2.0
+SETTLED_WITHIN_S, FILLED_WITHIN_S = 40.0, 400.0
 LONG_S = 20.0
 """How long a part takes where all workers are to have one."""
 READ_EVERY_S = 0.02
@@ -105,6 +107,13 @@ class Fleet:
         except httpx.TransportError:
             return False
 
+    def settle(self, n_busy: int) -> None:
+        """Wait until so many workers have something to do, or for a while."""
+        with contextlib.suppress(AssertionError):
+            until(
+                lambda: self.redis.client.hlen(self.prefix + "unacked") >= 0.95 * n_busy, SETTLED_WITHIN_S, step_s=0.5
+            )
+
     def measure(self) -> tuple[Spent, dict[str, int]]:
         """What Redis spends in a window, and what the workers do in it."""
         time.sleep(SETTLE_S)
@@ -164,7 +173,12 @@ def fill(fleet: Fleet, n_tasks: int) -> tuple[list[str], dict[str, Any]]:
     for job in jobs:
         client.submit(job, request)
     submitted_s = time.monotonic() - began
-    until(lambda: _waiting(fleet, jobs) >= len(jobs) * N_CHUNKS, 200, lambda: f"{_waiting(fleet, jobs)} wait", 1.0)
+    until(
+        lambda: _waiting(fleet, jobs) >= len(jobs) * N_CHUNKS,
+        FILLED_WITHIN_S,
+        lambda: f"{_waiting(fleet, jobs)} wait",
+        1.0,
+    )
     spent, used = Reading.now(redis).since(before), redis.info("memory")["used_memory"]
     return jobs, {
         "jobs": len(jobs),
@@ -180,6 +194,7 @@ def busy(fleet: Fleet, n: int, task_s: float, jobs: list[str]) -> dict[str, Any]
     """So many workers that have parts of this length to do."""
     fleet.tell(n, task_s)
     until(lambda: fleet.heard() >= n, 60, lambda: f"{fleet.heard()} of {n}")
+    fleet.settle(n if task_s else 0)
     with reading(fleet.web, jobs[:50]) as latencies:
         spent, done = fleet.measure()
         at_work = int(fleet.redis.client.hlen(fleet.prefix + "unacked"))

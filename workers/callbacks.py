@@ -27,6 +27,7 @@ from topclip.outbound.http import Outbound, Patience
 from topclip.outbound.text import shown
 from topclip.outbound.webhook import signed_headers
 from workers import names
+from workers.lease import LEASES
 from workers.links import FAULTS, KEEPER, redis_client
 from workers.scripts import Scripts
 from workers.status import read_status
@@ -63,7 +64,8 @@ TOLD: Final = {
 
 
 class Callbacks(bootsteps.StartStopStep):  # type: ignore[misc]
-    """The thread in each worker that publishes the tries that are due; which of them takes one does not matter."""
+    """The thread in each worker that publishes the tries that are due; which of them takes one does not matter, and of a
+    large fleet only some look each second."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -78,7 +80,8 @@ def _look(app: Celery) -> None:
     while True:
         time.sleep(TICK_S)
         try:
-            publish_due(app, scripts)
+            if LEASES.is_our_turn():
+                publish_due(app, scripts)
         except FAULTS as err:
             log.warning("callbacks: this look failed: %s: %s", type(err).__name__, err)
 

@@ -160,7 +160,8 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
             pipe.expire(f"{self._prefix}worker:{name}", HEARTBEAT_TTL_S)
             pipe.zadd(self._prefix + keys.WORKERS, {name: now})
             pipe.zremrangebyscore(self._prefix + keys.WORKERS, 0, now - HEARTBEAT_TTL_S)
-            pipe.execute()
+            pipe.zcard(self._prefix + keys.WORKERS)
+            LEASES.n_workers = pipe.execute()[-1]
 
 
 def _unacknowledged() -> list[Any]:

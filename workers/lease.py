@@ -10,8 +10,9 @@ delivery has not died of it, however late Redis hears that, and whoever has the 
 """
 
 import logging
+import random
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import kombu.transport.redis as kombu_redis
@@ -98,6 +99,8 @@ redis.call('HDEL', ARGV[3], ARGV[2])
 if redis.call('HGET', KEYS[3], ARGV[1]) == ARGV[2] then redis.call('ZADD', KEYS[2], 1, ARGV[1]) end"""
 
 REAPED_AT_ONCE = 50
+LOOKERS: Final = 8
+"""Workers that look each second for what any worker may do; a fleet of hundreds would ask Redis for little else."""
 CONNECTION_ERRORS = (AttributeError, OSError, RedisError)
 """What a channel raises whose connection is gone; kombu sets its client to None, hence the AttributeError."""
 
@@ -114,8 +117,14 @@ class Leases:
     """Whether this process has a keeper. Flower and whoever else listens for a while read what kombu has, and sweep nothing."""
     redis_ahead_s: float = 0.0
     """How much Redis' clock is ahead of this machine's, as the keeper last saw."""
+    n_workers: int = 1
+    """Of the fleet, as the keeper last heard."""
     jobs: dict[str, str] = field(default_factory=dict)
     """Whose start ends with the delivery: delivery -> job."""
+
+    def is_our_turn(self) -> bool:
+        """Whether this worker looks now for what any may do: always in a small fleet, else as often as makes LOOKERS of all."""
+        return random.random() * self.n_workers < LOOKERS
 
     def job_of(self, delivery_tag: str) -> str:
         """Whose start is to be taken back as the delivery ends, '' for nobody's. Asked once."""
@@ -202,7 +211,7 @@ class LeasedQoS(kombu_redis.QoS):  # type: ignore[misc]
 
     def restore_visible(self, start: int = 0, num: int = 10, interval: int = 10) -> None:
         """Put back the messages whose lease ended; workers do."""
-        if not LEASES.is_kept:
+        if not LEASES.is_kept or not LEASES.is_our_turn():
             return
         reaper = f"reaper-{uuid4().hex}"
         for tag in self._run(REAP, self.visibility_timeout, reaper, REAPED_AT_ONCE) or []:

@@ -1,13 +1,17 @@
 """What a fleet asks of Redis: a part, or a worker without work, costs the same however many workers there are."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests.nodes import RedisContainer
 from tests.workers.conftest import P, works
 from tests.workers.test_turns import JOB, start, submitted
 from workers.backend import revoked_meta
+from workers.keeper import Keeper
+from workers.lease import LEASES, LOOKERS, LeasedQoS, Leases
 from workers.scripts import Scripts
 
 N_WORKERS = 300
@@ -64,3 +68,30 @@ def test_the_status_of_a_job_of_many_parts_asks_for_them_at_once(scripts: Script
     _, _, found, _ = scripts("read", JOB)
     assert calls(redis) - before < 20
     assert (len(found), found[1100], found[1099]) == (n_parts, "its result", "")
+
+
+def test_of_a_large_fleet_some_look_for_what_any_may_do() -> None:
+    assert all(Leases(n_workers=LOOKERS).is_our_turn() for _ in range(1000))
+    looks = sum(Leases(n_workers=1000 * LOOKERS).is_our_turn() for _ in range(10_000))
+    assert looks < 100  # 10 are to be expected
+
+
+@pytest.mark.usefixtures("fleet")
+def test_a_keeper_hears_how_many_workers_there_are(redis_node: RedisContainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", redis_node.url)
+    monkeypatch.setattr(LEASES, "n_workers", 1)
+    queues = SimpleNamespace(consume_from=["control"])
+    keeper = Keeper(None)
+    keeper._worker = SimpleNamespace(
+        hostname="w", concurrency=1, app=SimpleNamespace(amqp=SimpleNamespace(queues=queues))
+    )
+    keeper._say_alive()
+    keeper._redis.close()
+    assert LEASES.n_workers == N_WORKERS + 1
+
+
+@pytest.mark.usefixtures("fleet")
+def test_a_sweep_that_is_not_our_turn_asks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LEASES, "is_kept", True)
+    monkeypatch.setattr(LEASES, "n_workers", 10**9)
+    LeasedQoS(None).restore_visible()  # which has no channel to ask by
