@@ -15,7 +15,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 from celery.worker import state as worker_state
 from celery.worker.request import Request
@@ -42,6 +44,7 @@ class SimulatedWorker:
 
     def __init__(self, node: str, n: int) -> None:
         self.app, self.hostname = app, f"{node}-{n}@fleet"
+        self.leaving, self.footprint = SimpleNamespace(run=uuid4().hex), dict[str, float]()
         self.is_control = n < CONTROL_WORKERS
         self._n = n
         self.request: Request | None = None

@@ -19,7 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 from bench import cut, record, scale_fleet
-from bench.redis_cost import Reading
+from bench.redis_cost import Reading, Spent
 from tests.nodes import ROOT, RedisContainer, WorkerContainer
 from tests.waiting import until
 from topclip.config import Settings
@@ -31,7 +31,6 @@ from workers.client import JobClient
 
 FOOTAGE = ROOT / "demo/footage.mp4"
 GOAL = 1.9
-N_JOBS, ROUNDS = 6, 3
 DRAFT = {"mode": "ranges", "ranges": [[2, 8], [10, 16]], "quality": "draft"}
 SMALL = {"size": "64x36", "rate": "5"}
 LENGTHS_S = {4: 80, 16: 320, 64: 1280, 256: 15_360}
@@ -44,6 +43,8 @@ def main(argv: list[str]) -> None:
     parts = {"workers": measure_workers, "commands": measure_commands, "fleet": measure_fleet}
     parser = argparse.ArgumentParser(prog="scale", description=__doc__)
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(parts)}; all if none is named")
+    parser.add_argument("--jobs", type=int, default=6, help="jobs of a batch of `workers`")
+    parser.add_argument("--rounds", type=int, default=3, help="pairs of batches")
     parser.add_argument("--workers", type=int, default=1000, help="simulated workers of the fleet")
     parser.add_argument("--tasks", type=int, default=100_000, help="tasks that wait for the fleet")
     parser.add_argument("--chunks", type=int, default=256, help="chunks of the largest job of `commands`")
@@ -62,7 +63,7 @@ def main(argv: list[str]) -> None:
 
 
 def _more(name: str, args: argparse.Namespace) -> list[str]:
-    of_part = {"fleet": ("workers", "tasks"), "commands": ("chunks",)}
+    of_part = {"workers": ("jobs", "rounds"), "fleet": ("workers", "tasks"), "commands": ("chunks",)}
     return [f"--{option} {getattr(args, option)}" for option in of_part.get(name, ())]
 
 
@@ -73,10 +74,10 @@ def measure_fleet(args: argparse.Namespace) -> dict[str, Any]:
 
 def measure_workers(args: argparse.Namespace) -> dict[str, Any]:
     """Throughput of two workers on two cores to that of one on one, in pairs."""
-    one, two = record.pairs(lambda: batch_s([0]), lambda: batch_s([0, 1]), ROUNDS)
+    one, two = record.pairs(lambda: batch_s([0], args.jobs), lambda: batch_s([0, 1], args.jobs), args.rounds)
     return {
         "goal": GOAL,
-        "jobs": N_JOBS,
+        "jobs": args.jobs,
         "one worker on one core, seconds": record.spread(one),
         "two workers on two cores, seconds": record.spread(two),
         "throughput of two to one": record.spread([a / b for a, b in zip(one, two, strict=True)]),
@@ -91,7 +92,7 @@ class PinnedWorker(WorkerContainer):
         os.sched_setaffinity(self.process.pid, {core})  # before it forks: its interpreter is still starting
 
 
-def batch_s(cores: Sequence[int]) -> float:
+def batch_s(cores: Sequence[int], n_jobs: int) -> float:
     """Seconds from when jobs are submitted to workers that wait, one on each core, until all have ended."""
     with tempfile.TemporaryDirectory(prefix="bench-scale-") as name, ExitStack() as stack:
         folder = Path(name)
@@ -99,13 +100,15 @@ def batch_s(cores: Sequence[int]) -> float:
         for worker in [PinnedWorker(folder, core, settings) for core in cores]:
             stack.callback(worker.teardown)
             assert worker.ready()
-        sources = [_unlike(FOOTAGE, folder / f"{n}.mp4") for n in range(N_JOBS)]
+        sources = [_unlike(FOOTAGE, folder / f"{n}.mp4") for n in range(n_jobs)]
         began = time.perf_counter()
         for source in sources:
             _submit(client, source, DRAFT)
-        done = f"{settings.key_prefix}state:{JobState.SUCCEEDED}"
-        until(lambda: redis.client.zcard(done) == N_JOBS, 300, lambda: str(client.list()))
-        return time.perf_counter() - began
+        live = [f"{settings.key_prefix}state:{state}" for state in (JobState.QUEUED, JobState.RUNNING)]
+        until(lambda: not redis.client.exists(*live), 300, lambda: str(client.list()))
+        seconds = time.perf_counter() - began
+        assert all(job.state == JobState.SUCCEEDED for job in client.list().jobs), client.list()
+        return seconds
 
 
 def _unlike(source: Path, to: Path) -> Path:
@@ -130,26 +133,36 @@ def measure_commands(args: argparse.Namespace) -> dict[str, Any]:
         rate = {what: round(getattr(idle, what) / idle.seconds, 1) for what in ("calls", "scripts", "bytes_in")}
         figures: dict[str, Any] = {
             "an idle worker of two processes, a second": rate,
-            "its connections": redis.client.info("clients")["connected_clients"] - 1,
         }
-        warm = _small(folder, LENGTHS_S[4] + 1)
-        _run_job(client, redis, settings, warm, 4)
+        _run_job(client, redis, settings, _small(folder, LENGTHS_S[4] + 1), 4)  # scripts are sent, processes are warm
         for n, length_s in LENGTHS_S.items():
             if n <= args.chunks:
-                before = Reading.now(redis.client)
-                n_clips = _run_job(client, redis, settings, _small(folder, length_s), n)
+                source, memory, before = _small(folder, length_s), _memory(redis), Reading.now(redis.client)
+                n_clips = _run_job(client, redis, settings, source, n)
                 spent = Reading.now(redis.client).since(before).less(idle)
                 n_tasks = n + n_clips + 3  # probe, select and finalise
-                found = {what: getattr(spent, what) for what in ("calls", "scripts", "bytes_in", "bytes_out")} | {
-                    "us of Redis": spent.cpu_s * 1e6
-                }
-                figures[f"{n} chunks, {n_clips} clips"] = {
-                    "tasks": n_tasks,
-                    "seconds": round(spent.seconds, 1),
-                    "a job": {what: round(value) for what, value in found.items()},
-                    "a task": {what: round(value / n_tasks, 1) for what, value in found.items()},
-                }
+                found = _of_job(spent, n_tasks, _memory(redis) - memory)
+                figures[f"{n} chunks, {n_clips} clips"] = {"tasks": n_tasks, **found}
+        figures["connections with a worker of two processes, a client and this bench"] = redis.client.info("clients")[
+            "connected_clients"
+        ]
     return figures
+
+
+def _of_job(spent: Spent, n_tasks: int, kept: int) -> dict[str, Any]:
+    """What was spent on a job, and on each of its tasks."""
+    found = {what: getattr(spent, what) for what in ("calls", "scripts", "bytes_in", "bytes_out")}
+    found |= {"us of Redis": spent.cpu_s * 1e6, "bytes kept": kept}
+    return {
+        "seconds": round(spent.seconds, 1),
+        "a job": {what: round(value) for what, value in found.items()},
+        "a task": {what: round(value / n_tasks, 1) for what, value in found.items()},
+    }
+
+
+def _memory(redis: RedisContainer) -> int:
+    """Bytes that Redis holds for what it keeps."""
+    return int(redis.client.info("memory")["used_memory_dataset"])
 
 
 def _run_job(client: JobClient, redis: RedisContainer, settings: Settings, source: Path, n_chunks: int) -> int:

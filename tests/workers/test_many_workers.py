@@ -80,10 +80,11 @@ def test_of_a_large_fleet_some_look_for_what_any_may_do() -> None:
 def test_a_keeper_hears_how_many_workers_there_are(redis_node: RedisContainer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", redis_node.url)
     monkeypatch.setattr(LEASES, "n_workers", 1)
-    queues = SimpleNamespace(consume_from=["control"])
+    amqp = SimpleNamespace(queues=SimpleNamespace(consume_from=["control"]))
+    leaving, footprint = SimpleNamespace(run="r"), dict[str, int]()
     keeper = Keeper(None)
     keeper._worker = SimpleNamespace(
-        hostname="w", concurrency=1, app=SimpleNamespace(amqp=SimpleNamespace(queues=queues))
+        hostname="w", concurrency=1, leaving=leaving, footprint=footprint, app=SimpleNamespace(amqp=amqp)
     )
     keeper._say_alive()
     keeper._redis.close()
