@@ -194,7 +194,7 @@ def busy(fleet: Fleet, n: int, task_s: float, jobs: list[str]) -> dict[str, Any]
     """So many workers that have parts of this length to do."""
     fleet.tell(n, task_s)
     until(lambda: fleet.heard() >= n, 60, lambda: f"{fleet.heard()} of {n}")
-    fleet.settle(n if task_s else 0)
+    fleet.settle(n - N_NODES * CONTROL_WORKERS if task_s else 0)
     with reading(fleet.web, jobs[:50]) as latencies:
         spent, done = fleet.measure()
         at_work = int(fleet.redis.client.hlen(fleet.prefix + "unacked"))
