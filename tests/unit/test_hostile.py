@@ -207,7 +207,7 @@ def test_a_name_is_only_a_name(tmp_path: Path, media: Media, name: str, ctx: Sta
 
 
 def test_ffmpeg_may_not_take_more_memory_than_it_has(tmp_path: Path) -> None:
-    large = ("-f", "lavfi", "-i", "testsrc2=s=3840x2160:d=2", *X264, str(tmp_path / "out.mp4"))
+    large = ("-f", "lavfi", "-i", "testsrc2=s=7680x4320:d=2", *X264, str(tmp_path / "out.mp4"))
     with pytest.raises(MediaLimit, match="memory") as caught:
         run_ffmpeg(ffmpeg(), large, lambda _: None, allowance=Allowance(memory_bytes=350 << 20))
     assert "TOPCLIP_TASK_MEMORY_MB" in str(caught.value.hint)
