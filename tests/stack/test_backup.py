@@ -100,8 +100,14 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.mark.parametrize(
-    ("backup", "restore"),
-    [("backup-rdb", "restore-rdb"), ("backup-bgsave", "restore-rdb"), ("backup-aof", "restore-aof")],
+    ("site", "backup", "restore"),
+    [
+        ("7", "backup-rdb", "restore-rdb"),
+        ("7", "backup-bgsave", "restore-rdb"),
+        ("7", "backup-aof", "restore-aof"),
+        ("6.2", "backup-aof", "restore-aof"),  # its append-only file is another one
+    ],
+    indirect=["site"],
 )
 def test_what_was_finished_is_there_and_what_ran_or_waited_ends(site: Site, backup: str, restore: str) -> None:
     finished = site.submit(**SHORT)
