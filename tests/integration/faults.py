@@ -51,7 +51,7 @@ def ffmpegs(setup: CeleryTestSetup) -> list[psutil.Process]:
     found = []
     for node in containers(setup):
         if node.status == "running":
-            found += [p for p in node.children() if _is_ffmpeg(p)]
+            found += [p for p in node.children() if is_ffmpeg(p)]
     return found
 
 
@@ -73,7 +73,7 @@ def staged(data_dir: Path) -> list[Path]:
     return list((data_dir / "store" / ".staging").glob("*"))
 
 
-def _is_ffmpeg(process: psutil.Process) -> bool:
+def is_ffmpeg(process: psutil.Process) -> bool:
     """Whether it makes something; others only say their version."""
     try:
         return "ffmpeg" in process.name() and "-progress" in process.cmdline()

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.guides import run_shown, run_text, shown
-from tests.integration.faults import redis_up
+from tests.integration.faults import is_ffmpeg, redis_up
 from tests.nodes import ROOT, RedisContainer, WebContainer, WorkerContainer, program, redis_server
 from tests.stack.running import stack
 from tests.waiting import until
@@ -61,7 +61,7 @@ class Site:
         """Have the task that renders stand still."""
 
         def rendering() -> list[psutil.Process]:
-            return [p for p in self.worker.children() if "ffmpeg" in p.name() and "-progress" in p.cmdline()]
+            return [p for p in self.worker.children() if is_ffmpeg(p)]
 
         until(rendering, 60, step_s=0.005)[0].suspend()
 
