@@ -19,7 +19,7 @@ import redis
 from docker.errors import ImageNotFound
 from pytest_celery import CeleryTestContainer
 
-from tests.nodes import ROOT, WORKER_FLAGS, free_port, missing, program
+from tests.nodes import ROOT, WORKER_FLAGS, WorkerFacts, free_port, missing, program
 from tests.waiting import until
 
 IMAGE = os.environ.get("IMAGE", "topclip:tests")
@@ -99,7 +99,7 @@ class DockerRedis(DockerNode):
         }
 
 
-class DockerWorker(DockerNode):
+class DockerWorker(WorkerFacts, DockerNode):
     """A Celery worker of TopClip, guarded as docker-compose.yml guards it."""
 
     ready_prompt = "ready."
@@ -113,22 +113,6 @@ class DockerWorker(DockerNode):
         self.reload()
         (worker,) = psutil.Process(self.attrs["State"]["Pid"]).children()
         return worker.children(recursive=True)
-
-    @classmethod
-    def version(cls) -> str:
-        return "5.7"
-
-    @classmethod
-    def log_level(cls) -> str:
-        return "INFO"
-
-    @classmethod
-    def worker_name(cls) -> str:
-        return "topclip"
-
-    @classmethod
-    def worker_queue(cls) -> str:
-        return "control"
 
 
 class Containers:

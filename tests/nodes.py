@@ -190,23 +190,8 @@ class SentinelContainer(ProcessContainer):
         return "+monitor master"
 
 
-class WorkerContainer(ProcessContainer):
-    """A Celery worker of TopClip."""
-
-    def __init__(self, folder: Path, name: str, env: dict[str, str], concurrency: int = 2) -> None:
-        self._env = env | {"TOPCLIP_CONCURRENCY": str(concurrency)}
-        super().__init__(folder, name)
-
-    def argv(self) -> list[str]:
-        command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker"]
-        return [*command, "-n", f"{self._name}@%h", *WORKER_FLAGS]
-
-    def env(self) -> dict[str, str]:
-        return self._env
-
-    @property
-    def ready_prompt(self) -> str:
-        return "ready."
+class WorkerFacts:
+    """What pytest-celery asks of any worker."""
 
     @classmethod
     def version(cls) -> str:
@@ -223,6 +208,25 @@ class WorkerContainer(ProcessContainer):
     @classmethod
     def worker_queue(cls) -> str:
         return "control"
+
+
+class WorkerContainer(WorkerFacts, ProcessContainer):
+    """A Celery worker of TopClip."""
+
+    def __init__(self, folder: Path, name: str, env: dict[str, str], concurrency: int = 2) -> None:
+        self._env = env | {"TOPCLIP_CONCURRENCY": str(concurrency)}
+        super().__init__(folder, name)
+
+    def argv(self) -> list[str]:
+        command = [sys.executable, "-m", "celery", "-A", "workers.app", "worker"]
+        return [*command, "-n", f"{self._name}@%h", *WORKER_FLAGS]
+
+    def env(self) -> dict[str, str]:
+        return self._env
+
+    @property
+    def ready_prompt(self) -> str:
+        return "ready."
 
 
 class ProcessWorker(CeleryTestWorker):
