@@ -8,7 +8,16 @@ import secrets
 import sys
 from pathlib import Path
 
-NAMES = ("REDIS_PASSWORD", "TOPCLIP_API_KEYS", "TOPCLIP_SECRET_KEY", "FLOWER_PASSWORD", "TOPCLIP_WEBHOOK_SECRET")
+NAMES = (
+    "REDIS_PASSWORD",
+    "TOPCLIP_API_KEYS",
+    "TOPCLIP_SECRET_KEY",
+    "FLOWER_PASSWORD",
+    "TOPCLIP_WEBHOOK_SECRET",
+    "REDIS_WEB_PASSWORD",
+    "REDIS_WORKER_PASSWORD",
+    "REDIS_FLOWER_PASSWORD",
+)
 HEAD = "# Secrets of docker-compose.yml, made by `make env`. .env.example names all settings.\n"
 
 

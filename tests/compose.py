@@ -19,7 +19,18 @@ from tests.engine import IMAGE
 from tests.nodes import ROOT, free_port, missing
 from tests.waiting import until
 
-SOURCE = ("docker-compose.yml", "docker", "Makefile", "celeryconfig.py", "topclip", "workers", "web", "cli", "stack")
+SOURCE = (
+    "docker-compose.yml",
+    "docker",
+    "deploy",
+    "Makefile",
+    "celeryconfig.py",
+    "topclip",
+    "workers",
+    "web",
+    "cli",
+    "stack",
+)
 QUICK = {"TOPCLIP_LEASE_S": "4"}
 UP_S = 120.0
 JOB_S = 120.0

@@ -15,6 +15,7 @@ from workers.names import QUEUES
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRETS = ("REDIS_PASSWORD", "TOPCLIP_API_KEYS", "TOPCLIP_SECRET_KEY", "FLOWER_PASSWORD", "TOPCLIP_WEBHOOK_SECRET")
+USERS = ("REDIS_WEB_PASSWORD", "REDIS_WORKER_PASSWORD", "REDIS_FLOWER_PASSWORD")
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +85,8 @@ def test_nothing_starts_without_secrets_and_make_env_writes_them(tmp_path: Path)
     subprocess.run(["python3", target], check=True, capture_output=True)
     first = (tmp_path / ".env").read_text()
     values = dict(line.split("=", 1) for line in first.splitlines() if not line.startswith("#"))
-    assert set(values) == set(SECRETS)
-    assert len(set(values.values())) == len(SECRETS)
+    assert set(values) == {*SECRETS, *USERS}
+    assert len(set(values.values())) == len(values)
     assert all(len(value) >= 24 for value in values.values())
     assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
     subprocess.run(["python3", target], check=True, capture_output=True)

@@ -95,6 +95,20 @@ def test_a_job_outlives_the_master(tmp_path: Path) -> None:
         assert "role:slave" in until(lambda: replication(master), 30)
 
 
+def test_users_of_redis_may_do_what_they_need_and_no_more(tmp_path: Path) -> None:
+    with stack(tmp_path, "acl") as running:
+        running.up()
+        job = running.submit(**ONE)
+        assert clips_are_whole(running, job, running.succeeded(job))
+        flower_is_guarded_and_remembers(running, job)
+        (redis,) = running.ids("redis")
+        asked = docker("exec", redis, "redis-cli", "--user", "admin", "--no-auth-warning", "acl", "log")
+        assert not asked.strip()
+        with pytest.raises(AssertionError, match="NOPERM"):
+            running.compose("exec", "-T", "web", "topclip", "drain")
+        running.compose("run", "-T", "--rm", "--no-deps", "worker", "topclip", "drain")
+
+
 def replication(container: str) -> str:
     """What its Redis says of masters and replicas; nothing while it loads."""
     argv = ["docker", "exec", container, "redis-cli", "info", "replication"]

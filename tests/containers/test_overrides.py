@@ -61,6 +61,14 @@ def test_tls_is_spoken_by_all_and_nothing_else_is(tmp_path: Path) -> None:
     assert "--port 0 --tls-port 6379" in " ".join(services["redis"]["command"])
 
 
+def test_each_part_has_a_user_of_redis_of_its_own(tmp_path: Path) -> None:
+    services = config(tmp_path, "acl")
+    urls = [services[name]["environment"]["REDIS_URL"] for name in CLIENTS]
+    assert [url.split(":")[1] for url in urls] == [f"//{name}" for name in CLIENTS]
+    assert len({url.split(":")[2] for url in urls}) == len(CLIENTS)
+    assert "--requirepass" not in " ".join(services["redis"]["command"])
+
+
 def test_they_go_together(tmp_path: Path) -> None:
     services = config(tmp_path, "dev", "tls", "s3", **BUCKET)
     assert {"PYTHONPATH", "TOPCLIP_REDIS_CA", "TOPCLIP_STORE"} <= set(services["worker"]["environment"])
