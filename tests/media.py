@@ -262,7 +262,9 @@ def _slides(media: Media, path: Path) -> None:
     media.derive(path, "-vf", slide, "-fps_mode", "vfr", *X264, "-bf", "0", *AAC, seconds=LENGTH_S)
 
 
-TINY = ("-vf", "scale=160:90", "-c:v", "libx264", "-preset", "veryfast", "-crf", "38")
+PLAIN = "asm=0"
+"""For libx264 where a file's sizes matter: it decides by rounding, which differs from one kind of processor to another."""
+TINY = ("-vf", "scale=160:90", "-c:v", "libx264", "-preset", "veryfast", "-crf", "36", "-x264-params", PLAIN)
 HEVC = ("-c:v", "libx265", "-preset", "ultrafast", "-an", "-f", "hevc", "-x265-params")
 NO_SOUND = ("-an", *X264)
 PYRAMID = (
@@ -275,7 +277,7 @@ PYRAMID = (
     "-sc_threshold",
     "0",
     "-x264-params",
-    "b-pyramid=normal:b-adapt=0",
+    f"b-pyramid=normal:b-adapt=0:{PLAIN}",
 )
 RECIPES: dict[str, Callable[[Media, Path], None]] = {
     "base.mp4": _base,
