@@ -47,7 +47,7 @@ up: install ## Run the whole stack; ARGS are those of `topclip up`
 	@$(BIN)/topclip up $(ARGS)
 
 test: install ## Run the tests but the long fault tests; ARGS are those of pytest
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not faults" $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not faults" $(ARGS)
 
 faults: install ## Run the fault tests: processes killed, frozen and restarted
 	$(BIN)/python -m pytest -m faults $(ARGS)
