@@ -68,7 +68,7 @@ class _Entry:
 class _Flight:
     """One read of Redis under way. `superseded`: an event came after it began, so its answer may already be old."""
 
-    done: "Future[JobStatus]" = field(default_factory=Future)
+    done: "Future[Reading]" = field(default_factory=Future)
     superseded: bool = False
     deleted: bool = False
 
@@ -110,11 +110,11 @@ class StatusCache:
                 self._fly(job_id, flight)
             try:
                 with waiting():  # for Redis, if not in this thread
-                    status = flight.done.result()
+                    reading = flight.done.result()
             except (QueueUnavailable, StorageError) as err:
                 return self._last_known(job_id, err)
             if is_mine or not joined_late:
-                return Reading(status, "redis", stale=False, as_of=self._clock.now())
+                return reading
 
     def owner(self, job_id: JobId) -> str | None:
         """Whose the job is, which never changes; None if this process does not know the job."""
@@ -225,12 +225,13 @@ class StatusCache:
                     self._entries.pop(job_id, None)
             flight.done.set_exception(err)
         else:
+            as_of = self._clock.now()
             with self._lock:
                 self._flights.pop(job_id, None)
                 if not flight.deleted:
                     self._store(status, dirty=flight.superseded)
-                    status = self._entries[job_id].status
-            flight.done.set_result(status)
+                    status, as_of = self._entries[job_id].status, self._entries[job_id].as_of
+            flight.done.set_result(Reading(status, "redis", stale=False, as_of=as_of))
         finally:
             if not flight.done.done():  # a bug: whoever waits must not wait for ever
                 self._flights.pop(job_id, None)
