@@ -6,6 +6,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem),true,false)
 # Tests start many processes, each of which would compile all of its modules where this is set.
 export PYTHONDONTWRITEBYTECODE :=
+# Tests wait a good deal: one process more than there are cores.
+PARALLEL := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist loadfile --no-loadscope-reorder
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/python -m uv
@@ -47,10 +49,10 @@ up: install ## Run the whole stack; ARGS are those of `topclip up`
 	@$(BIN)/topclip up $(ARGS)
 
 test: install ## Run the tests but the long fault tests; ARGS are those of pytest
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not faults" $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not faults" $(ARGS)
 
 faults: install ## Run the fault tests: processes killed, frozen and restarted
-	$(BIN)/python -m pytest -m faults $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m faults $(ARGS)
 
 test-docker: install ## Build the image and run the tests over containers, where a Docker Engine answers
 	@! docker info >/dev/null 2>&1 || docker build -t topclip:tests .
