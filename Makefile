@@ -7,7 +7,8 @@ export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /et
 # Tests start many processes, each of which would compile all of its modules where this is set.
 export PYTHONDONTWRITEBYTECODE :=
 # Tests wait a good deal: one process more than there are cores.
-PARALLEL := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist loadfile --no-loadscope-reorder
+PROCESSES ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+PARALLEL = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/python -m uv

@@ -4,7 +4,7 @@ The bare part is one ffmpeg that crops, scales and encodes the range with the sa
 of threads, and one that decodes its result and measures the sound (`ebur128=peak=true`). Ours is `render_clip` in a process
 that is warm, as a worker's is: from the spec to the published clip, with its checks, its thumbnail and its digest. The source
 is made here: 1080p30, moving and grainy. Wall and processor time; processor time is the steadier where others use the machine
-too.
+too. Where `.venv/peers` has MoviePy, it makes the same clip of 10 s, without checks.
 """
 
 import os
@@ -34,7 +34,16 @@ CORES = os.cpu_count() or 1
 GOAL, GOAL_SIDE_BY_SIDE = 0.97, 1.05
 ROUNDS = 5
 SHORT_S = 10.0
-"""Length of each of several clips."""
+"""Length of each of several clips, and of the one that MoviePy makes."""
+GOAL_MOVIEPY, ROUNDS_MOVIEPY = 5.0, 2
+MOVIEPY = """
+import sys
+from moviepy import VideoFileClip
+source, out, start, end, threads = sys.argv[1:]
+clip = VideoFileClip(source).subclipped(float(start), float(end)).cropped(x_center=960, width=606)
+code = dict(codec="libx264", preset="veryfast", audio_codec="aac", audio_bitrate="160k", ffmpeg_params=["-crf", "22"])
+clip.write_videofile(out, threads=int(threads), logger=None, **code)
+"""
 
 
 def measure() -> None:
@@ -47,6 +56,9 @@ def measure() -> None:
             figures[f"throughput to the bare commands, {threads} threads"] = _against_bare(source, threads)
         figures["goal, side by side"] = GOAL_SIDE_BY_SIDE
         figures[f"{CORES} clips side by side to one by one"] = _side_by_side(source)
+        if any(cut.PEERS.parent.glob("lib/python*/site-packages/moviepy")):
+            figures["goal, MoviePy"] = GOAL_MOVIEPY
+            figures["throughput to MoviePy's"] = _against_moviepy(source)
     figures["load before"], figures["machine was calm"] = round(load, 1), load <= cut.CALM_LOAD
     record.write("render", "make bench ARGS=render", figures)
 
@@ -85,6 +97,19 @@ def _side_by_side(source: Path) -> dict[str, object]:
         return _cost(lambda: [_render(request, info, spec, ctx) for spec in specs])
 
     pairs = _pairs(at_once, in_turn)
+    return {
+        "wall": record.spread([b.wall / a.wall for a, b in pairs]),
+        "processor": record.spread([b.cpu / a.cpu for a, b in pairs]),
+    }
+
+
+def _against_moviepy(source: Path) -> dict[str, object]:
+    """Our throughput to that of a process of MoviePy's, which has to start first, with all cores each."""
+    request, info, (spec,), ctx = _prepared(source, [[START_S, START_S + SHORT_S]])
+    out = str(source.with_name("moviepy.mp4"))
+    span = [str(START_S), str(START_S + SHORT_S)]
+    theirs = [str(cut.PEERS / "python"), "-c", MOVIEPY, str(source), out, *span, str(CORES)]
+    pairs = _pairs(lambda: _cost(lambda: _render(request, info, spec, ctx)), lambda: cut.run(theirs), ROUNDS_MOVIEPY)
     return {
         "wall": record.spread([b.wall / a.wall for a, b in pairs]),
         "processor": record.spread([b.cpu / a.cpu for a, b in pairs]),
@@ -137,7 +162,9 @@ def _processor_s() -> float:
     return sum(used.ru_utime + used.ru_stime for used in both)
 
 
-def _pairs(a: Callable[[], cut.Cost], b: Callable[[], cut.Cost]) -> list[tuple[cut.Cost, cut.Cost]]:
+def _pairs(
+    a: Callable[[], cut.Cost], b: Callable[[], cut.Cost], rounds: int = ROUNDS
+) -> list[tuple[cut.Cost, cut.Cost]]:
     """A B A B, after one round that does not count."""
     a(), b()
-    return [(a(), b()) for _ in range(ROUNDS)]
+    return [(a(), b()) for _ in range(rounds)]
