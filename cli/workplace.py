@@ -4,14 +4,13 @@ import contextlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli.targets import LocalFile
 from topclip.config import Settings
@@ -74,14 +73,19 @@ def workplace(beside: Path | None = None, cache: Path | None = None) -> Iterator
 @contextlib.contextmanager
 def progress() -> Iterator[OnProgress]:
     """Bars on standard error, one for each stage, where somebody looks."""
-    console = Console(stderr=True)
+    if not sys.stderr.isatty():  # what draws them takes longer to load than a cut may
+        yield lambda *_: None
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
     columns = (
         TextColumn("{task.description:8}"),
         BarColumn(),
         TextColumn("{task.percentage:3.0f} %"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+    with Progress(*columns, console=Console(stderr=True)) as bars:
         known = {stage: bars.add_task(stage.value, total=1.0, visible=False) for stage in Stage}
 
         def on_progress(stage: Stage, done_s: float, total_s: float) -> None:

@@ -20,7 +20,7 @@ PROCESSES = {
     ),
     "command": ("cli.remote", ("topclip.media", "topclip.pipeline", "celery", "redis", "av", "numpy", "flask")),
     "shots": ("cli.shots", ("httpx", "fontTools", "topclip.pipeline.render", "topclip.outbound.http")),
-    "cut": ("cli.cut", ("httpx", "topclip.run_local", "topclip.outbound.http")),
+    "cut": ("cli.cut", ("httpx", "fontTools", "rich", "topclip.run_local", "topclip.outbound.http")),
 }
 
 

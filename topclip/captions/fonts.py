@@ -6,15 +6,16 @@ The same text is drawn by the same font on every machine as long as ours have it
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
-from fontTools.ttLib import TTCollection, TTFont, TTLibError
+if TYPE_CHECKING:
+    from topclip.captions.font_files import Facts
 
 PACKAGED: Final = ("FiraGO_Bold", "NotoSans_Bold", "NotoSansSymbols2_Regular", "NotoMusic_Regular")
 """Of pymupdf-fonts: Latin, Cyrillic, Greek, Arabic, Hebrew, Devanagari, Thai, Georgian; signs and notes."""
@@ -27,9 +28,6 @@ MACHINE_FOLDERS: Final = (
 )
 SUFFIXES: Final = (".ttf", ".otf", ".ttc", ".otc")
 SAFE_NAME = re.compile(r"^[\w][\w .+-]{0,63}$")
-FONT_FAULTS: Final = (TTLibError, OSError, ValueError, KeyError, AssertionError, IndexError)
-"""What reading a damaged font may raise."""
-FAMILY, UNITS_DEFAULT = 1, 1000
 
 
 @dataclass(frozen=True)
@@ -84,8 +82,9 @@ def is_seen(sign: str) -> bool:
 @lru_cache(maxsize=len(PACKAGED))
 def _packaged(name: str) -> Font:
     content: bytes = import_module(f"pymupdf_fonts.{name}").fontbuffer
-    with TTFont(BytesIO(content), lazy=True) as font:
-        return Font(_family(font), _advances(font), content)
+    facts = _read_font()(BytesIO(content))
+    assert facts is not None, "a font that we bring along cannot be read"
+    return Font(facts.family, facts.advances, content)
 
 
 def _of_machine(folder: Path | None) -> Iterator[Font]:
@@ -114,26 +113,19 @@ def _rank(path: Path) -> tuple[bool, bool, bool, str]:
 def _load(path: Path) -> tuple[Font, ...]:
     try:
         with path.open("rb") as file:
-            many = file.read(4) == b"ttcf"
-            file.seek(0)
-            fonts = TTCollection(file, lazy=True).fonts[:1] if many else [TTFont(file, lazy=True)]
-            return tuple(
-                Font(_family(font), _advances(font), path=path, suffix=path.suffix.lower())
-                for font in fonts
-                if SAFE_NAME.match(_family(font)) and ("glyf" in font or "CFF " in font or "CFF2" in font)
-            )
-    except FONT_FAULTS:
+            facts = _read_font()(file)
+    except OSError:
         return ()
+    if facts is None or not facts.has_outlines or not SAFE_NAME.match(facts.family):
+        return ()
+    return (Font(facts.family, facts.advances, path=path, suffix=path.suffix.lower()),)
 
 
-def _family(font: TTFont) -> str:
-    return str(font["name"].getDebugName(FAMILY) or "")
+def _read_font() -> "Callable[[BinaryIO], Facts | None]":
+    """Loaded on first use: most clips have no captions."""
+    from topclip.captions.font_files import read_font  # noqa: PLC0415
 
-
-def _advances(font: TTFont) -> dict[int, float]:
-    widths, units = font["hmtx"].metrics, font["head"].unitsPerEm or UNITS_DEFAULT
-    cmap = font.getBestCmap() or {}
-    return {code: widths[name][0] / units for code, name in cmap.items() if name in widths}
+    return read_font
 
 
 def described(signs: Iterable[str]) -> str:
