@@ -108,8 +108,9 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
 
     def _try_again(self, error: TopClipError) -> NoReturn:
         """Raises: Retry; Reject if that could not be published, which Celery itself would store as the job's failure."""
+        shown = {name: getattr(self.request, name, None) for name in ("argsrepr", "kwargsrepr")}  # Celery forgets them
         try:
-            raise self.retry(exc=error, countdown=pause_s(self.request.retries), max_retries=RETRIES)
+            raise self.retry(exc=error, countdown=pause_s(self.request.retries), max_retries=RETRIES, **shown)
         except Reject as err:
             log.warning("%s goes back to its queue, its retry could not be published: %s", self.name, err)
             hand_back(str(err))

@@ -1,5 +1,6 @@
 """What a retry cannot help ends the job with its reason, what it can is tried again: on a real worker."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,9 +57,22 @@ def test_an_ffmpeg_without_memory_ends_the_job_with_that_reason(
     assert container(celery_setup).status == "running"
 
 
+def retries(redis: RedisContainer) -> list[str]:
+    """What Flower is to show of the messages that are tries anew."""
+    hashes = [key for key in redis.client.keys("topclip:*") if redis.client.type(key) == "hash"]
+    values = (value for key in hashes for value in redis.client.hvals(key))
+    found = (re.search(r'"retries": [1-9].*?"kwargsrepr": "([^"]*)"', value) for value in values)
+    return [match[1] for match in found if match]
+
+
 @pytest.mark.faults
 def test_a_job_waits_for_a_store_that_fails_for_a_while(
-    celery_setup: CeleryTestSetup, one_chunk: Path, submit: Submit, finished: Finished, tmp_path: Path
+    celery_setup: CeleryTestSetup,
+    one_chunk: Path,
+    submit: Submit,
+    finished: Finished,
+    tmp_path: Path,
+    redis_node: RedisContainer,
 ) -> None:
     in_the_way = tmp_path / "store" / "analysis"
     in_the_way.write_text("no folder")
@@ -66,6 +80,9 @@ def test_a_job_waits_for_a_store_that_fails_for_a_while(
     worker = container(celery_setup)
     until(lambda: "will be tried again: the store failed" in worker.logs(), 30, worker.logs)
     assert staging(tmp_path) == []
+    shown = until(lambda: retries(redis_node), 10)
+    assert all(job_id in one for one in shown), shown
+    assert "{" not in "".join(shown)
     in_the_way.unlink()
     assert finished(job_id).state is JobState.SUCCEEDED
     assert staging(tmp_path) == []
