@@ -1,8 +1,11 @@
 """Which ffmpeg is run, and what it can do."""
 
+import os
 import shutil
 import subprocess
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 
 from topclip.errors import ConfigError
 
@@ -18,7 +21,18 @@ def find_ffmpeg(named: str) -> str:
                 f"TOPCLIP_FFMPEG: no program {named}", {"field": "ffmpeg", "hint": "Unset it or name another."}
             )
         return found
-    import imageio_ffmpeg  # noqa: PLC0415 - takes a while, and is not needed where another is named
+    return _bundled()
+
+
+@lru_cache(maxsize=1)
+def _bundled() -> str:
+    """The wheel's binary, not run: its package would, to see whether it works, and takes a fifth of a second for it."""
+    spec = find_spec("imageio_ffmpeg")
+    folders = (spec and spec.submodule_search_locations) or ()
+    for path in (path for folder in folders for path in Path(folder, "binaries").glob("ffmpeg-*")):
+        if os.access(path, os.X_OK):
+            return str(path)
+    import imageio_ffmpeg  # noqa: PLC0415 - for a machine that the wheel has no binary for
 
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
