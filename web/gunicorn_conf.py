@@ -20,7 +20,8 @@ from workers.logs import configure
 
 _settings = Settings.from_env()
 
-bind = f"{_settings.host}:{_settings.port}"
+_host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host  # an IPv6 address, as gunicorn reads it
+bind = f"{_host}:{_settings.port}"
 wsgi_app = "web.wsgi:create_app_from_env()"
 worker_class = "web.server.Worker"
 workers = 1

@@ -1,4 +1,11 @@
-"""The workers' Celery application: `celery -A workers.app worker`."""
+"""The workers' Celery application: `celery -A workers.app worker`, and what `celery -A workers.app flower` is about.
+
+Flower's own defaults are to listen on all addresses and to ask for nothing. Celery loads this module before it starts, so
+that by hand and without a configuration it gets ours, which refuses that.
+"""
+
+import sys
+from pathlib import Path
 
 from celery.signals import worker_process_init
 
@@ -22,4 +29,7 @@ app.conf.include = [
     for name in ("probe", "analyse", "select", "reframe", "frame_plan", "render", "finalise", "callback")
 ]
 worker_process_init.connect(runtime.limit_process)
+# The command `celery` loads Flower's options, whatever it is to run; where there is a configuration of one's own, that counts.
+if (flower := sys.modules.get("flower.options")) and not Path(flower.DEFAULT_CONFIG_FILE).exists():
+    flower.options.conf = str(Path(__file__).parents[1] / "stack" / "flowerconfig.py")
 app.steps["worker"].update({Keeper, Footprint, Reconciler, Callbacks, Leaving})

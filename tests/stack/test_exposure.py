@@ -42,13 +42,13 @@ def start(tmp_path: Path, settings: Settings) -> Iterator[Start]:
     """start(module, flags..., VARIABLE=value...) -> a process that logs to `log`."""
     started: list[subprocess.Popen[str]] = []
 
-    def run(*argv: str, **env: str) -> subprocess.Popen[str]:
+    def run(*argv: str, cwd: Path = ROOT, **env: str) -> subprocess.Popen[str]:
         with (tmp_path / "log").open("w") as log:
             started.append(
                 subprocess.Popen(
                     [sys.executable, "-m", *argv],
                     env={**os.environ, **settings.to_env(), **env},
-                    cwd=ROOT,
+                    cwd=cwd,
                     stdout=log,
                     stderr=log,
                     text=True,
@@ -87,6 +87,11 @@ def test_gunicorn_started_by_hand_on_all_addresses_refuses_without_keys(
     assert "which others can reach, and there is no API key" in log
     assert ("topclip keys add" in log) is bool(conf)
     assert ("Traceback" in log) is not bool(conf)
+
+
+def test_gunicorn_by_hand_listens_on_an_ipv6_address_that_is_set(start: Start, settings: Settings) -> None:
+    start("gunicorn", *OURS, TOPCLIP_HOST="::1", TOPCLIP_PORT=str(port := free_port()))
+    until(lambda: code(f"http://[::1]:{port}/health/live") == 200, 20)
 
 
 def test_with_a_key_it_starts_there_and_revoking_counts_within_seconds(start: Start, settings: Settings) -> None:
@@ -129,14 +134,22 @@ def test_the_keys_of_the_shell_are_listed_without_being_told(settings: Settings)
     assert "alice" not in keys(settings, "list").stdout
 
 
+@pytest.mark.parametrize("conf", [(f"--conf={FLOWER_CONF}",), ()], ids=["our configuration", "none"])
 @pytest.mark.parametrize("address", ["0.0.0.0", ""])
 def test_flower_started_by_hand_refuses_other_addresses_without_a_password(
-    start: Start, tmp_path: Path, address: str
+    start: Start, tmp_path: Path, conf: tuple[str, ...], address: str
 ) -> None:
-    argv = ("celery", "-A", "workers.app:app", "flower", f"--conf={FLOWER_CONF}", f"--address={address}")
+    argv = ("celery", "-A", "workers.app:app", "flower", *conf, f"--address={address}")
     process = start(*argv, f"--port={free_port()}")
     assert process.wait(30) == 2
     assert "FLOWER_BASIC_AUTH" in (tmp_path / "log").read_text()
+
+
+def test_flower_started_by_hand_reads_somebodys_own_configuration(start: Start, tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "flowerconfig.py").write_text(f"port = {port}\naddress = '127.0.0.1'\nbasic_auth = ['me:secret']\n")
+    start("celery", "-A", "workers.app:app", "flower", cwd=tmp_path)
+    until(lambda: code(f"http://127.0.0.1:{port}/workers") == 401, 30)
 
 
 def test_flower_with_a_password_starts_there_and_asks_for_it(start: Start) -> None:
