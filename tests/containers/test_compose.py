@@ -107,6 +107,9 @@ def test_users_of_redis_may_do_what_they_need_and_no_more(tmp_path: Path) -> Non
         with pytest.raises(AssertionError, match="NOPERM"):
             running.compose("exec", "-T", "web", "topclip", "drain")
         running.compose("run", "-T", "--rm", "--no-deps", "worker", "topclip", "drain")
+        running.compose("restart", "redis")
+        until(lambda: "Ready to accept" in running.logs("redis").rpartition("DB loaded")[2], 30, running.logs)
+        assert "NOPERM" not in running.logs("redis")  # as it reads its file
 
 
 def replication(container: str) -> str:

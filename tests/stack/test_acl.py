@@ -177,6 +177,19 @@ def test_the_doctor_examines_what_they_may_see(node: AclRedis, env_of: Callable[
     assert node.denied() == [f"{user} command config|get (toplevel)" for user in ("web", "worker")]
 
 
+def test_a_restart_keeps_what_they_wrote_in_transactions(node: AclRedis) -> None:
+    """Redis reads transactions of its append-only file as the default user, who is off and must have the rights."""
+    with node.as_user("worker") as client:
+        client.pipeline(transaction=True).hset(f"{P}job:x", "state", "RUNNING").sadd(f"{P}jobs", "x").execute()
+    node.kill()
+    node.restart()
+    until(lambda: node.logs().count(node.ready_prompt) == 2, 30)
+    with node.as_user("worker") as client:
+        assert client.hget(f"{P}job:x", "state") == "RUNNING"
+        assert client.smembers(f"{P}jobs") == {"x"}
+    assert node.denied() == []
+
+
 def _cancelled_and_retried(node: AclRedis, web: WebContainer, worker: WorkerContainer, job: str) -> None:
     until(lambda: state_of(web, job) == "RUNNING", 30)
     assert post(web, f"/api/jobs/{job}/cancel") in (200, 202)
@@ -251,3 +264,5 @@ def test_none_may_do_what_is_not_its_work(node: AclRedis, user: str, commands: l
                 client.execute_command(*command)
     with redis.Redis(port=node.port) as nobody, pytest.raises(redis.AuthenticationError):
         nobody.get("x")
+    with redis.Redis(port=node.port) as nobody, pytest.raises(redis.AuthenticationError):
+        nobody.execute_command("AUTH", "default", "")
