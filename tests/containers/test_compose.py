@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -93,6 +94,9 @@ def test_a_job_outlives_the_master(tmp_path: Path) -> None:
         until(lambda: "role:slave" in replication(master), 60, running.logs)
         docker("restart", "-t", "5", master)  # it remembers whom it follows, before Sentinel has come to it
         assert "role:slave" in until(lambda: replication(master), 30)
+        (back,) = re.findall(r"exec (sentinel1) (sh) (-c) \\\n +'(.*)'", (ROOT / "docs/deploy.md").read_text())
+        running.compose("exec", "-T", *back)
+        assert "role:master" in replication(master)
 
 
 def test_users_of_redis_may_do_what_they_need_and_no_more(tmp_path: Path) -> None:
