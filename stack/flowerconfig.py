@@ -5,14 +5,16 @@ every website may read it (`Access-Control-Allow-Origin: *`). On a desktop that 
 page that he visits. Flower 2.2 has no option against it, so that header is left out here; programs are not affected.
 Nor does it ask by which name it is reached: a page of another site may have its name lead to this machine. Without a
 password it starts on loopback alone, and answers to this machine's own names alone.
+With one, its figures, which name workers and tasks, are asked for by it too: Flower has them open to all.
 """
 
 import sys
 
 from flower.api import BaseApiHandler
 from flower.views import BaseHandler
+from flower.views.monitor import Metrics
 from tornado.options import options
-from tornado.web import HTTPError
+from tornado.web import HTTPError, authenticated
 
 from web.doors import is_loopback
 
@@ -52,3 +54,4 @@ _prepare_own_api = BaseApiHandler.prepare
 BaseHandler.set_default_headers = _default_headers
 BaseHandler.prepare = _refuse_other_names
 BaseApiHandler.prepare = _prepare_api
+Metrics.get = authenticated(Metrics.get)

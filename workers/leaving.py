@@ -68,7 +68,7 @@ class Leaving(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyp
             return
         consumer = self._worker.consumer
         for queue in list(consumer.app.amqp.queues.consume_from):
-            consumer.call_soon(consumer.cancel_task_queue, queue)
+            consumer.call_soon(_take_no_more, consumer, queue)
         threading.Thread(target=self._wait, name="leaving", daemon=True).start()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -101,6 +101,14 @@ class Leaving(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is untyp
                     os.kill(process.pid, signal.SIGKILL)
         finally:
             os._exit(EX_OK)
+
+
+def _take_no_more(consumer: Any, queue: str) -> None:
+    """From this queue; one that takes nothing yet, since it has not reached Redis, is not to begin."""
+    if consumer.task_consumer is None:
+        consumer.app.amqp.queues.deselect(queue)
+    else:
+        consumer.cancel_task_queue(queue)
 
 
 def _is_busy() -> bool:

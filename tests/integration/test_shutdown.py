@@ -26,7 +26,7 @@ from tests.integration.faults import (
     redis_up,
     staged,
 )
-from tests.nodes import RedisContainer, WebContainer
+from tests.nodes import RedisContainer, WebContainer, WorkerContainer, free_port
 from tests.stack.running import TOPCLIP
 from tests.waiting import until
 from topclip.config import Settings
@@ -183,6 +183,19 @@ class TestRedisIsFrozen:
         status = finished(job_id)
         assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1)
         until(lambda: nothing_unacknowledged(redis_node), 10)
+
+
+def test_a_worker_that_has_not_reached_redis_yet_leaves_without_a_fault(settings: Settings, tmp_path: Path) -> None:
+    nowhere = {"REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
+    worker = WorkerContainer(tmp_path, "early", settings.to_env() | nowhere)
+    try:
+        until(lambda: "Trying again" in worker.logs(), 40, worker.logs)
+        worker.kill("SIGTERM")
+        until(lambda: worker.status == "exited", 30, worker.logs)
+        assert "leaving:" in worker.logs()
+        assert "Traceback" not in worker.logs()
+    finally:
+        worker.teardown()
 
 
 def test_a_drained_worker_ends_what_it_runs_however_long_that_takes(

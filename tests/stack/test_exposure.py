@@ -157,7 +157,9 @@ def test_flower_with_a_password_starts_there_and_asks_for_it(start: Start) -> No
     argv = ("celery", "-A", "workers.app:app", "flower", f"--conf={FLOWER_CONF}", "--address=0.0.0.0")
     start(*argv, f"--port={port}", FLOWER_BASIC_AUTH="topclip:secret")
     until(lambda: code(f"http://127.0.0.1:{port}/workers") == 401, 30)
-    assert httpx.get(f"http://127.0.0.1:{port}/workers", auth=("topclip", "secret"), timeout=20).status_code == 200
+    for path in ("/workers", "/metrics"):
+        assert code(f"http://127.0.0.1:{port}{path}") == 401
+        assert httpx.get(f"http://127.0.0.1:{port}{path}", auth=("topclip", "secret"), timeout=20).status_code == 200
 
 
 @pytest.fixture(scope="module")
