@@ -20,7 +20,9 @@ from web.doors import is_loopback
 
 
 def _is_open() -> bool:
-    return not (options.basic_auth or options.auth)
+    """An empty FLOWER_BASIC_AUTH is an entry to Flower, and an empty one lets in whoever sends nothing as his name."""
+    entries = options.basic_auth or []
+    return not (entries or options.auth) or not all(it.partition(":")[2] for it in entries)
 
 
 def _refuse_exposure() -> None:
@@ -28,7 +30,8 @@ def _refuse_exposure() -> None:
     if _is_open() and not options.unix_socket and not is_loopback(options.address):
         sys.stderr.write(
             f"Flower would listen on {options.address or 'all addresses'}, which others can reach, without a password.\n"
-            "  Set FLOWER_BASIC_AUTH=user:password in its environment, or give it --address=127.0.0.1\n"
+            "  Set FLOWER_BASIC_AUTH=user:password in its environment (a comma there begins the next user), or give it\n"
+            "  --address=127.0.0.1\n"
         )
         sys.exit(2)
 

@@ -4,6 +4,7 @@ Flower's own defaults are to listen on all addresses and to ask for nothing. Cel
 that by hand and without a configuration it gets ours, which refuses that.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -29,7 +30,8 @@ app.conf.include = [
     for name in ("probe", "analyse", "select", "reframe", "frame_plan", "render", "finalise", "callback")
 ]
 worker_process_init.connect(runtime.limit_process)
-# The command `celery` loads Flower's options, whatever it is to run; where there is a configuration of one's own, that counts.
-if (flower := sys.modules.get("flower.options")) and not Path(flower.DEFAULT_CONFIG_FILE).exists():
+# The command `celery` loads Flower, whatever it is to run; where there is a configuration of one's own, that counts.
+if (flower := sys.modules.get("flower.command")) and not os.access(flower.DEFAULT_CONFIG_FILE, os.F_OK):
     flower.options.conf = str(Path(__file__).parents[1] / "stack" / "flowerconfig.py")
+    flower.DEFAULT_CONFIG_FILE = ""  # type: ignore[attr-defined]  # Flower passes over one of its default's name that is missing
 app.steps["worker"].update({Keeper, Footprint, Reconciler, Callbacks, Leaving})

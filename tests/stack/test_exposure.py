@@ -145,6 +145,40 @@ def test_flower_started_by_hand_refuses_other_addresses_without_a_password(
     assert "FLOWER_BASIC_AUTH" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.parametrize("entries", ["", ":", "me:", "me:secret,", "me:half,half"])
+def test_flower_takes_no_entry_without_a_password_for_one(start: Start, tmp_path: Path, entries: str) -> None:
+    argv = ("celery", "-A", "workers.app:app", "flower", "--address=0.0.0.0", f"--port={free_port()}")
+    assert start(*argv, FLOWER_BASIC_AUTH=entries).wait(30) == 2
+    assert "FLOWER_BASIC_AUTH" in (tmp_path / "log").read_text()
+
+
+def test_flower_given_a_configuration_that_is_missing_does_not_start_without_one(start: Start, tmp_path: Path) -> None:
+    argv = ("celery", "-A", "workers.app:app", "flower", "--conf=flowerconfig.py", f"--port={free_port()}")
+    assert start(*argv, cwd=tmp_path).wait(30) == 1
+    assert "FileNotFoundError" in (tmp_path / "log").read_text()
+
+
+def test_celery_starts_in_a_folder_that_it_may_not_look_into(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (locked := tmp_path / "locked").mkdir()
+    monkeypatch.chdir(locked)
+    locked.chmod(0o000)
+    no_root = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if not os.geteuid() else []
+    try:
+        done = subprocess.run(
+            [*no_root, sys.executable, "-P", "-m", "celery", "-A", "workers.app:app", "report"],
+            env={**os.environ, **settings.to_env(), "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        locked.chmod(0o700)
+    assert done.returncode == 0, done.stderr
+
+
 def test_flower_started_by_hand_reads_somebodys_own_configuration(start: Start, tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / "flowerconfig.py").write_text(f"port = {port}\naddress = '127.0.0.1'\nbasic_auth = ['me:secret']\n")
