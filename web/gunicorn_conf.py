@@ -1,7 +1,9 @@
 """gunicorn: one process with threads, so that one cache and one subscription serve all its clients."""
 
+import ctypes
 import logging
 import signal
+import sys
 import threading
 from types import FrameType
 from typing import Any
@@ -17,6 +19,8 @@ from web.doors import check_exposure
 from web.keys import KeyRing
 from workers.cluster import refuse_cluster
 from workers.logs import configure
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 _settings = Settings.from_env()
 
@@ -62,6 +66,12 @@ def on_starting(server: Any) -> None:
     if (allowed := open_files.allow(_settings)) < (wanted := open_files.needed(_settings)):
         text = "[WARN] %d open files are allowed, %d may be needed: raise `ulimit -n`, or lower TOPCLIP_MAX_STREAMS"
         logging.getLogger(__name__).warning(text, allowed, wanted)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Die with gunicorn's master (Linux): else requests, or a worker that is frozen, keep the port from whoever starts next."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def post_worker_init(worker: Any) -> None:

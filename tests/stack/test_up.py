@@ -11,6 +11,7 @@ import httpx
 import pytest
 import redis
 
+from stack.ports import is_free
 from tests.nodes import RedisContainer
 from tests.stack.running import TOPCLIP, Running, alive, stack
 from tests.waiting import until
@@ -187,6 +188,18 @@ def test_nothing_outlives_it_when_it_is_killed(tmp_path: Path) -> None:
         assert len(tree) >= 7
         running.process.send_signal(signal.SIGKILL)
         running.process.wait()
+        until(lambda: alive(tree) == [], 10, "something is still alive")
+
+
+@pytest.mark.faults
+def test_its_port_is_free_at_once_when_it_is_killed_even_if_its_web_server_is_frozen(tmp_path: Path) -> None:
+    with stack(tmp_path / "data", "--no-flower") as running:
+        tree, port = running.descendants(), int(running.urls["web"].rpartition(":")[2])
+        for process in running.find("gunicorn").children():
+            process.suspend()
+        running.process.send_signal(signal.SIGKILL)
+        running.process.wait()
+        until(lambda: is_free(port), 2)
         until(lambda: alive(tree) == [], 10, "something is still alive")
 
 
