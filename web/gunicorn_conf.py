@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import os
 import signal
 import sys
 import threading
@@ -72,6 +73,8 @@ def post_fork(server: Any, worker: Any) -> None:
     """Die with gunicorn's master (Linux): else requests, or a worker that is frozen, keep the port from whoever starts next."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != server.pid:  # it died before the call: nobody would tell us
+            sys.exit("the web server's master is gone")
 
 
 def post_worker_init(worker: Any) -> None:

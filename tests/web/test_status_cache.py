@@ -1,5 +1,6 @@
 """The cache by a clock that stands still and a read that counts."""
 
+import itertools
 import threading
 from datetime import timedelta
 
@@ -9,7 +10,7 @@ from tests.fakes import START, ManualClock, make_status
 from tests.waiting import until
 from topclip.errors import JobExpired, QueueUnavailable, StorageUnavailable, TopClipError, UnknownJob
 from topclip.model.job import JobEvent, JobState, JobStatus
-from web.status_cache import LIVE_S, TERMINAL_S, StatusCache
+from web.status_cache import LIVE_S, TERMINAL_S, Clock, StatusCache
 
 JOB = "11111111-1111-1111-1111-111111111111"
 FAR = START + timedelta(days=7)
@@ -159,6 +160,14 @@ def test_while_redis_is_away_the_last_known_status_is_stale(
     clock.pass_(3600)
     reading = cache.get(JOB)
     assert (reading.source, reading.stale, reading.as_of) == ("cache", True, told_at)
+
+
+def test_the_first_answer_was_read_when_the_cache_says_it_was(redis: Redis) -> None:
+    """By a clock that goes on each time that somebody looks at it."""
+    looks = itertools.count()
+    clock = Clock(lambda: 0.0, lambda: START + timedelta(milliseconds=next(looks)))
+    cache = StatusCache(redis.read, lambda: redis.is_up, clock=clock)
+    assert cache.get(JOB).as_of == cache.get(JOB).as_of
 
 
 def test_a_read_that_fails_before_the_watch_noticed_answers_stale(cache: StatusCache, redis: Redis) -> None:
