@@ -20,7 +20,6 @@ const MODES = {
   highlights: "The best moments", ranges: "The ranges asked for", shots: "Whole shots", silence: "What lies between silences",
   plan: "A plan, no clips",
 };
-const ORIGINS = { subtitles: "Captions (the file)", embedded: "Captions (a track of the source)", transcriber: "Captions (recognised)" };
 const SCREENS = { "9:16": "is-tall", "1:1": "is-square", "4:5": "is-portrait" };
 const LIVE = new Set(["QUEUED", "RUNNING", "CANCELLING"]);
 
@@ -37,6 +36,11 @@ function make(tag, properties = {}, ...children) {
 
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
+}
+
+/** Put the children in this order; one that is where it should be is not moved, so that a video in it plays on. */
+function arrange(parent, children) {
+  children.forEach((child, k) => { if (parent.children[k] !== child) parent.insertBefore(child, parent.children[k] ?? null); });
 }
 
 /** Read JSON; throws the problem of the answer, or one of our own where there is no answer. */
@@ -253,59 +257,27 @@ class JobCard {
     setText(this.heading, MODES[job.options.mode] ?? "Clips");
     this.heading.hidden = false;
     this.clips.className = `clips ${SCREENS[job.options.aspect] ?? ""}`;
-    this.clips.replaceChildren(...manifest.clips.map((clip) => clipItem(this, clip, why.get(clip.n), manifest.source)),
-      ...manifest.failed.map((clip) => make("li", { className: "clip is-failed" },
-        make("p", { className: "fault" }, `Clip ${clip.n}: `, ...faultWords({ detail: clip.message, hint: clip.hint })))));
+    const items = [...manifest.clips.map((clip) => this.item(clip, why.get(clip.n), manifest.source)),
+      ...manifest.failed.map(failedItem)];
+    for (const item of [...this.clips.children]) if (!items.includes(item)) item.remove();
+    arrange(this.clips, items);
     this.clips.hidden = false;
+    this.clips.dataset.epoch = this.isLive ? "" : job.epoch;
     this.why.hidden = !job.links.plan_svg;
     this.why.replaceChildren(drawing(job));
+  }
+
+  /** A clip that is still the same keeps its element: what plays goes on, and what was typed into its form stays. */
+  item(clip, highlight, source) {
+    const key = JSON.stringify([clip, highlight]);
+    const shown = [...this.clips.children].find((element) => element.key === key);
+    return shown ?? Object.assign(clipItem(this, clip, highlight, source), { key });
   }
 }
 
 function faultWords(problem) {
   const hint = problem.hint ? make("span", { className: "hint" }, problem.hint) : null;
   return [problem.detail ?? problem.message ?? "It failed.", hint].filter(Boolean);
-}
-
-function clipItem(card, clip, highlight, source) {
-  const job = card.job;
-  const base = `/api/jobs/${job.id}/clips/${clip.n}`;
-  const video = make("video", {
-    controls: true, preload: "none", playsInline: true, // by the names of the manifest: clip 2 may be another one later
-    src: `/api/jobs/${job.id}/${clip.file}`, poster: `/api/jobs/${job.id}/${clip.thumbnail}`,
-    ariaLabel: `Clip ${clip.n} of ${job.name}`,
-  });
-  if (clip.captions?.cues) {
-    video.append(make("track", {
-      kind: "captions", src: `${base}/captions.vtt`, label: ORIGINS[clip.captions.origin] ?? "Captions", default: !clip.captions.burned,
-    }));
-  }
-  const save = make("a", { href: `${base}?download=1`, download: "", ariaLabel: `Download clip ${clip.n}` }, "Download");
-  return make("li", { className: "clip", data: { clip: clip.n } },
-    make("div", { className: "screen" }, video),
-    make("div", { className: "clip-line" },
-      make("span", { className: "figures" }, make("b", {}, `${clock(clip.start_s)}–${clock(clip.end_s)}`), " ",
-        make("span", { className: "quiet" }, length(clip.duration_s))), save),
-    ...(clip.warnings ?? []).map((warning) => make("p", { className: "quiet fine" }, warning)),
-    recutForm(card, clip, highlight?.framing, cutOut(source.video, clip)),
-    highlight?.framing ? framingSheet(highlight, cutOut(source.video, clip)) : null, highlight ? whyList(highlight) : null);
-}
-
-/** Each signal's share in the score, the largest first. */
-function whyList(highlight) {
-  const rows = [...highlight.signals].filter((s) => s.weight > 0).sort((a, b) => b.contribution - a.contribution);
-  const top = Math.max(...rows.map((s) => s.contribution), 1e-9);
-  const items = rows.flatMap((signal) => {
-    const fill = make("span", { className: "fill" });
-    fill.style.width = `${Math.round((100 * signal.contribution) / top)}%`;
-    const rank = `${Math.round(100 * signal.percentile)} %`;
-    const title = `${rank} of the source is calmer; weight ${signal.weight.toFixed(2)}`;
-    return [make("dt", {}, SIGNALS[signal.name] ?? signal.name),
-      make("dd", { title }, make("span", { className: "track" }, fill)),
-      make("dd", { className: "quiet figures", title }, signal.contribution.toFixed(2))];
-  });
-  return make("div", { className: "why" },
-    make("p", {}, `Why: score ${highlight.score.toFixed(2)}`), make("dl", {}, ...items));
 }
 
 // --- all jobs ---------------------------------------------------------------------------------------------------
@@ -341,10 +313,7 @@ const list = {
     const ids = new Set(page.jobs.map((job) => job.id));
     if (!page.stale) for (const id of [...this.cards.keys()]) if (!ids.has(id)) this.drop(id);
     for (const job of page.jobs) this.show(job);
-    const order = page.jobs.map((job) => this.cards.get(job.id).element);
-    order.forEach((element, k) => {
-      if ($("jobs").children[k] !== element) $("jobs").insertBefore(element, $("jobs").children[k] ?? null);
-    });
+    arrange($("jobs"), page.jobs.map((job) => this.cards.get(job.id).element));
     $("empty").hidden = this.cards.size > 0;
     setText($("jobs-count"), page.total ? String(page.total) : "");
     $("more").hidden = !page.next_cursor;
