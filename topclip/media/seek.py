@@ -13,6 +13,9 @@ from topclip.model.source import SourceInfo
 LEADS_S = (2.0, 12.0, 75.0)
 """How far before the wanted frame to look for a key frame, nearest first: past the pictures that an open group of
 pictures leaves broken, and past what a container without an index (MPEG-TS) lands on."""
+INDEXED_LEAD_S = 0.5
+"""Enough in an mp4, whose index leads to each track's own packets: the sound needs some to begin with, the picture none."""
+INDEXED = "mov"
 MAX_PACKETS = 3000
 UNSEEKABLE = frozenset(
     {"h264", "hevc", "vvc", "m4v", "mpegvideo", "obu", "av1", "h263", "h261", "vc1", "mjpeg", "gif", "apng"}
@@ -40,7 +43,7 @@ def seek_lead_s(path: Path, info: SourceInfo, start_pts: int, max_pixels: int) -
         return None
     before_s = float((start_pts - info.video.start_pts) * info.video.tick)
     with open_media(path, max_pixels) as container:
-        for lead_s in LEADS_S:
+        for lead_s in (INDEXED_LEAD_S, *LEADS_S) if INDEXED in info.container.split(",") else LEADS_S:
             if lead_s >= before_s:
                 return None
             if _has_key(container, info, start_pts, lead_s):
