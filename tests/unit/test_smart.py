@@ -256,10 +256,11 @@ def test_a_wrong_clip_is_not_taken(media: Media, ctx: StageContext, tmp_path: Pa
     info, prospect = prospect_of(media("pyramid.mp4"), 1.5, 6.7, ctx)
     good, bad = tmp_path / "good.mp4", tmp_path / "bad.mp4"
     smart.make_smart(prospect, spec_of(info, prospect), 0.0, good, ctx)
-    smart.prove_smart(prospect, good, lambda: None, 10**8)
     harm(good, bad)
-    with pytest.raises(smart.Obstacle, match=why):
-        smart.prove_smart(prospect, bad, lambda: None, 10**8)
+    for threads in (1, 2):
+        smart.prove_smart(prospect, good, lambda: None, 10**8, threads)
+        with pytest.raises(smart.Obstacle, match=why):
+            smart.prove_smart(prospect, bad, lambda: None, 10**8, threads)
 
 
 def test_a_head_of_other_pictures_is_not_taken(media: Media, ctx: StageContext, tmp_path: Path) -> None:
@@ -273,8 +274,9 @@ def test_a_head_of_other_pictures_is_not_taken(media: Media, ctx: StageContext, 
     args = ends_args(replace(prospect, source=other), spec_of(info, prospect), ends, 0.0, 10**8)
     run_ffmpeg(ctx.ffmpeg, args, lambda _: None)
     join(prospect, ends, out, lambda: None)
-    with pytest.raises(smart.Obstacle, match="a picture next to a seam is not the source's"):
-        smart.prove_smart(prospect, out, lambda: None, 10**8)
+    for threads in (1, 2):
+        with pytest.raises(smart.Obstacle, match="a picture next to a seam is not the source's"):
+            smart.prove_smart(prospect, out, lambda: None, 10**8, threads)
 
 
 # --- the stage ------------------------------------------------------------------------------------------------

@@ -5,9 +5,9 @@ What is left to be seen is whether a decoder goes over the seams without a word,
 source's own: so both files are decoded from the nearest IDR picture up to beyond each seam, and compared.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from fractions import Fraction
 from functools import partial
 from itertools import zip_longest
@@ -70,16 +70,21 @@ def prove(prospect: Prospect, out: Path, tick: Callable[[], None], max_pixels: i
             others = _Pictures(original, info.video.index, info.video.tick, tick)
             others.limit(max_pixels)
             entry = prospect.entry_pts(one.at_pts, one.lead_s)
-            _prove_window(pictures, _unheard(others.between(entry, one.start_pts, one.end_pts)), splice, one)
+            wanted = _unheard(others.between(entry, one.start_pts, one.end_pts))
+            with closing(_ahead(wanted) if threads > 1 else wanted) as wanted:
+                _prove_window(pictures, wanted, splice, one)
 
-    looks: list[Callable[[InputContainer], None]] = [
+    quick: list[Callable[[InputContainer], None]] = [
         lambda clip: _prove_packets(clip, info, splice, tick),
-        *(partial(window, one) for one in _windows(splice, prospect.leads)),
         lambda clip: _decode_keys(clip, tick),
         lambda clip: _prove_sound(clip, info, splice, tick),
     ]
     with ThreadPoolExecutor(threads) as pool:
-        for look in [pool.submit(_without_a_word, out, look) for look in looks]:
+        windows = [pool.submit(_without_a_word, out, partial(window, one)) for one in _windows(splice, prospect.leads)]
+        for look in [
+            *(pool.submit(_without_a_word, out, look) for look in quick),
+            *windows,
+        ]:  # packets tell most clearly
             look.result()
 
 
@@ -217,7 +222,7 @@ def _prove_window(clip: _Pictures, wanted: Iterator[tuple[int, Luma]], splice: S
         raise CheckFailed("pictures at a seam of the joined clip do not decode")
 
 
-def _unheard(pictures: Iterator[tuple[int, Luma]]) -> Iterator[tuple[int, Luma]]:
+def _unheard(pictures: Iterator[tuple[int, Luma]]) -> Generator[tuple[int, Luma]]:
     """The same; what the decoder says on the way is not the clip's: a seek may land between key pictures."""
     while True:
         with av.logging.Capture():
@@ -225,6 +230,15 @@ def _unheard(pictures: Iterator[tuple[int, Luma]]) -> Iterator[tuple[int, Luma]]
         if found is None:
             return
         yield found
+
+
+def _ahead(pictures: Generator[tuple[int, Luma]]) -> Generator[tuple[int, Luma]]:
+    """The same; the next one is decoded while the last one is looked at."""
+    with ThreadPoolExecutor(1) as worker:
+        coming = worker.submit(next, pictures, None)
+        while (found := coming.result()) is not None:
+            coming = worker.submit(next, pictures, None)
+            yield found
 
 
 def _unit(stream: Stream) -> Fraction:
