@@ -41,7 +41,15 @@ def measure() -> None:
         found = source.with_name("found.json")
         ours = ["sh", "-c", '"$0" shots "$1" --json > "$2"', str(BIN / "topclip"), str(source), str(found)]
         null = [find_ffmpeg(""), *QUIET, "-i", str(source), "-map", "0:v", "-f", "null", "-"]
-        commands = {"ours": ours, "null decode": null}
+        references = [
+            *null[: null.index("-i")],
+            "-skip_frame",
+            "noref",
+            "-skip_loop_filter",
+            "all",
+            *null[null.index("-i") :],
+        ]
+        commands = {"ours": ours, "null decode": null, "decode of reference pictures": references}
         if (peer := shutil.which(PEER, path=str(PEERS))) is not None:
             listed = ["list-scenes", "-o", name, "-f", "scenes.csv", "-s"]
             commands["PySceneDetect"] = [peer, "-q", "-i", str(source), "detect-content", *listed]
