@@ -73,6 +73,11 @@ format: install ## Format the code and mend what lint can mend
 bench: install ## Measure; see bench/README.md
 	$(BIN)/python -m bench $(ARGS)
 
+peers: install ## Install what benches compare with, in an environment of its own
+	"$(PYTHON)" -m venv $(VENV)/peers
+	$(VENV)/peers/bin/pip install -q smartcut==1.7 scenedetect==0.7.2 opencv-python-headless==5.0.0.93 moviepy==2.2.1
+	$(VENV)/peers/bin/pip install -q --no-deps auto-editor==23.32.1 ae-ffmpeg==1.2.0
+
 env: ## Write random secrets for docker-compose into .env, those that are not there yet
 	@[ -n "$(PYTHON)" ] || { echo "TopClip needs Python 3.11 or newer; none was found on the PATH." >&2; exit 1; }
 	@"$(PYTHON)" docker/make_env.py
@@ -81,4 +86,4 @@ clean: ## Remove the environment and all caches; the data in var/ stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help install lock demo up test faults test-docker check format bench env clean
+.PHONY: help install lock demo up test faults test-docker check format bench peers env clean

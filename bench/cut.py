@@ -1,4 +1,5 @@
-"""A smart cut of 30 s against encoding them anew by ffmpeg, and against the peer `smartcut`, whole processes each.
+"""A smart cut of 30 s against encoding them anew by ffmpeg, and against the peers `smartcut`, MoviePy and
+auto-editor, whole processes each.
 
 Sources are made here: a moving, grainy picture of 1080p30 with key frames by the clock, each 2 s and each 10 s, both with
 closed groups. The range begins and ends between key frames. Wall and processor time, of all processes together; what is cut is
@@ -28,8 +29,16 @@ ROUNDS = 3
 CALM_LOAD = 1.0
 """A machine that others use as much makes wall times that mean little; the load before the first run is written down."""
 BIN = Path(sys.executable).parent
-PEER, PEERS = "smartcut", BIN.parent / "peers" / "bin"
-"""It wants an older PyAV than ours, so it lives in an environment of its own; where there is none, it is left out."""
+PEERS = BIN.parent / "peers" / "bin"
+"""They want older packages than ours, so they live in an environment of their own; those that are not there are left out."""
+SLOW = ("MoviePy", "auto-editor")
+MOVIEPY = """
+import sys
+from moviepy import VideoFileClip
+source, out, start, end = sys.argv[1:]
+clip = VideoFileClip(source).subclipped(float(start), float(end))
+clip.write_videofile(out, preset="veryfast", threads=2, audio_codec="aac", logger=None)
+"""
 
 
 class Cost(NamedTuple):
@@ -68,25 +77,61 @@ QUIET = ("-v", "error", "-nostdin", "-y")
 
 
 def compare(source: Path, goal: float) -> dict[str, object]:
-    """Time all in turn, after one round that does not count."""
-    ours, theirs, encoded = (source.with_name(f"{name}.mp4") for name in ("ours", "theirs", "encoded"))
+    """Time all in turn, after one round that does not count; peers that encode all are slow, so they run once."""
+    ours, encoded = (source.with_name(f"{name}.mp4") for name in ("ours", "encoded"))
     cut = [str(BIN / "topclip"), "cut", str(source), "--start", str(START_S), "--end", str(START_S + LENGTH_S)]
     encode = [find_ffmpeg(""), *QUIET, "-ss", str(START_S), "-i", str(source), "-t", str(LENGTH_S)]
     encode += ["-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-c:a", "aac", str(encoded)]
-    commands = {"smart": [*cut, "--out", str(ours), "--json"], "encode": encode}
-    if (peer := shutil.which(PEER, path=str(PEERS))) is not None:
-        commands[PEER] = [peer, str(source), str(theirs), "--keep", f"{START_S},{START_S + LENGTH_S}"]
+    peers = _peers(source)
+    commands = {"smart": [*cut, "--out", str(ours), "--json"], "encoding": encode}
+    commands.update({name: peer.command for name, peer in peers.items()})
     costs: dict[str, list[Cost]] = {name: [] for name in commands}
     for n in range(ROUNDS + 1):
         for name, command in commands.items():
+            if n < ROUNDS and name in SLOW:
+                continue
             cost = run(command)
             if n:
                 costs[name].append(cost)
     figures: dict[str, object] = {"goal, wall": goal, "result": told(commands["smart"]), "frames, ours": frames(ours)}
-    figures.update(against("encoding", costs["smart"], costs["encode"]))
-    if PEER in costs:
-        figures.update({f"frames, {PEER}": frames(theirs), **against(PEER, costs["smart"], costs[PEER])})
+    for name in list(commands)[1:]:
+        figures.update(against(name, costs["smart"][-len(costs[name]) :], costs[name]))
+    figures.update({f"frames, {name}": frames(peer.out) for name, peer in peers.items()})
     return figures
+
+
+class _Peer(NamedTuple):
+    """Another program's command for the same range, and the file that it makes."""
+
+    command: list[str]
+    out: Path
+
+
+def _peers(source: Path) -> dict[str, _Peer]:
+    """Those that are there."""
+    end, outs = START_S + LENGTH_S, {name: source.with_name(f"{name}.mp4") for name in ("smartcut", *SLOW)}
+    around = [f"start,{START_S}sec", f"{end}sec,end"]
+    found = {
+        "smartcut": [str(source), str(outs["smartcut"]), "--keep", f"{START_S},{end}"],
+        "MoviePy": ["-c", MOVIEPY, str(source), str(outs["MoviePy"]), str(START_S), str(end)],
+        "auto-editor": [
+            str(source),
+            "--edit",
+            "none",
+            "--cut-out",
+            *around,
+            "--no-open",
+            "-o",
+            str(outs["auto-editor"]),
+        ],
+    }
+    programs = {"MoviePy": "python"} if any(PEERS.parent.glob("lib/python*/site-packages/moviepy")) else {}
+    programs.update({name: name for name in ("smartcut", "auto-editor") if shutil.which(name, path=str(PEERS))})
+    return {
+        name: _Peer([str(PEERS / programs[name]), *args], outs[name])
+        for name, args in found.items()
+        if name in programs
+    }
 
 
 def against(name: str, ours: Sequence[Cost], theirs: Sequence[Cost]) -> dict[str, object]:
