@@ -35,7 +35,7 @@ GOAL, GOAL_SIDE_BY_SIDE = 0.97, 1.05
 ROUNDS = 5
 SHORT_S = 10.0
 """Length of each of several clips, and of the one that MoviePy makes."""
-GOAL_MOVIEPY, ROUNDS_MOVIEPY = 5.0, 2
+GOAL_MOVIEPY, ROUNDS_MOVIEPY = 1.0, 2
 MOVIEPY = """
 import sys
 from moviepy import VideoFileClip
