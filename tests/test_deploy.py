@@ -81,6 +81,12 @@ def test_a_worker_is_stopped_softly_and_given_the_time_for_it(services: dict[str
     assert int(worker["stop_grace_period"].split("s")[0]) >= Settings().drain_s + 15
 
 
+def test_flower_is_told_what_it_needs_and_no_secret_more(services: dict[str, Any]) -> None:
+    """Only addresses and passwords of its own; where Redis is differs by override."""
+    needed = {"REDIS_URL", "TOPCLIP_DATA_DIR", "TOPCLIP_LOG_LEVEL", "TOPCLIP_LOG_FORMAT"}
+    assert set(services["flower"]["environment"]) == needed | {"FLOWER_BASIC_AUTH", "FLOWER_COOKIE_SECRET"}
+
+
 def test_every_service_is_watched(services: dict[str, Any]) -> None:
     assert [name for name, service in services.items() if "healthcheck" not in service] == []
 
@@ -103,6 +109,17 @@ def test_nothing_starts_without_secrets_and_make_env_writes_them(tmp_path: Path)
     (tmp_path / ".env").write_text("REDIS_PASSWORD=mine")  # as an older version left it
     subprocess.run(["python3", target], check=True, capture_output=True)
     assert (tmp_path / ".env").read_text().startswith("REDIS_PASSWORD=mine\nTOPCLIP_API_KEYS=")
+    Settings.from_env({}, dotenv=tmp_path / ".env")
+    given = "# mine\nexport FLOWER_PASSWORD=''  # to be chosen\nTOPCLIP_API_KEYS=\nREDIS_PASSWORD=mine\nTOPCLIP_PORT=\n"
+    (tmp_path / ".env").write_text(given)
+    subprocess.run(["python3", target], check=True, capture_output=True)
+    lines = (tmp_path / ".env").read_text().splitlines()
+    assert [line.partition("=")[0] for line in lines[:5]] == [
+        "# mine", "FLOWER_PASSWORD", "TOPCLIP_API_KEYS", "REDIS_PASSWORD", "TOPCLIP_PORT",
+    ]  # fmt: skip
+    values = dict(line.split("=", 1) for line in lines[1:])
+    assert (values["REDIS_PASSWORD"], values["TOPCLIP_PORT"]) == ("mine", "")
+    assert all(len(values[name]) >= 24 for name in {*SECRETS, *USERS} - {"REDIS_PASSWORD"})
     Settings.from_env({}, dotenv=tmp_path / ".env")
 
 
