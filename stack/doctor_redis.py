@@ -35,6 +35,10 @@ PERMISSIONS = (
 )
 CAUSES: Final = (
     (
+        r"No master found.*AuthenticationError",
+        "the sentinels themselves ask for a password: TOPCLIP_SENTINEL_PASSWORD, with a user of theirs TOPCLIP_SENTINEL_USER",
+    ),
+    (
         r"NOAUTH|Authentication required|already authenticated",
         "put the password into REDIS_URL: redis://:password@host:6379/0",
     ),

@@ -170,15 +170,15 @@ class RedisContainer(ProcessContainer):
 
 
 class SentinelContainer(ProcessContainer):
-    """One Sentinel over a master, quick to take it for dead."""
+    """One Sentinel over a master, quick to take it for dead. password: the master's. own: more of its configuration."""
 
-    def __init__(self, folder: Path, master: RedisContainer, password: str = "") -> None:
+    def __init__(self, folder: Path, master: RedisContainer, password: str = "", own: str = "") -> None:
         self.port = free_port()
         self._conf = folder / "sentinel.conf"
         secret = f"sentinel auth-pass mymaster {password}\n" if password else ""
         self._conf.write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor mymaster 127.0.0.1 {master.port} 1\n{secret}"
-            "sentinel down-after-milliseconds mymaster 1000\nsentinel failover-timeout mymaster 3000\n"
+            f"sentinel down-after-milliseconds mymaster 1000\nsentinel failover-timeout mymaster 3000\n{own}"
         )
         super().__init__(folder, "sentinel")
 

@@ -27,7 +27,16 @@ CLUSTER_HINT = (
     "use one server (`cluster-enabled no`), or Sentinel for fail-over: `sentinel://host:26379;...`; see docs/redis.md"
 )
 LEAST_MEMORY_MB = 512
-SECRETS = ("redis_url", "api_keys", "api_key", "secret_key", "webhook_secret", "s3_access_key", "s3_secret_key")
+SECRETS = (
+    "redis_url",
+    "sentinel_password",
+    "api_keys",
+    "api_key",
+    "secret_key",
+    "webhook_secret",
+    "s3_access_key",
+    "s3_secret_key",
+)
 S3_URL = r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/(?P<prefix>[\w.-]+(/[\w.-]+)*)?/?)?"
 RATE = r"[1-9]\d{0,8}/(second|minute|hour|day)"
 ENDPOINT = r"^(https?://[^\s/?#@]+/?)?$"
@@ -44,6 +53,12 @@ class Settings(BaseModel):
         None, description="Certificates that a `rediss://` server is checked against; unset: those of the system."
     )
     redis_master: str = Field("mymaster", description="Name of the master that Sentinel is asked for.")
+    sentinel_user: str = Field("", description="User that the sentinels themselves ask for; empty: their default user.")
+    sentinel_password: str = Field(
+        "",
+        repr=False,
+        description="Password that the sentinels themselves ask for; empty: none. `REDIS_URL` has that of the master.",
+    )
     key_prefix: str = Field("topclip:", pattern=r"^[\w-]+:$", description="Prefix of every Redis key and channel.")
     host: str = Field("127.0.0.1", description="Address that the web server listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port of the web server; 0 picks a free one.")
@@ -197,6 +212,12 @@ class Settings(BaseModel):
     def _whole_s3_key(self) -> Self:
         if bool(self.s3_access_key) != bool(self.s3_secret_key):
             raise ValueError(f"{variable('s3_access_key')} and {variable('s3_secret_key')} go together")
+        return self
+
+    @model_validator(mode="after")
+    def _user_of_sentinel(self) -> Self:
+        if self.sentinel_user and not self.sentinel_password:
+            raise ValueError(f"{variable('sentinel_user')} wants {variable('sentinel_password')}")
         return self
 
     @field_validator("redis_url")

@@ -59,7 +59,7 @@ def redis_client(settings: Settings, profile: Profile) -> Redis:
         nodes = [urlsplit(u) for u in url.split(";")]
         hosts = [(n.hostname or "localhost", n.port or 26379) for n in nodes]
         db = int(nodes[0].path.strip("/") or 0)
-        sentinel = Sentinel(hosts, **options)
+        sentinel = Sentinel(hosts, sentinel_kwargs=sentinel_options(settings, profile), **options)
         for node in sentinel.sentinels:
             hurry(node)
         user = {"username": _plain(nodes[0].username), "password": _plain(nodes[0].password)}
@@ -70,6 +70,18 @@ def redis_client(settings: Settings, profile: Profile) -> Redis:
     if url.startswith("rediss://"):
         options |= tls_options(settings)
     return hurry(Redis.from_url(url, **options))
+
+
+def sentinel_options(settings: Settings, profile: Profile) -> dict[str, Any]:
+    """How the sentinels themselves are asked: as patiently as Redis is, and with the password that is theirs."""
+    options: dict[str, Any] = {
+        "socket_connect_timeout": profile.connect_timeout_s,
+        "socket_timeout": profile.timeout_s,
+        "socket_keepalive": True,
+    }
+    if settings.sentinel_password:
+        options |= {"username": settings.sentinel_user or None, "password": settings.sentinel_password}
+    return options
 
 
 def _plain(text: str | None) -> str | None:
@@ -132,6 +144,9 @@ def connection_settings(settings: Settings, profile: Profile) -> dict[str, Any]:
             "master_name": settings.redis_master,
         },
     }
+    if settings.redis_url.startswith("sentinel://"):
+        for options in (transport, conf["result_backend_transport_options"]):
+            options["sentinel_kwargs"] = sentinel_options(settings, profile)
     if settings.redis_url.startswith("rediss://"):
         conf["broker_use_ssl"] = conf["redis_backend_use_ssl"] = tls_options(settings)
     if not profile.patient:

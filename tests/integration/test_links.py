@@ -17,6 +17,7 @@ from topclip.errors import QueueUnavailable
 from topclip.model.job import JobState, JobStatus
 from topclip.storage.base import ArtifactStore
 from workers.client import JobClient
+from workers.links import KEEPER, make_app
 
 pytestmark = pytest.mark.faults
 
@@ -133,6 +134,8 @@ class Sentinels:
     """A master, its replicas and a Sentinel over them."""
 
     more: ClassVar[tuple[str, ...]] = ()
+    of_sentinel = ""
+    """Further lines of its configuration."""
     n_replicas = 1
 
     @pytest.fixture
@@ -166,7 +169,7 @@ class Sentinels:
         self, redis_node: RedisContainer, replicas: list[RedisContainer], tmp_path: Path
     ) -> Iterator[SentinelContainer]:
         (tmp_path / "sentinel").mkdir()
-        node = SentinelContainer(tmp_path / "sentinel", redis_node, "secret")
+        node = SentinelContainer(tmp_path / "sentinel", redis_node, "secret", self.of_sentinel)
         assert node.ready()
         until(lambda: node.logs().count("+slave") == len(replicas), 20)
         yield node
@@ -239,6 +242,30 @@ class TestSentinelAndAUser(Sentinels):
         until(lambda: nothing_unacknowledged(redis_node), 10)
         assert {who["user"] for who in redis_node.client.client_list()} >= {"worker"}
         assert redis_node.client.acl_log() == []
+
+
+class TestSentinelWithAPasswordOfItsOwn(Sentinels):
+    of_sentinel = f"requirepass {PASSWORD}\n"
+
+    @pytest.fixture
+    def settings(self, sentinel: SentinelContainer, tmp_path: Path) -> Settings:
+        url = f"sentinel://:secret@127.0.0.1:{sentinel.port}/0"
+        return Settings(redis_url=url, sentinel_password=PASSWORD, data_dir=tmp_path, lease_s=LEASE_S)
+
+    def test_a_job_survives_its_worker(
+        self,
+        celery_setup: CeleryTestSetup,
+        source: Path,
+        submit: Submit,
+        finished: Finished,
+        settings: Settings,
+        redis_node: RedisContainer,
+    ) -> None:
+        survives_its_worker(celery_setup, submit(source, **CLIP), finished)
+        until(lambda: nothing_unacknowledged(redis_node), 10)
+        shown = make_app(settings, KEEPER).control.inspect(timeout=5).conf()
+        assert shown
+        assert PASSWORD not in str(shown) + container(celery_setup).logs()
 
 
 class TestSentinelWhoseMastersAskForReplicas(Sentinels):

@@ -273,6 +273,22 @@ class TestEveryKindOfLink:
         finally:
             sentinel.teardown()
 
+    def test_sentinels_that_ask_for_a_password_of_their_own(self, tmp_path: Path, started: Started) -> None:
+        node = started(password="secret")
+        (tmp_path / "sentinel").mkdir()
+        asked = "requirepass theirs\nuser me on >mine +@all\n"
+        sentinel = SentinelContainer(tmp_path / "sentinel", node, "secret", asked)
+        try:
+            assert sentinel.ready()
+            url = f"sentinel://:secret@127.0.0.1:{sentinel.port}/0"
+            assert found(url, tmp_path, TOPCLIP_SENTINEL_PASSWORD="theirs")["redis"].grade == "ok"
+            user = {"TOPCLIP_SENTINEL_USER": "me", "TOPCLIP_SENTINEL_PASSWORD": "mine"}
+            assert found(url, tmp_path, **user)["redis"].grade == "ok"
+            for wrong in ({}, {"TOPCLIP_SENTINEL_PASSWORD": "secret"}):
+                assert "TOPCLIP_SENTINEL_PASSWORD" in told(found(url, tmp_path, **wrong)["redis"])
+        finally:
+            sentinel.teardown()
+
     def test_tls(self, tmp_path: Path, started: Started) -> None:
         certificate, port = make_certificate(tmp_path, "localhost"), free_port()
         files = ["--tls-cert-file", str(certificate), "--tls-key-file", str(certificate)]

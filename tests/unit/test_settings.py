@@ -34,6 +34,15 @@ def test_half_a_key_is_refused() -> None:
         Settings.from_env({"TOPCLIP_S3_SECRET_KEY": "s"})
 
 
+def test_a_user_of_the_sentinels_wants_a_password_which_is_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="TOPCLIP_SENTINEL_USER wants TOPCLIP_SENTINEL_PASSWORD"):
+        Settings.from_env({"TOPCLIP_SENTINEL_USER": "me"})
+    (tmp_path / "password").write_text("of the sentinels\n")
+    settings = Settings.from_env({"TOPCLIP_SENTINEL_PASSWORD_FILE": str(tmp_path / "password")})
+    assert settings.sentinel_password == "of the sentinels"
+    assert "of the sentinels" not in repr(settings)
+
+
 @pytest.mark.parametrize("secret", ["secret", "whsec_", "whsec_c2hvcnQ=", "whsec_!!!", SECRET.removeprefix("whsec_")])
 def test_a_weak_secret_is_a_fault_of_the_settings(secret: str) -> None:
     with pytest.raises(ConfigError, match="TOPCLIP_WEBHOOK_SECRET"):
