@@ -16,14 +16,22 @@ import yaml
 from dotenv import dotenv_values
 
 from tests.engine import IMAGE
-from tests.nodes import ROOT, free_port, missing
+from tests.guides import SHELL, adapted
+from tests.nodes import ROOT, free_port, missing, program
 from tests.waiting import until
 
 SOURCE = (
+    "Dockerfile",
+    ".dockerignore",
     "docker-compose.yml",
     "docker",
     "deploy",
+    "demo",
     "Makefile",
+    "README.md",
+    "pyproject.toml",
+    "requirements.lock",
+    "requirements-build.lock",
     "celeryconfig.py",
     "topclip",
     "workers",
@@ -34,6 +42,13 @@ SOURCE = (
 QUICK = {"TOPCLIP_LEASE_S": "4"}
 UP_S = 120.0
 JOB_S = 120.0
+COMMAND_S = 170.0
+COMPOSE = """#!/bin/sh
+# `docker compose` of the guides where there is the older docker-compose alone.
+[ "$1" = compose ] || exec {docker} "$@"
+shift
+exec {compose} "$@"
+"""
 
 
 @lru_cache
@@ -56,32 +71,51 @@ class Stack:
         subprocess.run(["make", "env"], cwd=folder, check=True, capture_output=True)
         ports = {"TOPCLIP_PORT": str(free_port()), "TOPCLIP_FLOWER_PORT": str(free_port())}
         self.values = {k: v or "" for k, v in dotenv_values(folder / ".env").items()} | ports
-        own = {k: v for k, v in os.environ.items() if not k.startswith("TOPCLIP_")}
-        self._env = own | {"IMAGE": IMAGE} | QUICK | ports | env
+        own = {k: v for k, v in os.environ.items() if not k.startswith(("TOPCLIP_", "COMPOSE_"))}
+        # COMPOSE_DOCKER_CLI_BUILD: the older Compose builds as `docker build` does, from what that has built before.
+        project = {"IMAGE": IMAGE, "COMPOSE_PROJECT_NAME": self.project, "COMPOSE_DOCKER_CLI_BUILD": "1"}
+        self._env = own | project | QUICK | ports | env | {"PATH": f"{self._programs()}:{own['PATH']}"}
         files = ["docker-compose.yml", *(f"docker/compose.{name}.yml" for name in overrides)]
-        self._argv = [*compose_command(), "-p", self.project, *(word for file in files for word in ("-f", file))]
+        self.files = " -f ".join(files)
+        self._argv = [*compose_command(), *(word for file in files for word in ("-f", file))]
         key = self.values["TOPCLIP_API_KEYS"].partition(":")[2]
         base = f"http://127.0.0.1:{ports['TOPCLIP_PORT']}"
         self.http = httpx.Client(base_url=base, headers={"Authorization": f"Bearer {key}"}, timeout=20)
+        self.here = {"127.0.0.1:8000": f"127.0.0.1:{ports['TOPCLIP_PORT']}"}
         self.flower = f"http://127.0.0.1:{ports['TOPCLIP_FLOWER_PORT']}"
+
+    def _programs(self) -> Path:
+        """A folder with what the guides' commands want and this machine may lack."""
+        folder = self.folder / ".programs"
+        folder.mkdir()
+        if compose_command()[0] != "docker":
+            shim = folder / "docker"
+            shim.write_text(COMPOSE.format(docker=program("docker"), compose=compose_command()[0]))
+            shim.chmod(0o755)
+        return folder
 
     def compose(self, *args: str) -> str:
         """Run a command of Compose's; its output."""
+        return self._run([*self._argv, *args])
+
+    def follow(self, block: str, instead: dict[str, str] | None = None) -> str:
+        """Run a block of the guides on this stack; what it printed. instead: values of ours in place of the guide's own."""
+        return self._run([*SHELL, adapted(block, instead or {})])
+
+    def _run(self, argv: list[str]) -> str:
         done = subprocess.run(
-            [*self._argv, *args],
-            cwd=self.folder,
-            env=self._env,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=170,
+            argv, cwd=self.folder, env=self._env, capture_output=True, text=True, check=False, timeout=COMMAND_S
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, f"{argv}: {done.stdout}{done.stderr}"
         return done.stdout
 
     def up(self, *args: str) -> None:
         """Start what is not there yet, and wait for an answer and a worker."""
         self.compose("up", "-d", *args)
+        self.is_up()
+
+    def is_up(self) -> None:
+        """Wait for an answer and a worker."""
         until(self.workers, UP_S, self.logs)
 
     def workers(self) -> int:

@@ -1,9 +1,9 @@
 """docker-compose.yml, with and without its overrides, on a real Engine."""
 
 import hashlib
+import json
 import os
 import re
-import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 
 from tests.compose import Stack, docker, stack
 from tests.engine import IMAGE, LABEL, engine
+from tests.guides import run_shown
 from tests.nodes import ROOT, program
 from tests.s3 import ACCESS, BUCKET, SECRET
 from tests.waiting import until
@@ -22,6 +23,7 @@ from workers import names
 pytestmark = pytest.mark.containers
 
 OPTIONS = {"count": 3, "min_length": 5, "max_length": 10, "aspect": "1:1", "fit": "pad", "quality": "draft"}
+TLS, S3, DEV = (f"docker-compose.yml -f docker/compose.{name}.yml" for name in ("tls", "s3", "dev"))
 ONE = {"mode": "ranges", "ranges": [[1, 4]]}
 
 
@@ -43,12 +45,14 @@ def ends(running: Stack, job: str) -> int:
 
 def test_a_job_outlives_scaling_a_killed_worker_a_restart_of_redis_and_all_containers(tmp_path: Path) -> None:
     with stack(tmp_path) as running:
-        running.up()
+        running.follow("compose-up", running.here | {"worker=4": "worker=1"})
+        running.is_up()
         (first,) = running.ids("worker")
         assert httpx.get(f"{running.http.base_url}/api/jobs").status_code == 401
-        job = running.submit(**OPTIONS)
+        asked = running.here | {'{"count": 3}': json.dumps(OPTIONS)}
+        job = json.loads(running.follow("compose-submit", asked))["id"]
         running.in_stage(job, "analyse")
-        running.up("--scale", "worker=3")
+        running.follow("compose-scale", {"worker=8": "worker=3"})
         until(lambda: running.workers() == 3, 60, running.logs)
         docker("kill", first)
         running.compose("restart", "redis")
@@ -58,7 +62,13 @@ def test_a_job_outlives_scaling_a_killed_worker_a_restart_of_redis_and_all_conta
         running.compose("exec", "-T", "web", "topclip", "drain")  # Docker starts again whoever has left
         until(lambda: running.workers() == 2, 60, running.logs)
         running.compose("down")
-        running.up()
+        running.follow("compose-upgrade", {"git pull": "true", "worker=4": "worker=1"})
+        running.is_up()
+        told = running.follow("compose-exec", {"exec web": "exec -T web"})
+        assert "FAIL" not in told
+        (key,) = re.findall(r"\btopclip_\S+", told)
+        alices = httpx.get(f"{running.http.base_url}/api/jobs", headers={"Authorization": f"Bearer {key}"})
+        assert (alices.status_code, alices.json()["jobs"]) == (200, [])
         assert running.http.get(f"/api/jobs/{job}/manifest").json() == manifest
         assert clips_are_whole(running, job, manifest)
         flower_is_guarded_and_remembers(running, job)
@@ -82,7 +92,9 @@ def flower_is_guarded_and_remembers(running: Stack, job: str) -> None:
 
 def test_a_job_outlives_the_master(tmp_path: Path) -> None:
     with stack(tmp_path, "sentinel") as running:
-        running.up()
+        on_sentinel = {"exec sentinel1": "exec -T sentinel1"}
+        assert running.follow("compose-sentinel", on_sentinel).split() == ["redis", "6379"]
+        running.is_up()
         job = running.submit(**OPTIONS)
         running.in_stage(job, "analyse")
         (master,) = running.ids("redis")
@@ -90,24 +102,27 @@ def test_a_job_outlives_the_master(tmp_path: Path) -> None:
         manifest = running.succeeded(job)
         assert clips_are_whole(running, job, manifest)
         assert ends(running, job) == 1
+        flower_is_guarded_and_remembers(running, job)
         docker("start", master)
         until(lambda: "role:slave" in replication(master), 60, running.logs)
         docker("restart", "-t", "5", master)  # it remembers whom it follows, before Sentinel has come to it
         assert "role:slave" in until(lambda: replication(master), 30)
-        (back,) = re.findall(r"exec (sentinel1) (sh) (-c) \\\n +'(.*)'", (ROOT / "docs/deploy.md").read_text())
-        running.compose("exec", "-T", *back)
-        assert "role:master" in replication(master)
+        running.follow("compose-sentinel-back", on_sentinel)
+        (alone,) = running.ids("redis")
+        assert "role:master" in until(lambda: replication(alone), 30)
+        running.is_up()
+        assert running.succeeded(job) == manifest
+        assert 'topclip_repairs_total{kind="restored"} 0.0' in running.http.get("/metrics").text  # Redis knew of it
 
 
 def test_users_of_redis_may_do_what_they_need_and_no_more(tmp_path: Path) -> None:
     with stack(tmp_path, "acl") as running:
-        running.up()
+        running.follow("compose-acl")
+        running.is_up()
         job = running.submit(**ONE)
         assert clips_are_whole(running, job, running.succeeded(job))
         flower_is_guarded_and_remembers(running, job)
-        (redis,) = running.ids("redis")
-        asked = docker("exec", redis, "redis-cli", "--user", "admin", "--no-auth-warning", "acl", "log")
-        assert not asked.strip()
+        assert not running.follow("compose-acl-log", {"exec redis": "exec -T redis"}).strip()
         with pytest.raises(AssertionError, match="NOPERM"):
             running.compose("exec", "-T", "web", "topclip", "drain")
         running.compose("run", "-T", "--rm", "--no-deps", "worker", "topclip", "drain")
@@ -135,7 +150,7 @@ def running(tmp_path: Path, bucket: Path) -> Iterator[Stack]:
     keys = {"TOPCLIP_S3_ACCESS_KEY": ACCESS, "TOPCLIP_S3_SECRET_KEY": SECRET, "TOPCLIP_S3_ENDPOINT": "http://s3:9000"}
     (tmp_path / "clone").mkdir()
     with stack(tmp_path / "clone", "dev", "tls", "s3", **keys, TOPCLIP_STORE=f"s3://{BUCKET}/clips") as found:
-        subprocess.run(["docker/make_tls.sh", "docker/tls"], cwd=found.folder, check=True)
+        (tmp_path / "clone/docker/tls").mkdir(exist_ok=True)  # which Docker would make as root
         found.compose("up", "--no-start", "redis")  # for the network
         served = ["-v", f"{program('s3s-fs')}:/s3s-fs:ro", "-v", f"{bucket.parent}:/buckets"]
         run = ["run", "-d", "--rm", "--label", LABEL, "--network", f"{found.project}_default", "--network-alias", "s3"]
@@ -153,19 +168,21 @@ def worker_from_elsewhere(running: Stack) -> str:
     needed = [
         name for name in told if "REDIS" in name or "_S3_" in name or name in {"TOPCLIP_STORE", "TOPCLIP_LEASE_S"}
     ]
-    page = (ROOT / "docs/deploy.md").read_text()
-    argv = shlex.split(page[page.index("docker run -d --restart") :].partition("```")[0].replace("\\\n", ""))[1:]
-    at = argv.index("--env-file")
-    here = ["--label", LABEL, "--network", f"{running.project}_default", "-v", f"{running.folder}/docker/tls:/tls:ro"]
-    argv[at : at + 3] = [*(word for name in needed for word in ("-e", f"{name}={told[name]}")), *here, IMAGE]
-    argv[argv.index("topclip:/data")] = "/data"
-    return docker(*argv).strip()
+    (running.folder / "worker.env").write_text("".join(f"{name}={told[name]}\n" for name in needed))
+    here = f"--label {LABEL} --network {running.project}_default -v {running.folder}/docker/tls:/tls:ro"
+    ours = {"-v topclip:/data": f"-v /data {here}", "worker.env topclip ": f"worker.env {IMAGE} "}
+    return running.follow("worker-elsewhere", ours).strip()
 
 
 def test_a_worker_from_elsewhere_needs_redis_and_the_bucket_alone(running: Stack, bucket: Path) -> None:
     """Redis speaks TLS, and the programs run the source of the folder."""
+    running.follow("compose-tls", {TLS: running.files})
+    running.follow("compose-s3", {S3: running.files})
+    running.is_up()
     (running.folder / "web/__init__.py").write_text('print("from the folder")\n')
-    running.up()
+    assert "from the folder" not in running.logs("web")
+    running.follow("compose-dev", {DEV: running.files})
+    running.is_up()
     assert "from the folder" in running.logs("web")
     assert running.http.get("/health").json()["redis"]["url"] == "rediss://:***@redis:6379/0"
     running.compose("stop", "worker")
@@ -173,8 +190,24 @@ def test_a_worker_from_elsewhere_needs_redis_and_the_bucket_alone(running: Stack
     try:
         job = running.submit(**ONE)
         manifest = running.succeeded(job)
+        flower_is_guarded_and_remembers(running, job)
     finally:
         docker("rm", "-fv", worker)
     assert clips_are_whole(running, job, manifest)
     assert list(bucket.glob(f"clips/jobs/{job}/clips/*.mp4"))
     assert "store" not in running.compose("exec", "-T", "web", "ls", "/data").split()
+
+
+def test_the_image_is_made_of_what_the_page_says() -> None:
+    told = run_shown("image-size", instead={" topclip sh": f" {IMAGE} sh"})
+    mb = {name.strip(): int(n) for n, name in (line.split("\t") for line in told.splitlines())}
+    whole = mb.pop("/opt/topclip")
+    page = (ROOT / "docs/deploy.md").read_text()
+    (said,) = re.findall(r"Beyond its base it is (\d+) MB", page)
+    rows = [int(n) for n in re.findall(r"^\| (\d+) \|", page, re.M)]
+    found = [
+        sum(n for name, n in mb.items() if re.match(part, name)) for part in ("imageio", "cv2|opencv", "av", "numpy")
+    ]
+    assert [*found, whole - sum(found)] == pytest.approx(rows, rel=0.1)
+    assert whole == pytest.approx(int(said), rel=0.05)
+    assert sum(rows) == int(said)

@@ -1,4 +1,7 @@
-"""The commands and files of docs/redis.md and docs/operations.md, run as they stand there on servers of their own."""
+"""The commands and files of docs/redis.md and docs/operations.md, run as they stand there on servers of their own.
+
+Those of docs/deploy.md are run by tests/containers/.
+"""
 
 import os
 import re
