@@ -159,7 +159,7 @@ def running(tmp_path: Path, bucket: Path) -> Iterator[Stack]:
         try:
             yield found
         finally:
-            docker("rm", "-f", server)
+            docker("rm", "-fv", server)
 
 
 def worker_from_elsewhere(running: Stack) -> str:
