@@ -191,6 +191,32 @@ def test_a_track_of_the_source_is_used_unless_a_file_is_given(folder: Path, tmp_
     assert clip.captions is None
 
 
+@pytest.mark.parametrize(("tracks", "read"), [
+    (("spa", "eng"), 1),
+    (("eng:forced", "spa", "eng:hearing_impaired", "eng"), 3),
+    (("spa", "fre"), 0),
+    (("eng:hearing_impaired", "spa"), 0),
+    (("eng:forced", "spa"), 1),
+    (("und", "eng"), 0),  # may be in any language
+])  # fmt: skip
+def test_of_several_tracks_that_in_the_language_of_the_sound_is_read(
+    folder: Path, tmp_path: Path, tracks: tuple[str, ...], read: int
+) -> None:
+    source, inputs, marks = tmp_path / "several.mkv", list[str | Path](), ["-metadata:s:a:0", "language=eng"]
+    for n, track in enumerate(tracks):
+        text = tmp_path / f"{n}.srt"
+        text.write_text(f"1\n00:00:00,500 --> 00:00:02,000\ntrack {n}\n")
+        language, _, disposition = track.partition(":")
+        inputs += ["-i", text]
+        marks += [f"-metadata:s:s:{n}", f"language={language}", f"-disposition:s:{n}", disposition or "0"]
+    maps = [word for n in range(len(tracks)) for word in ("-map", f"{n + 1}:s")]
+    run("-i", folder / "plain.mp4", *inputs, "-map", "0", *maps, *marks, "-c", "copy", source)
+    request, ctx = asked(source), make_context(tmp_path / "data")
+    key = transcribe(request, probe_source(request, ctx), ctx).key
+    assert key is not None
+    assert f"track {read}".encode() in ctx.store.get_bytes(key)
+
+
 def test_a_transcript_is_read_once_for_a_content_and_a_text(folder: Path, tmp_path: Path) -> None:
     request, ctx = asked(folder / "told.mkv"), make_context(tmp_path)
     key = transcribe(request, probe_source(request, ctx), ctx).key

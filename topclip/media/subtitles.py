@@ -10,6 +10,7 @@ from typing import Any
 import av
 from av.error import FFmpegError
 from av.packet import Packet
+from av.stream import Disposition
 from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import AssSubtitle
 
@@ -29,7 +30,10 @@ DEFAULT_LENGTH_MS = 3000
 
 
 def embedded_cues(path: Path, info: SourceInfo, max_pixels: int, tick: Callable[[], None]) -> tuple[int, list[RawCue]]:
-    """The first text track that has a cue: its index in the container, and the cues on the source's own clock.
+    """The best text track that has a cue: its index in the container, and the cues on the source's own clock.
+
+    Best is one in the language of the source's sound, then one that is neither forced nor for those who hear badly, which has
+    less or other words than are said; of several the first.
 
     tick(): called for each packet; may raise to stop. Returns (-1, []) if there is none. A cue that cannot be decoded is left
     out. Raises: ProbeError, MediaLimit, SourceNotFound.
@@ -39,16 +43,24 @@ def embedded_cues(path: Path, info: SourceInfo, max_pixels: int, tick: Callable[
         tracks = [s for s in container.streams.subtitles if s.codec_context and s.codec_context.name in TEXT_CODECS]
         if not tracks:
             return -1, []
-        forced_last = [n for _, n in sorted(("forced" in str(s.disposition), s.index) for s in tracks)]
+        spoken = None if info.audio is None else container.streams[info.audio.index].language
+        best_first = [s.index for s in sorted(tracks, key=lambda s: _rank(s, spoken))]
         with contextlib.suppress(FFmpegError, OSError):  # the pictures tell whether the source can be used
             for packet in read_packets(container, *tracks):
                 tick()
                 found.setdefault(packet.stream.index, []).extend(_cues_of(packet))
     start_s = info.video.start_pts * info.video.tick
-    for n in forced_last:
+    for n in best_first:
         if cues := found.get(n):
             return n, [_moved(cue, round(start_s * 1000)) for cue in cues]
     return -1, []
+
+
+def _rank(track: SubtitleStream, spoken: str | None) -> tuple[bool, bool, bool, int]:
+    """Less is better. spoken: the language of the sound; where either has none, no language is another one."""
+    is_foreign = bool(spoken and track.language) and track.language != spoken
+    is_for_deaf = bool(track.disposition & Disposition.hearing_impaired)
+    return bool(track.disposition & Disposition.forced), is_foreign, is_for_deaf, track.index
 
 
 def _moved(cue: RawCue, by_ms: int) -> RawCue:

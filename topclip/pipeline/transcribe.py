@@ -19,7 +19,7 @@ from topclip.pipeline.source import source_path
 from topclip.pipeline.subtitles import read_subtitles
 from topclip.storage.base import transcript_key, transcript_ref_key
 
-TRANSCRIPT_VERSION = "1"
+TRANSCRIPT_VERSION = "2"
 HINT = "send a subtitle file (SRT or WebVTT) with the job, or ask for captions=off, or for transcribe=true where there is one"
 
 
