@@ -23,11 +23,11 @@ from tests.waiting import until
 from topclip.config import Settings
 from topclip.errors import QueueUnavailable
 from topclip.media.binary import find_ffmpeg
-from topclip.model.job import JobStatus
+from topclip.model.job import JobStatus, SubmissionKey
 from topclip.model.request import ClipOptions, ClipRequest, MediaPath
 from topclip.storage.base import ArtifactStore
 from topclip.storage.factory import store_for
-from workers.client import JobClient
+from workers.client import JobClient, is_undecided
 from workers.links import WEB, WORKER, make_app, redis_client
 from workers.scripts import Scripts
 
@@ -97,13 +97,22 @@ class PatientClient(JobClient):
     """Asks again where a busy machine was slow to answer: these tests are not about the web's patience."""
 
     def read(self, job_id: str) -> JobStatus:
-        end = time.monotonic() + 20
-        while True:
-            try:
-                return super().read(job_id)
-            except QueueUnavailable:
-                if time.monotonic() > end:
-                    raise
+        return _patiently(lambda: super(PatientClient, self).read(job_id))
+
+    def submit(
+        self, job_id: str, request: ClipRequest, *, owner: str = "", key: SubmissionKey | None = None
+    ) -> JobStatus:
+        return _patiently(lambda: super(PatientClient, self).submit(job_id, request, owner=owner, key=key))
+
+
+def _patiently(ask: Callable[[], JobStatus]) -> JobStatus:
+    end = time.monotonic() + 20
+    while True:
+        try:
+            return ask()
+        except QueueUnavailable as err:
+            if time.monotonic() > end or is_undecided(err):
+                raise
 
 
 @pytest.fixture
