@@ -93,7 +93,7 @@ def test_what_waits_is_told_by_number_and_time(
     first = submit(one_chunk)
     until(lambda: figure("topclip_queue_oldest_wait_seconds", queue="control") > 1, 10)
     submit(one_chunk)
-    until(lambda: figure("topclip_queue_depth", queue="control") == 2, 5)
+    until(lambda: figure("topclip_queue_depth", queue="control") == 2, 20)
     assert figure("topclip_queue_oldest_wait_seconds", queue="control") > 1  # not that of the newer one
     assert (
         figure("topclip_queue_depth", queue="render")
@@ -184,7 +184,7 @@ def test_repairs_are_counted(
     worker = container(celery_setup)
     worker.kill("SIGSTOP")  # Redis hands the message to a worker that will never write down that it has it
     job_id = submit(one_chunk, **PLAN)
-    until(lambda: redis_node.client.llen(P + "control") == 0, 5)
+    until(lambda: redis_node.client.llen(P + "control") == 0, 20)
     worker.kill()
     worker.restart()
     assert finished(job_id).state is JobState.SUCCEEDED

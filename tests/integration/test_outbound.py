@@ -131,7 +131,7 @@ def test_a_job_is_cancelled_while_its_source_is_on_its_way(
     assert len(store.staged()) == 1
     client.cancel(job_id)
     assert finished(job_id, 5).state is JobState.CANCELLED
-    until(lambda: left and not store.staged(), 5)
+    until(lambda: left and not store.staged(), 20)
     assert not store.exists(upload_key(job_id, ".mp4"))
 
 

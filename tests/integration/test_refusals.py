@@ -226,7 +226,7 @@ def test_the_web_server_says_503_in_time_and_goes_on(
             read = web.get(f"/api/job-status/{known}")
             assert (read.status_code, read.json()["state"]) == (200, "QUEUED")
         assert redis_node.client.zcard(P + "jobs") == 1
-        until(lambda: web.get("/health/ready").status_code == 503, 5)
+        until(lambda: web.get("/health/ready").status_code == 503, 20)
         refusal.end()
         until(lambda: web.get("/health/ready").status_code == 200, 10)
         until(lambda: web.submit(one_chunk, **SHORT).status_code == 202, 10)

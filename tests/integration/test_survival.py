@@ -77,7 +77,7 @@ def test_a_lost_message_is_published_again(
     worker = container(celery_setup)
     worker.kill("SIGSTOP")  # Redis hands the message to a worker that will never write down that it has it
     job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1", fit="pad")
-    until(lambda: redis_node.client.llen("topclip:control") == 0, 5)
+    until(lambda: redis_node.client.llen("topclip:control") == 0, 20)
     assert nothing_unacknowledged(redis_node)
     worker.kill()
     worker.restart()
@@ -243,7 +243,7 @@ def test_one_odd_message_does_not_stop_the_reconciler(
     worker = container(celery_setup)
     worker.kill("SIGSTOP")
     job_id = submit(source, count=1, min_length=3, max_length=6, aspect="1:1", fit="pad")
-    until(lambda: redis_node.client.llen("topclip:control") == 0, 5)
+    until(lambda: redis_node.client.llen("topclip:control") == 0, 20)
     worker.kill()
     for oddity in ('{"headers": null}', "[]", "no json"):
         redis_node.client.hset("topclip:unacked", f"odd-{oddity}", oddity)

@@ -199,7 +199,7 @@ def test_its_port_is_free_at_once_when_it_is_killed_even_if_its_web_server_is_fr
             process.suspend()
         running.process.send_signal(signal.SIGKILL)
         running.process.wait()
-        until(lambda: is_free(port), 2)
+        until(lambda: is_free(port), 10)
         until(lambda: alive(tree) == [], 10, "something is still alive")
 
 

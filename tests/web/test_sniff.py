@@ -84,7 +84,7 @@ def test_nobody_waits_for_a_child_that_still_loads(monkeypatch: pytest.MonkeyPat
 def test_a_child_that_died_is_replaced(sniffer: Sniffer, fake: Path) -> None:
     (child,) = children()
     child.kill()
-    until(lambda: child.status() == psutil.STATUS_ZOMBIE, 5)
+    until(lambda: child.status() == psutil.STATUS_ZOMBIE, 20)
     assert not refuses(sniffer, fake)
     until(lambda: refuses(sniffer, fake), 30)
 

@@ -87,7 +87,7 @@ def _in_thread(app: Flask, path: str, **kw: Any) -> tuple[threading.Thread, list
 
 def test_a_long_poll_returns_as_soon_as_the_job_changes(app: Flask, client: FakeClient, job: str) -> None:
     thread, answers = _in_thread(app, f"/api/job-status/{job}?wait=30")
-    until(lambda: services_of(app).followers.count(job), 5)
+    until(lambda: services_of(app).followers.count(job), 20)
     client.change(job, progress=0.25)
     thread.join(10)
     assert answers[0].json["progress"] == 0.25
@@ -121,7 +121,7 @@ def test_nobody_is_kept_waiting_while_redis_is_away(app: Flask, client: FakeClie
 
 def test_long_polls_beyond_the_bound_are_503_and_short_reads_go_on(app: Flask, http: FlaskClient, job: str) -> None:
     waiting = [_in_thread(app, f"/api/job-status/{job}?wait=30")[0] for _ in range(2)]
-    until(lambda: services_of(app).followers.count(job) == 2, 5)
+    until(lambda: services_of(app).followers.count(job) == 2, 20)
     answer = http.get(f"/api/job-status/{job}?wait=30")
     assert (answer.status_code, answer.json["code"]) == (503, "SERVER_BUSY")
     assert "Retry-After" in answer.headers

@@ -250,7 +250,7 @@ def test_streams_live_through_the_death_of_redis_and_each_gets_the_end_once(
     clients = [Client(web, job) for _ in range(20)]
     for client in clients:
         client.until(b"data: ")
-    until(redis.client.save, 5)
+    until(redis.client.save, 20)
     redis.kill()
     for client in clients:
         client.until(b'"stale": true')
