@@ -1,9 +1,11 @@
 """Words to what stands on the screen at once: two lines at most, of about equal length, within the safe area."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from topclip.captions.direction import Base, base_of, bases_of
 from topclip.captions.styles import Look
 from topclip.captions.words import tokens
 from topclip.model.transcript import Cue, Word
@@ -36,11 +38,15 @@ class Frame:
 
 @dataclass(frozen=True)
 class Block:
-    """Lines that stand from start_s to before end_s, in the clip's time. shrink: how much smaller than usual, 0 to 1."""
+    """Lines that stand from start_s to before end_s, in the clip's time.
+
+    bases: which way each line runs; None where nothing tells. shrink: how much smaller than usual, 0 to 1.
+    """
 
     start_s: float
     end_s: float
     lines: tuple[Line, ...]
+    bases: tuple[Base | None, ...] = ()
     shrink: float = 1.0
 
 
@@ -65,13 +71,25 @@ def _blocks(cue: Cue, most_em: float, look: Look, measure: Measure) -> Iterator[
     if not cue.words:
         return
     lines = _given_lines(cue, most_em, look, measure) or break_lines(cue.words, most_em, look, measure)
+    bases = _bases(cue, lines)
     groups = [lines[n : n + look.lines] for n in range(0, len(lines), look.lines)]
     starts = [max(cue.start_s, group[0][0].start_s) for group in groups]
     starts[0] = cue.start_s
-    for group, start_s, end_s in zip(groups, starts, [*starts[1:], cue.end_s], strict=True):
+    for n, (group, start_s, end_s) in enumerate(zip(groups, starts, [*starts[1:], cue.end_s], strict=True)):
         if min(end_s, cue.end_s) > start_s:
             widest = max(measure(line_text(line)) for line in group)
-            yield Block(start_s, min(end_s, cue.end_s), tuple(group), min(1.0, most_em / widest) if widest else 1.0)
+            shrink = min(1.0, most_em / widest) if widest else 1.0
+            ways = tuple(bases[n * look.lines :][: len(group)])
+            yield Block(start_s, min(end_s, cue.end_s), tuple(group), ways, shrink)
+
+
+def _bases(cue: Cue, lines: Sequence[Line]) -> list[Base | None]:
+    """Which way each line runs: as the line of the cue that its first word stands in."""
+    of_words = [base for line, base in zip(cue.text.split("\n"), bases_of(cue.text), strict=True) for _ in tokens(line)]
+    if len(of_words) != len(cue.words):  # a cue that was cut at a clip's bound keeps its words only
+        return [base_of(cue.text)] * len(lines)
+    firsts = itertools.accumulate((len(line) for line in lines[:-1]), initial=0)
+    return [of_words[first] for first in firsts]
 
 
 def _given_lines(cue: Cue, most_em: float, look: Look, measure: Measure) -> list[Line] | None:

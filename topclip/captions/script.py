@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+from topclip.captions.direction import Base, marked
 from topclip.captions.fonts import FontChoice, choose_fonts, is_seen
 from topclip.captions.layout import Block, Frame, frame_for, lay_out
 from topclip.captions.styles import LOOKS, Look
@@ -104,17 +105,19 @@ class _Scribe:
                 yield self._event(block, times, word)
 
     def _event(self, block: Block, times: tuple[float, float], lit: Word | None) -> str:
-        text = "\\N".join(self._line(line, lit) for line in block.lines)
+        text = "\\N".join(self._line(*of_line, lit) for of_line in zip(block.lines, block.bases, strict=True))
         size = f"{{\\fs{max(6, int(self.frame.font_px * block.shrink))}}}" if block.shrink < 1 else ""
         return f"Dialogue: 0,{_stamp(times[0])},{_stamp(times[1])},Captions,,0,0,0,,{size}{text}"
 
-    def _line(self, line: Sequence[Word], lit: Word | None) -> str:
+    def _line(self, line: Sequence[Word], base: Base | None, lit: Word | None) -> str:
         family = self.fonts.fonts[0].family
         pieces = [f"{{\\fn{family}}}"] if len(self.fonts.fonts) > 1 else []
+        spaces = ["" if word.is_joined else " " for word in line]
+        shown = marked([word.text for word in line], spaces, base)
         for n, word in enumerate(line):
             if n and not word.is_joined:
                 pieces.append(" ")
-            text, family = _in_fonts(word.text, family, self.fonts)
+            text, family = _in_fonts(shown[n], family, self.fonts)
             is_lit = word is lit and self.look.lit is not None
             pieces.append(f"{{\\1c{_colour(self.look.lit or '')}}}{text}{{\\1c{WHITE}&}}" if is_lit else text)
         return "".join(pieces)
