@@ -128,6 +128,24 @@ def test_sound_comes_to_its_loudness_below_its_peak_and_the_picture_is_encoded_o
     assert (tmp_path / "runs").read_text().count("libx264") == 1
 
 
+@pytest.mark.parametrize("target", [-14.0, -6.8, -6.4, -6.2, -6.0])
+def test_a_clip_whose_peaks_leave_no_room_is_made_as_loud_as_may_be_and_says_so(tmp_path: Path, target: float) -> None:
+    path = tmp_path / "source.mkv"
+    inputs = ("-f", "lavfi", "-i", "testsrc2=s=128x72:r=25", "-f", "lavfi", "-i", "anoisesrc=c=white:a=0.05:seed=1")
+    run(*inputs, "-t", "8", "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "flac", path)
+    ctx = make_context(tmp_path / "store")
+    (clip,) = manifest_of(path, ctx, ranges=[[0.5, 7.5]], loudness=target).clips
+    heard, peak = (next(check for check in clip.checks if check.name == name) for name in ("loudness", "true_peak"))
+    assert heard.ok
+    assert peak.ok
+    assert heard.found > min(target, -9) - 0.5
+    assert len(clip.warnings) == (heard.found < target - 0.5) == (target > -14)
+    assert all(f"its loudness is {heard.found} LUFS, wanted {target}" in warning for warning in clip.warnings)
+    ctx.store.delete(f"{job_folder(ctx.job_id)}/{clip.file}".replace(".mp4", ".json"))
+    (again,) = manifest_of(path, ctx, ranges=[[0.5, 7.5]], loudness=target).clips
+    assert again == clip
+
+
 def test_a_level_follows_the_line_through_the_last_two() -> None:
     first = Tried(Level(10.0), loudness=-18.0, peak_db=-3.0)
     assert next_level([first], -14.0) == Level(14.0)

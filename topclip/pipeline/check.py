@@ -3,12 +3,13 @@
 A clip shows what its source shows: one that is black, stands still or is silent is wrong only where the source's range is not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from topclip.analysers.loudness import ABSOLUTE_GATE_LUFS, integrated_lufs
 from topclip.media.colour import clip_colour
+from topclip.media.encode import MAX_GAIN_DB
 from topclip.media.look import PIXEL_FORMAT, Found, Sound
 from topclip.model.clip import Check, ClipSpec
 from topclip.model.geometry import clip_geometry
@@ -100,6 +101,20 @@ def in_words(check: Check) -> str:
         return "it is silent, although the source can be heard here"
     words = WORDS.get(check.name, f"{check.name} is {{found}}, wanted {{wanted}}")
     return words.format(found=check.found, wanted=check.wanted)
+
+
+def warnings_of(checks: Sequence[Check]) -> tuple[str, ...]:
+    """What a person should know of a clip that passed: it may be quieter than wanted, for reasons that no repair changes."""
+    return tuple(
+        f"its loudness is {check.found} LUFS, wanted {check.wanted}: as loud as a gain of {MAX_GAIN_DB:.0f} dB and peaks of "
+        f"{MOST_PEAK_DB:g} dBTP allow"
+        for check in checks
+        if check.name == "loudness" and check.ok and _is_quieter(check)
+    )
+
+
+def _is_quieter(check: Check) -> bool:
+    return bool(check.found < check.wanted - LOUDNESS_TOLERANCE_LU - 0.01)  # found is rounded
 
 
 def _equal(name: str, found: object, wanted: object) -> Check:

@@ -23,9 +23,9 @@ from topclip.model.clip import Check, ClipSpec, FailedClip, RenderedClip, Render
 from topclip.model.request import Aspect, ClipRequest
 from topclip.model.source import SourceInfo
 from topclip.pipeline.captions import ClipText, captions_of, check_captions, publish_captions, with_words
-from topclip.pipeline.check import SOUND_CHECKS, check_clip, in_words
+from topclip.pipeline.check import SOUND_CHECKS, check_clip, in_words, warnings_of
 from topclip.pipeline.context import StageContext
-from topclip.pipeline.resound import Tried, next_level, resound
+from topclip.pipeline.resound import Tried, held_level, next_level, resound
 from topclip.pipeline.reuse import ClipKeys, clip_keys, made_before
 from topclip.pipeline.smart import find_prospect, make_smart, prove_smart
 from topclip.pipeline.source import source_path
@@ -246,26 +246,35 @@ def _encode(job: _Job, path: Path) -> _Made:
 
 
 def _with_better_sound(job: _Job, attempt: Attempt, made: _Made) -> _Made:
-    """The clip after as many tries of its sound as it needs and may have."""
+    """The clip after as many tries of its sound as it needs and may have; if its peaks leave no room, as loud as they allow."""
     level, tried = attempt.level, list[Tried]()
-    with _scratch(job, ".mp4") as again:
-        while made.failed and (following := _next_level(job, level, made, tried)) is not None:
-            level = following
-            now = replace(attempt, level=level)
-            sound = resound(made.path, again, source=job.source, info=job.info, spec=job.spec, attempt=now, ctx=job.ctx)
-            again.replace(made.path)
-            found = replace(made.found, sound=sound)
-            made = made._replace(found=found, checks=_checks(job, made.path, found, level))
+    while made.failed and (following := _next_level(job, level, made, tried)) is not None:
+        level, made = following, _with_sound(job, attempt, made, following)
+    if made.failed and not made.failed - SOUND_CHECKS and tried and (held := held_level(tried, job.spec.loudness)):
+        made = _with_sound(job, attempt, made, held)
+        made = made._replace(checks=_checks(job, made.path, made.found, Level(MAX_GAIN_DB)))
     return made
+
+
+def _with_sound(job: _Job, attempt: Attempt, made: _Made, level: Level) -> _Made:
+    """The clip with its sound at this level."""
+    now = replace(attempt, level=level)
+    with _scratch(job, ".mp4") as again:
+        sound = resound(made.path, again, source=job.source, info=job.info, spec=job.spec, attempt=now, ctx=job.ctx)
+        again.replace(made.path)
+    found = replace(made.found, sound=sound)
+    return made._replace(found=found, checks=_checks(job, made.path, found, level))
 
 
 def _next_level(job: _Job, level: Level, made: _Made, tried: list[Tried]) -> Level | None:
     """The level to try next; None if nothing else can be tried. tried: grows by what came of the last one."""
     sound = made.found.sound
     loudness = None if sound is None else integrated_lufs(sound.momentary_lufs)
-    if made.failed - SOUND_CHECKS or sound is None or loudness is None or len(tried) == SOUND_REPAIRS:
+    if made.failed - SOUND_CHECKS or sound is None or loudness is None:
         return None
     tried.append(Tried(level, loudness, sound.true_peak_db))
+    if len(tried) > SOUND_REPAIRS:
+        return None
     following = next_level(tried, job.spec.loudness)
     return None if following == level else following
 
@@ -330,7 +339,7 @@ def _describe(job: _Job, made: _Made, keys: ClipKeys) -> RenderedClip:
         copied=made.copied,
         note=made.note,
         captions=publish_captions(job.captions, keys.clip.removesuffix(".mp4"), job.ctx) if job.captions else None,
-        warnings=job.captions.warnings if job.captions else (),
+        warnings=(*(job.captions.warnings if job.captions else ()), *warnings_of(made.checks)),
     )
 
 

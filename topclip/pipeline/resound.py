@@ -23,6 +23,9 @@ AT_LIMIT_DB = 0.3
 PEAK_ROOM_DB = 0.15
 """What a lowered limit leaves below the peak that is allowed, more each time this was too little: AAC makes other peaks."""
 
+HELD_ROOM_DB = 0.5
+"""The same for a clip that has no more tries."""
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -45,6 +48,21 @@ def next_level(tried: list[Tried], target: float) -> Level:
     if now.peak_db > MOST_PEAK_DB:
         limit_db = round(limit_db - (now.peak_db - MOST_PEAK_DB) - PEAK_ROOM_DB * n_loud, 2)
     return Level(gain_db, limit_db)
+
+
+def held_level(tried: list[Tried], target: float) -> Level | None:
+    """The level for a clip whose limiter holds back what gain is added; None if it does not, or the clip is not too quiet.
+
+    Of what was tried the loudest whose peaks are as they should be; if there is none, the first one under a lower limit.
+    """
+    first = tried[0]
+    if first.loudness > target or max(one.peak_db - one.level.limit_db for one in tried) <= -AT_LIMIT_DB:
+        return None
+    kept = [one for one in tried if one.peak_db <= MOST_PEAK_DB and one.loudness <= target]
+    if kept:
+        return max(kept, key=lambda one: one.loudness).level
+    limit_db = first.level.limit_db - max(0.0, first.peak_db - MOST_PEAK_DB) - HELD_ROOM_DB
+    return Level(first.level.gain_db, round(limit_db, 2))
 
 
 def resound(
