@@ -18,8 +18,14 @@ from topclip.pipeline.cut import cut_range
 @click.option("--start", type=Seconds(), required=True, help="First moment of the clip.")
 @click.option("--end", type=Seconds(), required=True, help="First moment after the clip.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="The mp4 to be made.")
+@click.option(
+    "--decode-all",
+    "is_all_decoded",
+    is_flag=True,
+    help="Decode what was copied too, as jobs do: where FILE is damaged, all is encoded. Takes twice as long.",
+)
 @json_flag
-def cut(file: Path | str, start: float, end: float, out: Path, *, as_json: bool) -> int:
+def cut(file: Path | str, start: float, end: float, out: Path, *, is_all_decoded: bool, as_json: bool) -> int:
     """Cut the frames of FILE from --start to before --end into an mp4, exact to the frame.
 
     What needs no encoding is copied. FILE may be an http(s) URL: no more of it is read than the range takes.
@@ -31,11 +37,11 @@ def cut(file: Path | str, start: float, end: float, out: Path, *, as_json: bool)
     with workplace() as ctx, progress() as on_progress:
         reporting = replace(ctx, report=report_as(Stage.RENDER, on_progress))
         if isinstance(file, Path):
-            made = cut_range(file, start, end, out, reporting)
+            made = cut_range(file, start, end, out, reporting, is_all_decoded=is_all_decoded)
         else:
             from cli.cut_url import cut_from_url  # noqa: PLC0415 - loads the HTTP client, which a file has no need of
 
-            remote = cut_from_url(file, start, end, out, reporting)
+            remote = cut_from_url(file, start, end, out, reporting, is_all_decoded=is_all_decoded)
             made, read = remote.made, {"read_bytes": remote.read_bytes, "source_bytes": remote.source_bytes}
             if remote.note is not None:
                 click.echo(f"all of the source was read: {remote.note}", err=True)

@@ -205,6 +205,21 @@ def test_damage_at_a_seam_falls_back(media: Media, tmp_path: Path) -> None:
     decoded(tmp_path / "out.mp4")
 
 
+def test_damage_inside_of_what_is_copied_is_found_where_all_is_decoded(media: Media, tmp_path: Path) -> None:
+    """By its packets the clip is the source's to the bit, which is what was asked for, or not good enough."""
+    source, ctx = (
+        _flipped(media("pyramid.mp4"), tmp_path / "source.mp4", 3 * RATE + 10),
+        make_context(tmp_path / "store"),
+    )
+    assert cut_range(source, 1.5, 6, tmp_path / "copied.mp4", ctx).method == "smart"
+    made = cut_range(source, 1.5, 6, tmp_path / "out.mp4", ctx, is_all_decoded=True)
+    assert (made.method, made.frames) == ("encode", 150 - 38)
+    assert made.note is not None
+    assert "decoder complains" in made.note
+    decoded(tmp_path / "out.mp4")
+    assert cut_range(media("pyramid.mp4"), 1.5, 6, tmp_path / "sound.mp4", ctx, is_all_decoded=True).method == "smart"
+
+
 def prospect_of(path: Path, start_s: float, end_s: float, ctx: StageContext) -> tuple[SourceInfo, smart.Prospect]:
     info = probe(path)
     start, end = (info.video.start_pts + round(t / info.video.tick) for t in (start_s, end_s))

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import av.logging
 import numpy as np
@@ -53,11 +53,20 @@ class _Window(NamedTuple):
     end_pts: int
 
 
-def prove(prospect: Prospect, out: Path, tick: Callable[[], None], max_pixels: int, threads: int = 1) -> None:
+def prove(
+    prospect: Prospect,
+    out: Path,
+    tick: Callable[[], None],
+    max_pixels: int,
+    threads: int = 1,
+    *,
+    is_all_decoded: bool = False,
+) -> None:
     """Compare a clip with the source that it was joined from.
 
     tick(): called for each packet and picture; may raise to stop. max_pixels: largest picture of the source that is allowed.
-    threads: how many things may be looked at side by side.
+    threads: how many things may be looked at side by side. is_all_decoded: decode what was copied too, not its key pictures
+    alone: that finds what is damaged in the source.
     Raises: CheckFailed, with what is wrong; MediaError.
     """
     info, splice = prospect.info, prospect.splice
@@ -76,7 +85,7 @@ def prove(prospect: Prospect, out: Path, tick: Callable[[], None], max_pixels: i
 
     quick: list[Callable[[InputContainer], None]] = [
         lambda clip: _prove_packets(clip, info, splice, tick),
-        lambda clip: _decode_keys(clip, tick),
+        lambda clip: _decode(clip, tick, "DEFAULT" if is_all_decoded else "NONKEY"),
         lambda clip: _prove_sound(clip, info, splice, tick),
     ]
     with ThreadPoolExecutor(threads) as pool:
@@ -259,13 +268,13 @@ def _psnr_db(a: Luma, b: Luma) -> float:
     return float(np.inf if error == 0 else 10 * np.log10(255**2 / error))
 
 
-def _decode_keys(clip: InputContainer, tick: Callable[[], None]) -> None:
-    """All key pictures decode."""
+def _decode(clip: InputContainer, tick: Callable[[], None], skip: Literal["DEFAULT", "NONKEY"]) -> None:
+    """All pictures that are not skipped decode."""
     stream = clip.streams.video[0]
     stream.codec_context.thread_count = 1
-    stream.codec_context.skip_frame = "NONKEY"
+    stream.codec_context.skip_frame = skip
     for packet in clip.demux(stream):
-        if packet.is_keyframe or not packet.size:
+        if packet.is_keyframe or not packet.size or skip == "DEFAULT":
             tick()
             packet.decode()
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from topclip.analysers.loudness import ABSOLUTE_GATE_LUFS, integrated_lufs
 from topclip.media.colour import clip_colour
-from topclip.media.encode import MAX_GAIN_DB
 from topclip.media.look import PIXEL_FORMAT, Found, Sound
 from topclip.model.clip import Check, ClipSpec
 from topclip.model.geometry import clip_geometry
@@ -106,8 +105,7 @@ def in_words(check: Check) -> str:
 def warnings_of(checks: Sequence[Check]) -> tuple[str, ...]:
     """What a person should know of a clip that passed: it may be quieter than wanted, for reasons that no repair changes."""
     return tuple(
-        f"its loudness is {check.found} LUFS, wanted {check.wanted}: as loud as a gain of {MAX_GAIN_DB:.0f} dB and peaks of "
-        f"{MOST_PEAK_DB:g} dBTP allow"
+        f"its loudness is {check.found} LUFS, wanted {check.wanted}: as loud as its peaks and the greatest gain allow"
         for check in checks
         if check.name == "loudness" and check.ok and _is_quieter(check)
     )

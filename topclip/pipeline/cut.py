@@ -43,11 +43,19 @@ def is_there(info: SourceInfo, span: Span) -> None:
 
 
 def cut_range(
-    source: Path, start_s: float, end_s: float, out: Path, ctx: StageContext, *, gather: Gather = is_there
+    source: Path,
+    start_s: float,
+    end_s: float,
+    out: Path,
+    ctx: StageContext,
+    *,
+    gather: Gather = is_there,
+    is_all_decoded: bool = False,
 ) -> CutResult:
     """Cut the frames whose time lies in [start_s, end_s).
 
     out: appears only when it is complete and checked, and replaces what was there. gather: has there what ffmpeg will read.
+    is_all_decoded: decode what was copied too, before it is given out.
     Raises: InvalidRequest if the range is empty or goes beyond the source's end; MediaError; JobStopped.
     """
     if not 0 <= start_s < end_s:
@@ -69,7 +77,7 @@ def cut_range(
     scratch = out.with_name(f".{out.name}-{os.getpid()}.mp4")
     try:
         try:
-            made = _copy(source, info, span, scratch, ctx)
+            made = _copy(source, info, span, scratch, ctx, is_all_decoded=is_all_decoded)
         except Obstacle as why:
             spec = _decoded_spec(source, info, span, ctx.max_pixels)
             made = CutResult("encode", encode_file(source, info, spec, ctx, scratch), 0, str(why))
@@ -85,11 +93,14 @@ def _span(info: SourceInfo, start_s: float, end_s: float) -> Span:
     return Span(first, last)
 
 
-def _copy(source: Path, info: SourceInfo, span: Span, out: Path, ctx: StageContext) -> CutResult:
+def _copy(
+    source: Path, info: SourceInfo, span: Span, out: Path, ctx: StageContext, *, is_all_decoded: bool
+) -> CutResult:
     """Raises: Obstacle if it must be encoded."""
     prospect = find_prospect(source, info, span, ctx)
     splice = prospect.splice
-    make_smart(prospect, _spec(info, splice.pts, splice.end_pts), Level(0.0), out, ctx)
+    spec = _spec(info, splice.pts, splice.end_pts)
+    make_smart(prospect, spec, Level(0.0), out, ctx, is_all_decoded=is_all_decoded)
     return CutResult("smart", len(splice.pts), len(splice.copied), None)
 
 

@@ -38,14 +38,22 @@ class RemoteCut(NamedTuple):
 
 
 def cut_url(
-    url: str, start_s: float, end_s: float, out: Path, ctx: StageContext, *, outbound: Outbound, limits: FetchLimits
+    url: str,
+    start_s: float,
+    end_s: float,
+    out: Path,
+    ctx: StageContext,
+    *,
+    outbound: Outbound,
+    limits: FetchLimits,
+    is_all_decoded: bool = False,
 ) -> RemoteCut:
     """Cut as `cut_range` does.
 
     limits.max_bytes: of what is read, not of the source.
     Raises: as `cut_range` and `fetch_source`; SourceChanged.
     """
-    cut = partial(cut_range, start_s=start_s, end_s=end_s, out=out, ctx=ctx)
+    cut = partial(cut_range, start_s=start_s, end_s=end_s, out=out, ctx=ctx, is_all_decoded=is_all_decoded)
 
     def tick() -> None:
         ctx.report(0.0, 1.0)

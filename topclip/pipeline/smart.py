@@ -52,8 +52,13 @@ def _leads(source: Path, info: SourceInfo, splice: Splice, lead_s: float | None,
     return Leads(head_s, float((splice.tail_pts - splice.tail_entry_pts) * tick), lead_s)
 
 
-def make_smart(prospect: Prospect, spec: ClipSpec, level: Level, out: Path, ctx: StageContext) -> None:
-    """Make the clip and prove it. Raises: Obstacle if it cannot be, or is not as it should be; JobStopped, StorageError."""
+def make_smart(
+    prospect: Prospect, spec: ClipSpec, level: Level, out: Path, ctx: StageContext, *, is_all_decoded: bool = False
+) -> None:
+    """Make the clip and prove it, as `prove` does.
+
+    Raises: Obstacle if it cannot be, or is not as it should be; JobStopped, StorageError.
+    """
     splice, length_s = prospect.splice, spec.end_s - spec.start_s
     if (spec.frames, spec.start_pts, spec.end_pts) != (len(splice.pts), splice.pts[0], splice.end_pts):
         raise Obstacle("decoding finds other pictures in the range than its packets tell")
@@ -67,7 +72,7 @@ def make_smart(prospect: Prospect, spec: ClipSpec, level: Level, out: Path, ctx:
                 ctx.ffmpeg, args, lambda done_s: ctx.report(min(done_s, length_s), length_s), allowance=allowance
             )
         join(prospect, ends, out, tick)
-        prove_smart(prospect, out, tick, ctx.max_pixels, ctx.threads)
+        prove_smart(prospect, out, tick, ctx.max_pixels, ctx.threads, is_all_decoded=is_all_decoded)
     except MediaError as err:
         raise Obstacle(err.message) from err
     finally:
@@ -75,9 +80,17 @@ def make_smart(prospect: Prospect, spec: ClipSpec, level: Level, out: Path, ctx:
             path.unlink(missing_ok=True)
 
 
-def prove_smart(prospect: Prospect, out: Path, tick: Callable[[], None], max_pixels: int, threads: int = 1) -> None:
+def prove_smart(
+    prospect: Prospect,
+    out: Path,
+    tick: Callable[[], None],
+    max_pixels: int,
+    threads: int = 1,
+    *,
+    is_all_decoded: bool = False,
+) -> None:
     """Whether a file is the clip that was joined by this prospect. Raises: Obstacle with what is wrong; JobStopped."""
     try:
-        prove(prospect, out, tick, max_pixels, threads)
+        prove(prospect, out, tick, max_pixels, threads, is_all_decoded=is_all_decoded)
     except MediaError as err:
         raise Obstacle(err.message) from err
