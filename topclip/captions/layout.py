@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,8 @@ Line = tuple[Word, ...]
 LINE_COST, MARK_BONUS = 0.3, 0.25
 """What another line costs, and what it is worth to break behind a mark, in squares of an unfilled line."""
 MARKS = (",", ";", ":", "،", "؛", "、", "，", "–", "—")
+WITHIN = re.compile(r"(?<=[/\\._?&=#-])(?=\w)")
+"""Where a word that is longer than a line, such as an address, may be broken."""
 MAX_LINE_EM = 22.0
 """About 40 letters: as long as the eye takes in at once."""
 
@@ -70,6 +73,7 @@ def lay_out(cues: Sequence[Cue], frame: Frame, look: Look, measure: Measure) -> 
 def _blocks(cue: Cue, most_em: float, look: Look, measure: Measure) -> Iterator[Block]:
     if not cue.words:
         return
+    cue = cue.model_copy(update={"words": tuple(_parted(cue.words, min(most_em, look.line_em), measure))})
     lines = _given_lines(cue, most_em, look, measure) or break_lines(cue.words, most_em, look, measure)
     bases = _bases(cue, lines)
     groups = [lines[n : n + look.lines] for n in range(0, len(lines), look.lines)]
@@ -81,6 +85,26 @@ def _blocks(cue: Cue, most_em: float, look: Look, measure: Measure) -> Iterator[
             shrink = min(1.0, most_em / widest) if widest else 1.0
             ways = tuple(bases[n * look.lines :][: len(group)])
             yield Block(start_s, min(end_s, cue.end_s), tuple(group), ways, shrink)
+
+
+def _parted(words: Sequence[Word], most_em: float, measure: Measure) -> Iterator[Word]:
+    """The words, of which those that are longer than a line are broken where they may be, each part with its share of time."""
+    for word in words:
+        if measure(word.text) <= most_em:
+            yield word
+            continue
+        parts = [""]
+        for piece in WITHIN.split(word.text):
+            if parts[-1] and measure(parts[-1] + piece) > most_em:
+                parts.append("")
+            parts[-1] += piece
+        ends = itertools.accumulate(len(part) / len(word.text) for part in parts)
+        times = [word.start_s, *(round(word.start_s + (word.end_s - word.start_s) * share, 3) for share in ends)]
+        for n, part in enumerate(parts):
+            is_last = n == len(parts) - 1
+            update = {"text": part, "start_s": times[n], "end_s": word.end_s if is_last else times[n + 1]}
+            update |= {"is_joined": word.is_joined or n > 0, "ends_sentence": word.ends_sentence and is_last}
+            yield word.model_copy(update=update)
 
 
 def _bases(cue: Cue, lines: Sequence[Line]) -> list[Base | None]:
@@ -105,7 +129,7 @@ def _given_lines(cue: Cue, most_em: float, look: Look, measure: Measure) -> list
 
 
 def break_lines(words: Sequence[Word], most_em: float, look: Look, measure: Measure) -> list[Line]:
-    """Break where lines come out about equal, none too long, rather behind a mark; a word that is too long has its own line."""
+    """Break where lines come out about equal, none too long, rather behind a mark; a part that is too long has its own line."""
     most_em = min(most_em, look.line_em)
     best: list[tuple[float, int]] = [(0.0, 0)]
     widths = [measure(_spaced(word)) for word in words]

@@ -1,0 +1,23 @@
+"""Words to lines, by widths that are made up."""
+
+from itertools import pairwise
+
+from topclip.captions.layout import frame_for, lay_out
+from topclip.captions.styles import LOOKS
+from topclip.captions.words import build_cues
+from topclip.model.request import CaptionStyle
+from topclip.model.transcript import RawCue
+
+
+def test_an_address_that_is_longer_than_a_line_is_broken_where_it_may_be_and_lit_part_by_part() -> None:
+    address = "https://example.com/talks/2026/a-long-title-about-captions?session=12&speaker=anna"
+    (cue,) = build_cues([RawCue(start_ms=0, end_ms=10_000, markup=f"see {address} now", syntax="plain")], 10.0)
+    look = LOOKS[CaptionStyle.SPOKEN]
+    blocks = lay_out([cue], frame_for(720, 720, look), look, lambda text: 0.5 * len(text))
+    assert all(block.shrink == 1.0 for block in blocks)
+    words = [word for block in blocks for line in block.lines for word in line]
+    assert "".join(word.text for word in words) == f"see{address}now"
+    assert all(a.end_s == b.start_s for a, b in pairwise(words))
+    parts = words[1:-1]
+    assert [part.is_joined for part in parts] == [False, *[True] * (len(parts) - 1)]
+    assert all(part.text[-1] in "/.?&=-" for part in parts[:-1])
