@@ -72,6 +72,18 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_link_to_a_heading_leads_to_one(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#\s]*)#([^)\s]+)\)", page.read_text())
+    assert [f"{to}#{place}" for to, place in links if place not in _places(page.parent / to if to else page)] == []
+
+
+def _places(page: Path) -> set[str]:
+    """The names that a browser of the repository gives to the headings of a page."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)", text, re.M)}
+
+
 def test_every_test_that_the_reliability_page_names_is_there() -> None:
     text = (ROOT / "docs" / "reliability.md").read_text()
     named = [

@@ -115,6 +115,36 @@ def test_a_job_outlives_the_master(tmp_path: Path) -> None:
         assert 'topclip_repairs_total{kind="restored"} 0.0' in running.http.get("/metrics").text  # Redis knew of it
 
 
+def snapshot_begins(running: Stack, redis_cli: str) -> str:
+    """Of what a backup takes, where Redis is asked in another way."""
+    assert f"`{redis_cli}`" in (ROOT / "docs/deploy.md").read_text()
+    return running.compose("exec", "-T", "redis", "sh", "-c", f"{redis_cli} --rdb - | head -c 5")
+
+
+@pytest.mark.parametrize("overrides", [[], ["sentinel"]], ids=["alone", "sentinel"])
+def test_a_backup_brings_back_what_was_there(tmp_path: Path, overrides: list[str]) -> None:
+    backup, clone = tmp_path / "backup", tmp_path / "clone"
+    backup.mkdir()
+    clone.mkdir()
+    files = ["docker-compose.yml", *(f"docker/compose.{name}.yml" for name in overrides)]
+    with stack(clone, *overrides, BACKUP=str(backup), COMPOSE_FILE=":".join(files)) as running:
+        running.up()
+        job = running.submit(**ONE)
+        manifest = running.succeeded(job)
+        running.follow("compose-backup")
+        running.compose("down", "-v")
+        running.follow("compose-restore", {"worker=4": "worker=1"})
+        running.is_up()
+        assert running.succeeded(job) == manifest
+        assert clips_are_whole(running, job, manifest)
+        assert 'topclip_repairs_total{kind="restored"} 0.0' in running.http.get("/metrics").text  # Redis knew of it
+        since = running.submit(**ONE)
+        running.succeeded(since)
+        running.compose("restart", "redis")
+        until(lambda: running.status(since).get("source") == "redis", 60, running.logs)
+        assert running.succeeded(job) == manifest
+
+
 def test_users_of_redis_may_do_what_they_need_and_no_more(tmp_path: Path) -> None:
     with stack(tmp_path, "acl") as running:
         running.follow("compose-acl")
@@ -123,6 +153,7 @@ def test_users_of_redis_may_do_what_they_need_and_no_more(tmp_path: Path) -> Non
         assert clips_are_whole(running, job, running.succeeded(job))
         flower_is_guarded_and_remembers(running, job)
         assert not running.follow("compose-acl-log", {"exec redis": "exec -T redis"}).strip()
+        assert snapshot_begins(running, "redis-cli --user admin") == "REDIS"
         with pytest.raises(AssertionError, match="NOPERM"):
             running.compose("exec", "-T", "web", "topclip", "drain")
         running.compose("run", "-T", "--rm", "--no-deps", "worker", "topclip", "drain")
@@ -185,6 +216,7 @@ def test_a_worker_from_elsewhere_needs_redis_and_the_bucket_alone(running: Stack
     running.is_up()
     assert "from the folder" in running.logs("web")
     assert running.http.get("/health").json()["redis"]["url"] == "rediss://:***@redis:6379/0"
+    assert snapshot_begins(running, "redis-cli --tls --cacert /tls/ca.crt -h redis") == "REDIS"
     running.compose("stop", "worker")
     worker = worker_from_elsewhere(running)
     try:
