@@ -70,6 +70,10 @@ def _writable(name: str, folder: Path) -> Check:
         try:
             with tempfile.TemporaryFile(dir=place):
                 pass
+        except NotADirectoryError as err:
+            return Check(
+                name, "fail", f"{place}: {err.strerror}", "set another folder, or move away what is in its place"
+            )
         except OSError as err:
             advice = f"let user {_user()} write there (`chown -R {_user()} {place}`), run as its owner, or set another folder"
             return Check(name, "fail", f"{place}: {err.strerror}", advice)

@@ -39,6 +39,11 @@ CAUSES: Final = (
         "the sentinels themselves ask for a password: TOPCLIP_SENTINEL_PASSWORD, with a user of theirs TOPCLIP_SENTINEL_USER",
     ),
     (
+        r"No master found.*(ConnectionError|TimeoutError)",
+        "sentinels that do not answer: are they up, and REDIS_URL's hosts and ports theirs? Of those that do,"
+        " `SENTINEL masters` tells the name that TOPCLIP_REDIS_MASTER is to be",
+    ),
+    (
         r"NOAUTH|Authentication required|already authenticated",
         "put the password into REDIS_URL: redis://:password@host:6379/0",
     ),
@@ -53,6 +58,10 @@ CAUSES: Final = (
     ),
     (r"WRONG_VERSION_NUMBER|record layer", "that port speaks no TLS: use redis://, or the server's tls-port"),
     (r"Connection closed by server|Connection reset", "does that port ask for TLS? Then use rediss://"),
+    (
+        r"max number of clients",
+        "raise its `maxclients`, and the files that it may open; `redis-cli CLIENT LIST` on the server shows who holds them",
+    ),
     (r"DB index|invalid DB", "the number at the end of REDIS_URL is beyond the server's `databases`"),
     (r"Name or service not known|nodename nor|name resolution|No address", "no such host: mend its name in REDIS_URL"),
     (r"(?i)invalid.*response|protocol error", "what listens there is no Redis: mend host and port in REDIS_URL"),

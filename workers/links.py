@@ -5,6 +5,7 @@ Source of the figures: measured with Redis refusing and frozen, Celery and kombu
 """
 
 import os
+import re
 import ssl
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from topclip import errors
 from topclip.config import Settings
@@ -44,6 +45,19 @@ WORKER = Profile(connect_timeout_s=3.0, timeout_s=10.0, patient=True)
 KEEPER = Profile(connect_timeout_s=1.0, timeout_s=2.0, patient=False)
 
 
+class Sentinels(Sentinel):  # type: ignore[misc]  # redis-py's is untyped
+    """Those of Sentinel. One that does not answer is told by host and port, not by all that its client is made of."""
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Host and port of the master."""
+        try:
+            found: tuple[str, int] = super().discover_master(service_name)
+        except MasterNotFoundError as err:
+            said = re.sub(r"<redis\.client\.Redis\(.*?\bhost=([^,]+),port=(\d+).*?\)>\)>\)>", r"\1:\2", str(err))
+            raise MasterNotFoundError(said) from None
+        return found
+
+
 def redis_client(settings: Settings, profile: Profile) -> Redis:
     """A plain client with text replies. It never retries by itself: whoever calls knows what a failure means."""
     options: dict[str, Any] = {
@@ -59,7 +73,7 @@ def redis_client(settings: Settings, profile: Profile) -> Redis:
         nodes = [urlsplit(u) for u in url.split(";")]
         hosts = [(n.hostname or "localhost", n.port or 26379) for n in nodes]
         db = int(nodes[0].path.strip("/") or 0)
-        sentinel = Sentinel(hosts, sentinel_kwargs=sentinel_options(settings, profile), **options)
+        sentinel = Sentinels(hosts, sentinel_kwargs=sentinel_options(settings, profile), **options)
         for node in sentinel.sentinels:
             hurry(node)
         user = {"username": _plain(nodes[0].username), "password": _plain(nodes[0].password)}

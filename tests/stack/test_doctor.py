@@ -96,8 +96,20 @@ class TestWrongUrl:
             assert "is no Redis" in told(found(url, tmp_path)["redis"])
             greeted.result()
 
+    def test_no_sentinel_listens(self, tmp_path: Path) -> None:
+        ports = [free_port(), free_port()]
+        check = found(";".join(f"sentinel://127.0.0.1:{port}" for port in ports), tmp_path)["redis"]
+        assert "sentinels that do not answer: are they up" in told(check)
+        assert all(f" 127.0.0.1:{port} - " in check.message for port in ports)
+        assert "redis.client" not in check.message  # with all that a client is made of
+
     def test_no_such_database(self, tmp_path: Path, started: Started) -> None:
         assert "`databases`" in told(found(started().url.replace("/0", "/99"), tmp_path)["redis"])
+
+    def test_a_server_that_takes_no_more_connections(self, tmp_path: Path, started: Started) -> None:
+        node = started()
+        node.client.config_set("maxclients", 1)  # which is the one that asks for it
+        assert "raise its `maxclients`" in told(found(node.url, tmp_path)["redis"])
 
     def test_no_password_and_a_wrong_one(self, tmp_path: Path, started: Started) -> None:
         node = started(password="right")
@@ -245,6 +257,14 @@ def test_wrong_permissions(tmp_path: Path, started: Started) -> None:
     assert f"{data / 'store'}: Permission denied" in told(checks["data folder"])
     assert "chown -R" in told(checks["data folder"])
     assert "store" in checks
+
+
+def test_a_file_where_a_folder_is_to_be(tmp_path: Path, started: Started) -> None:
+    (tmp_path / "file").touch()
+    told_so = told(found(started().url, tmp_path, TOPCLIP_STORE=str(tmp_path / "file" / "store"))["store"])
+    assert "Not a directory" in told_so
+    assert "move away what is in its place" in told_so
+    assert "chown" not in told_so
 
 
 def test_a_store_beyond_its_budget(tmp_path: Path, started: Started) -> None:
