@@ -23,7 +23,7 @@ from tests.waiting import until
 from topclip.config import Settings
 from topclip.errors import QueueUnavailable
 from topclip.media.binary import find_ffmpeg
-from topclip.model.job import JobStatus, SubmissionKey
+from topclip.model.job import JobStatus
 from topclip.model.request import ClipOptions, ClipRequest, MediaPath
 from topclip.storage.base import ArtifactStore
 from topclip.storage.factory import store_for
@@ -97,22 +97,13 @@ class PatientClient(JobClient):
     """Asks again where a busy machine was slow to answer: these tests are not about the web's patience."""
 
     def read(self, job_id: str) -> JobStatus:
-        return _patiently(lambda: super(PatientClient, self).read(job_id))
-
-    def submit(
-        self, job_id: str, request: ClipRequest, *, owner: str = "", key: SubmissionKey | None = None
-    ) -> JobStatus:
-        return _patiently(lambda: super(PatientClient, self).submit(job_id, request, owner=owner, key=key))
-
-
-def _patiently(ask: Callable[[], JobStatus]) -> JobStatus:
-    end = time.monotonic() + 20
-    while True:
-        try:
-            return ask()
-        except QueueUnavailable as err:
-            if time.monotonic() > end or is_undecided(err):
-                raise
+        end = time.monotonic() + 20
+        while True:
+            try:
+                return super().read(job_id)
+            except QueueUnavailable:
+                if time.monotonic() > end:
+                    raise
 
 
 @pytest.fixture
@@ -145,11 +136,19 @@ def submit(client: JobClient) -> Callable[..., str]:
     """submit(path, **options) -> job id. audience: file of an audience's curve."""
 
     def submit_job(path: Path, audience: Path | None = None, **options: object) -> str:
-        job_id = str(uuid4())
         source = MediaPath(path=str(path), name=path.name)
         curve = None if audience is None else MediaPath(path=str(audience), name=audience.name)
-        client.submit(job_id, ClipRequest(source=source, options=ClipOptions.model_validate(options), audience=curve))
-        return job_id
+        request = ClipRequest(source=source, options=ClipOptions.model_validate(options), audience=curve)
+        end = time.monotonic() + 10
+        while True:
+            job_id = str(uuid4())  # as the web does: one that was refused is not submitted again
+            try:
+                client.submit(job_id, request)
+            except QueueUnavailable as err:  # a busy machine; nothing is left of it
+                if is_undecided(err) or time.monotonic() > end:
+                    raise
+            else:
+                return job_id
 
     return submit_job
 

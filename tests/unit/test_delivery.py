@@ -155,8 +155,8 @@ def test_a_level_follows_the_line_through_the_last_two() -> None:
     louder = [Tried(Level(3.0, limit), loudness=-14.0, peak_db=-0.4) for limit in (-1.5, -2.25)]
     assert next_level(louder, -14.0) == Level(3.0, -3.15)
     assert next_level([Tried(Level(29.0), loudness=-30.0, peak_db=-9.0)], -14.0) == Level(30.0)
-    driven = Tried(Level(2.0), loudness=-30.0, peak_db=-1.5)  # more would only be held back
-    assert next_level([driven], -14.0) == Level(14.0)
+    quiet = Tried(Level(2.0), loudness=-30.0, peak_db=-1.5)  # but for a moment, which the limiter is to hold back
+    assert next_level([quiet], -14.0) == Level(30.0)
 
 
 def test_a_crop_may_stand_still_and_be_dark_where_it_lies_but_not_where_nothing_is(media: Media) -> None:

@@ -22,8 +22,6 @@ LEAST_SLOPE, LIMITED_SLOPE = 0.2, 0.5
 AT_LIMIT_DB = 0.3
 PEAK_ROOM_DB = 0.15
 """What a lowered limit leaves below the peak that is allowed, more each time this was too little: AAC makes other peaks."""
-MOST_DRIVEN_DB = 12.0
-"""Above the gain that the measured loudness asks for: more of it makes noise of what the limiter holds back."""
 HELD_ROOM_DB = 0.5
 """The same for a clip that has no more tries."""
 
@@ -45,7 +43,6 @@ def next_level(tried: list[Tried], target: float) -> Level:
     if len(tried) > 1 and abs(gain_db - tried[-2].level.gain_db) > 0.1:
         slope = (now.loudness - tried[-2].loudness) / (gain_db - tried[-2].level.gain_db)
     gain_db = limited_gain(gain_db + (target - now.loudness) / min(1.0, max(LEAST_SLOPE, slope)))
-    gain_db = min(gain_db, tried[0].level.gain_db + MOST_DRIVEN_DB)
     n_loud = sum(one.peak_db > MOST_PEAK_DB for one in tried)
     if now.peak_db > MOST_PEAK_DB:
         limit_db = round(limit_db - (now.peak_db - MOST_PEAK_DB) - PEAK_ROOM_DB * n_loud, 2)
