@@ -9,6 +9,7 @@ what is missing.
 import json
 import logging
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +19,7 @@ from celery import Celery, bootsteps, states
 from redis.exceptions import ResponseError
 
 from topclip.config import Settings
-from topclip.errors import ArtifactMissing
+from topclip.errors import ArtifactMissing, TopClipError
 from topclip.model.job import JobState
 from topclip.storage.base import analysis_folder, record_key
 from topclip.storage.factory import store_for
@@ -59,9 +60,13 @@ class Reconciler(bootsteps.StartStopStep):  # type: ignore[misc]
         self._rounds: Rounds | None = None
 
     def start(self, worker: Any) -> None:
-        """Begin to look. The thread ends with the process. Raises: ConfigError, which ends the worker."""
-        store_for(self._settings).check()
-        refuse_cluster(self._settings)
+        """Begin to look. The thread ends with the process. What no worker can work with ends it, in words."""
+        try:
+            store_for(self._settings).check()
+            refuse_cluster(self._settings)
+        except TopClipError as err:
+            log.critical("%s: %s", err.message, err.hint)
+            sys.exit(1)  # Celery would show a traceback
         self._name = worker.hostname
         threading.Thread(target=self._run, args=(worker.app,), name="reconciler", daemon=True).start()
 

@@ -68,6 +68,7 @@ def test_the_web_server_and_a_worker_end_and_say_why(settings: Settings, tmp_pat
             assert until(lambda node=node: node.process.poll(), 60, node.logs) not in (None, 0)  # type: ignore[misc]
             assert REASON in node.logs()
             assert INSTEAD in node.logs()
+            assert "Traceback" not in node.logs()
     finally:
         for node in nodes:
             node.teardown()
