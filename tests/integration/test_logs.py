@@ -37,11 +37,9 @@ def test_a_job_can_be_followed_through_web_and_worker(
     celery_setup: CeleryTestSetup,
     web: WebContainer,
     one_chunk: Path,
-    tmp_path: Path,
     finished: Callable[..., JobStatus],
 ) -> None:
-    (tmp_path / "bad.mp4").write_bytes(b"no video" * 99)
-    bad = web.submit(tmp_path / "bad.mp4").json()["id"]
+    bad = web.submit(one_chunk, captions="side").json()["id"]  # which it has no words for
     good = web.submit(one_chunk, mode="plan").json()["id"]
     assert finished(bad).state is JobState.FAILED
     assert finished(good).state is JobState.SUCCEEDED
