@@ -115,7 +115,7 @@ def test_a_short_job_does_not_wait_for_all_of_a_long_one(
     assert client.read(long).stage is Stage.ANALYSE
     client.cancel(long)
     assert finished(long).state is JobState.CANCELLED
-    assert client.health()["queue_depth"] == 0
+    until(lambda: client.health()["queue_depth"] == 0, 20)
 
 
 @pytest.mark.faults  # for its length
