@@ -211,7 +211,12 @@ def test_a_drained_worker_ends_what_it_runs_however_long_that_takes(
     job_id = submit(source, **CLIP)
     ffmpeg = frozen_ffmpeg(celery_setup)
     leaving = next(node for node in containers(celery_setup) if ffmpeg in node.children())
-    (name,) = [w["name"] for w in client.health()["workers"] if w["pid"] == leaving.process.pid]
+
+    def busy() -> list[str]:
+        """Its name, once it has told that it runs something: it does so each second or so."""
+        return [w["name"] for w in client.health()["workers"] if w["pid"] == leaving.process.pid and w["active"] == 1]
+
+    (name,) = until(busy, 20)
     argv = [TOPCLIP, "drain", name, "--redis-url", settings.redis_url]
     with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as drain:
         assert drain.stderr
