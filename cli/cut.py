@@ -22,7 +22,7 @@ from topclip.pipeline.cut import cut_range
     "--decode-all",
     "is_all_decoded",
     is_flag=True,
-    help="Decode what was copied too, as jobs do: where FILE is damaged, all is encoded. Takes twice as long.",
+    help="Decode what was copied too, as jobs do: where FILE is damaged, all is encoded. Takes up to twice as long.",
 )
 @json_flag
 def cut(file: Path | str, start: float, end: float, out: Path, *, is_all_decoded: bool, as_json: bool) -> int:
