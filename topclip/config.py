@@ -46,7 +46,9 @@ RATES = rf"^(off|{RATE}(;{RATE})*)?$"
 class Settings(BaseModel):
     """What an operator can set. Each field's description is its documentation in docs/configuration.md."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, hide_input_in_errors=True
+    )
 
     redis_url: str = Field("redis://localhost:6379/0", repr=False, description="Redis: broker and result backend.")
     redis_ca: Path | None = Field(

@@ -22,7 +22,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class _Schema(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class JobPath(_Schema):
@@ -58,9 +58,7 @@ class ExportPath(JobPath):
 class StatusQuery(_Schema):
     """Parameters of the status."""
 
-    wait: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="Seconds to wait for a change, 60 at most; 0 answers at once."
-    )
+    wait: float = Field(0.0, ge=0, description="Seconds to wait for a change, 60 at most; 0 answers at once.")
 
 
 class ListQuery(_Schema):
@@ -138,8 +136,8 @@ class Recut(_Schema):
     start_s and end_s both null: the range that was chosen. framing null: its subject is looked for.
     """
 
-    start_s: float | None = Field(None, ge=0, allow_inf_nan=False, description="First moment of the clip, seconds.")
-    end_s: float | None = Field(None, gt=0, allow_inf_nan=False, description="First moment after the clip, seconds.")
+    start_s: float | None = Field(None, ge=0, description="First moment of the clip, seconds.")
+    end_s: float | None = Field(None, gt=0, description="First moment after the clip, seconds.")
 
     framing: AskedFraming | None = Field(None, description="Of clips that are cut out of the picture.")
 

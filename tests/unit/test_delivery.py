@@ -16,6 +16,7 @@ from topclip.media.probe import probe
 from topclip.model.clip import ClipSpec
 from topclip.model.manifest import Manifest
 from topclip.model.request import Fit
+from topclip.pipeline.check import silent_share
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.resound import Tried, next_level
 from topclip.pipeline.shares import picture_shares
@@ -67,6 +68,16 @@ def test_a_sound_clip_says_what_it_was_checked_for(media: Media, ctx: StageConte
     assert {check.name for check in clip.checks} == {
         *(*picture, "starts_together", "ends_together", "silent", "loudness", "true_peak")
     }
+
+
+def test_silence_is_counted_after_a_pure_tone_too(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    inputs = ("-f", "lavfi", "-i", "testsrc2=s=128x72:r=25", "-f", "lavfi", "-i", "aevalsrc='0.5*sin(700*t)':s=48000")
+    silenced = ("-t", "10", "-ac", "2", "-af", "volume=0:enable='gte(t,2)'")
+    run(*inputs, *silenced, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "flac", path)
+    sound = look(path, lambda: None).sound
+    assert sound is not None
+    assert silent_share(sound) == pytest.approx(0.78, abs=0.04)
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,7 @@ BAD_OPTIONS = [
     ('{"aspect": "2:1"}', "aspect"),
     ('{"min_length": 20, "max_length": 10}', "max_length"),
     ('{"mode": "ranges"}', "ranges"),
+    ('{"mode": "ranges", "ranges": [[0, 1e400]]}', "ranges.0.1"),
     ('{"weights": {"loudness": -1}}', "weights.loudness"),
     ("[1]", "options"),
 ]

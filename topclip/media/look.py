@@ -29,7 +29,7 @@ from topclip.errors import CheckFailed, TopClipError
 from topclip.media.colour import colour_of
 from topclip.media.limits import within_memory
 from topclip.media.opening import open_media
-from topclip.media.sound import BLOCK_SAMPLES, FLOOR_LUFS, RATE_HZ
+from topclip.media.sound import BLOCK_SAMPLES, RATE_HZ, WINDOW_BLOCKS, momentary_lufs
 from topclip.model.geometry import Size
 from topclip.model.source import Colour
 
@@ -275,8 +275,7 @@ class _Ear:
 
     def _read(self, graph: Graph) -> None:
         for said in _metadata(graph):
-            heard = float(said["lavfi.r128.M"])
-            self._momentary.append(max(FLOOR_LUFS, heard) if math.isfinite(heard) else math.nan)
+            self._momentary.append(momentary_lufs(said, is_full=len(self._momentary) + 1 >= WINDOW_BLOCKS))
             self._peak = max(self._peak, float(said["lavfi.r128.true_peak"]))
 
 

@@ -4,7 +4,7 @@ What is measured is the stereo mix at 48 kHz that a clip will carry, so that a g
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -149,12 +149,20 @@ def _block(frame: AudioFrame, start_s: float, *, is_full: bool) -> SoundBlock:
     samples = frame.to_ndarray().astype(np.float32, copy=False).reshape(LEVELS_PER_BLOCK, -1)
     power = np.mean(np.square(samples), axis=1)
     levels = 10 * np.log10(np.maximum(power, 10 ** (FLOOR_DB / 10)))
-    loudness = math.nan
-    if is_full:
-        heard = float(frame.metadata.get("lavfi.r128.M", FLOOR_LUFS))
-        loudness = max(FLOOR_LUFS, heard) if math.isfinite(heard) else FLOOR_LUFS
+    loudness = momentary_lufs(frame.metadata, is_full=is_full)
     peak = float(np.max(np.abs(samples), initial=0.0))
     return SoundBlock(start_s, loudness, levels.astype(np.float32), spectra(samples, RATE_HZ), peak)
+
+
+def momentary_lufs(said: Mapping[str, str], *, is_full: bool) -> float:
+    """What ebur128 says of the 400 ms up to a block's end; not a number if fewer were heard.
+
+    Its sums are running ones: in silence after sound they may fall below nothing by rounding, of which there is no logarithm.
+    """
+    if not is_full:
+        return math.nan
+    heard = float(said.get("lavfi.r128.M", FLOOR_LUFS))
+    return max(FLOOR_LUFS, heard) if math.isfinite(heard) else FLOOR_LUFS
 
 
 def measure_file(path: Path, tick: Callable[[], None]) -> list[SoundBlock]:

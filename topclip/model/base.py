@@ -8,9 +8,9 @@ JsonDict = dict[str, Any]
 
 
 class Model(BaseModel):
-    """A frozen value that refuses unknown fields."""
+    """A frozen value that refuses unknown fields and numbers that are none: JSON has no word for them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def to_dict(self) -> JsonDict:
         """The value as JSON types."""

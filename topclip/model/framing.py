@@ -35,7 +35,7 @@ ROUNDED = 1e-3
 class Keyframe(Model):
     """Where the middle of the cut-out lies at one time; between two of them it goes in a straight line."""
 
-    time_s: float = Field(allow_inf_nan=False, description="Seconds from the source's first frame.")
+    time_s: float = Field(description="Seconds from the source's first frame.")
     x: float = Field(ge=0, le=1, description="Share of the upright picture's width.")
     y: float = Field(ge=0, le=1, description="Share of its height.")
     cut: bool = Field(

@@ -195,8 +195,8 @@ class Edit(Model):
     """
 
     n: int = Field(ge=1)
-    start_s: float | None = Field(None, ge=0, allow_inf_nan=False)
-    end_s: float | None = Field(None, gt=0, allow_inf_nan=False)
+    start_s: float | None = Field(None, ge=0)
+    end_s: float | None = Field(None, gt=0)
     keyframes: tuple[Keyframe, ...] = ()
 
 
