@@ -1,5 +1,7 @@
 """What can be wrong with Redis and the workers, over every kind of link and also for a user who may not ask for everything."""
 
+import contextlib
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -12,13 +14,15 @@ from redis.exceptions import NoPermissionError, RedisError
 from stack.findings import Check, Diagnosis
 from stack.redis_server import binary
 from topclip.config import CLUSTER_HINT, Settings
-from topclip.errors import ConfigError
+from topclip.errors import ConfigError, StorageError
+from topclip.storage.factory import store_for
 from web.doors import is_loopback
 from workers import names
 from workers.budget import StoreUse
 from workers.cluster import is_cluster
 from workers.health import report
 from workers.links import KEEPER, redis_client, redis_now
+from workers.one_store import HINT, is_another
 
 MIN_REDIS: Final = (6, 2)
 """It brought `ZRANGE ... BYSCORE`, which our scripts and lists use."""
@@ -101,20 +105,35 @@ def _checks(settings: Settings, redis: Redis, is_embedded: bool) -> Iterator[Che
     yield _memory(facts)
     yield _clock(redis)
     yield from _workers(health)
+    yield from _same_store(settings, redis)
     yield from _budget(settings, health["store_use"])
 
 
 def _no_redis(settings: Settings, err: RedisError) -> Check:
+    if settings.redis_ca and not os.access(settings.redis_ca, os.R_OK):
+        advice = "TOPCLIP_REDIS_CA is to name a file that this user can read; in a container, by the path it has there"
+        return Check("redis", "fail", f"the certificates {settings.redis_ca} cannot be read", advice)
     text = f"{settings.masked_redis_url} is out of reach: {err}"
     for pattern, advice in CAUSES:
         if re.search(pattern, str(err)):
             return Check("redis", "fail", text, f"{advice}; see docs/redis.md")
-    advice = "start `topclip up`, which brings its own Redis, or mend REDIS_URL; see docs/redis.md"
+    return Check("redis", "fail", text, f"{_advice(settings)}; see docs/redis.md")
+
+
+def _advice(settings: Settings) -> str:
+    """What to do about a Redis that does not answer, where the error says no more."""
+    if not _is_on_this_machine(settings):
+        return "is Redis up there, does it listen on that address (`bind`), and does a firewall let us through?"
     try:
         binary()
     except ConfigError:
-        advice = "install Redis and set REDIS_URL; see docs/redis.md"
-    return Check("redis", "fail", text, advice)
+        return "install Redis and set REDIS_URL"
+    return "start `topclip up`, which brings its own Redis, or mend REDIS_URL"
+
+
+def _is_on_this_machine(settings: Settings) -> bool:
+    urls = [urlsplit(url) for url in settings.redis_url.split(";")]
+    return all(url.scheme == "redis+socket" or is_loopback(url.hostname or "localhost") for url in urls)
 
 
 def is_old(version: str) -> bool:
@@ -147,7 +166,7 @@ def _password(settings: Settings, is_embedded: bool) -> Check:
     if is_embedded:
         return Check("password", "ok", "Redis asks for no password, and listens on loopback alone")
     advice = "set `requirepass` (or ACL users: deploy/redis/users.acl) and put the password into REDIS_URL; see docs/redis.md"
-    if all(url.scheme == "redis+socket" or is_loopback(url.hostname or "localhost") for url in urls):
+    if _is_on_this_machine(settings):
         text = "Redis asks for no password: every program of this machine can control the workers"
         return Check("password", "warn", text, advice)
     text = "Redis asks for no password: whoever reaches it over the network can control the workers"
@@ -214,6 +233,16 @@ def _skew(name: str, whose: str, ahead_s: float) -> Check:
     if abs(ahead_s) < BAD_SKEW_S:
         return Check(name, "warn", f"{text}: times in statuses and logs differ", advice)
     return Check(name, "fail", f"{text}: signatures of callbacks and of S3 requests are refused", advice)
+
+
+def _same_store(settings: Settings, redis: Redis) -> Iterator[Check]:
+    """Whether the store is the web server's. One that does not answer is told of elsewhere."""
+    with contextlib.suppress(StorageError):
+        if is_another(redis, settings.key_prefix, store_for(settings, for_requests=True)):
+            text = f"{settings.store or settings.store_dir} is not the store that the web server uses"
+            yield Check("same store", "fail", f"{text}: a worker does not start with it", HINT)
+        else:
+            yield Check("same store", "ok", "no web server uses another store")
 
 
 def _budget(settings: Settings, use: StoreUse | None) -> Iterator[Check]:

@@ -89,6 +89,9 @@ class FakeClient(JobClient):
         self.watches: list[FakeWatch] = []
         self._seconds = itertools.count()
 
+    def name_store(self) -> None:
+        """There is no other."""
+
     def watch(self, on_event: Callable[[JobEvent], None], on_gap: Callable[[], None]) -> FakeWatch:
         self.watches.append(FakeWatch(on_event, on_gap))
         return self.watches[-1]

@@ -15,7 +15,14 @@ from topclip.config import Settings, variable
 from workers.names import QUEUES
 
 ROOT = Path(__file__).resolve().parent.parent
-SECRETS = ("REDIS_PASSWORD", "TOPCLIP_API_KEYS", "TOPCLIP_SECRET_KEY", "FLOWER_PASSWORD", "TOPCLIP_WEBHOOK_SECRET")
+SECRETS = (
+    "REDIS_PASSWORD",
+    "TOPCLIP_API_KEYS",
+    "TOPCLIP_SECRET_KEY",
+    "FLOWER_PASSWORD",
+    "FLOWER_COOKIE_SECRET",
+    "TOPCLIP_WEBHOOK_SECRET",
+)
 USERS = ("REDIS_WEB_PASSWORD", "REDIS_WORKER_PASSWORD", "REDIS_FLOWER_PASSWORD")
 
 
@@ -43,6 +50,24 @@ def test_only_known_settings_are_given(services: dict[str, Any]) -> None:
     for name, service in services.items():
         given = {key for key in service.get("environment", {}) if key.startswith("TOPCLIP_")}
         assert given <= known, name
+
+
+def test_what_an_operator_may_set_reaches_the_containers(services: dict[str, Any]) -> None:
+    """All but what the compose file and its overrides say themselves, and what the image has no use for."""
+    text = "".join(path.read_text() for path in (ROOT / "docker-compose.yml", *(ROOT / "docker").glob("compose.*.yml")))
+    its_own = {
+        "redis_url",
+        "redis_master",
+        "sentinel_user",
+        "sentinel_password",
+        "key_prefix",
+        "host",
+        "flower_port",
+        "ffmpeg",
+    }
+    its_own |= {"data_dir", "media_root", "concurrency", "api_key", "redis_ca", "whisper_model", "whisper_download"}
+    settings = {variable(name) for name in Settings.model_fields.keys() - its_own}
+    assert [name for name in sorted(settings) if f"${{{name}" not in text] == []
 
 
 def test_ports_are_open_to_this_machine_alone(services: dict[str, Any]) -> None:

@@ -101,6 +101,7 @@ def _services(settings: Settings, client: JobClient, store: ArtifactStore, ring:
         followers.wake(event.id)
 
     def on_gap() -> None:
+        client.name_store()
         cache.on_gap()
         refresher.wake()
         followers.wake_all()

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from celery import Celery
+from redis.exceptions import RedisError
 
 from topclip.config import Settings
 from topclip.errors import InvalidRequest, JobConflict, QueueUnavailable, StorageError, TopClipError
@@ -20,6 +21,7 @@ from topclip.model.callback import CallbackLog
 from topclip.model.job import JobEvent, JobId, JobRecord, JobState, JobStatus, Stage, SubmissionKey
 from topclip.model.request import Change, ClipRequest
 from topclip.storage.base import ArtifactStore, cancelled_key, record_key
+from topclip.storage.mark import mark_of
 from workers import cancelled, health
 from workers.again import Again
 from workers.backend import result_meta, revoked_meta
@@ -27,6 +29,7 @@ from workers.budget import StoreUse, ask_for_room, store_grew, store_use
 from workers.callbacks import read_log
 from workers.changes import delete_job
 from workers.drive import publish, tell_revoked
+from workers.one_store import name_store
 from workers.reach import PUBLISH_FAULTS, RETRY_AFTER_S, Reach, unavailable, unknown
 from workers.restore import record_of
 from workers.status import read_status, status_of
@@ -52,6 +55,7 @@ class JobClient:
         self._reach = Reach(settings, store, app)
         self._app, self._redis, self._scripts = self._reach.app, self._reach.redis, self._reach.scripts
         self._again = Again(self._reach, store)
+        self._mark = ""
 
     def close(self) -> None:
         """Close the connections to Redis."""
@@ -60,6 +64,12 @@ class JobClient:
     def watch(self, on_event: Callable[[JobEvent], None], on_gap: Callable[[], None]) -> Watch:
         """A Watch, not yet started."""
         return Watch(self._settings, on_event, on_gap, self._reach.breaker)
+
+    def name_store(self) -> None:
+        """Say in Redis which store this is, for workers that start with another; where one is away, another time."""
+        with contextlib.suppress(StorageError, RedisError):
+            self._mark = self._mark or mark_of(self._store)
+            name_store(self._redis, self._prefix, self._mark)
 
     def has_room(self, *, owner: str = "", digest: str = "") -> bool:
         """Ask before a source is sent: True for a new submission, False if there is a job of that key already.

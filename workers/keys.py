@@ -34,7 +34,7 @@ callback-lines    sorted set: receivers that have a line and are not being told,
 callbacks-out     sorted set: receivers that are being told, by the time at which that is given up
 callback-host:<host>      hash: a receiver that does not answer: fails, quiet_until
 store             hash: what the store holds, where it has a budget: used, may_go (of finished jobs), at (when measured), and
-                  refused, 1 where something was since
+                  refused, 1 where something was since; mark: which store the web server uses (workers/one_store.py)
 figures           hash: what workers count for `/metrics` (workers/figures.py)
 probe             written by whoever looks at Redis' health, to see whether it writes
 rate:LIMITER/...  counters of requests by key or address, for a minute or as long as the rate says

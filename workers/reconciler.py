@@ -33,6 +33,7 @@ from workers.drive import redrive
 from workers.figures import FIGURES
 from workers.health import UNFINISHED
 from workers.links import FAULTS, KEEPER, redis_client, redis_now
+from workers.one_store import refuse_another
 from workers.refusal import refuses_writes
 from workers.restore import bring_back, find_lost
 from workers.scripts import Scripts
@@ -62,8 +63,10 @@ class Reconciler(bootsteps.StartStopStep):  # type: ignore[misc]
     def start(self, worker: Any) -> None:
         """Begin to look. The thread ends with the process. What no worker can work with ends it, in words."""
         try:
-            store_for(self._settings).check()
+            store = store_for(self._settings)
+            store.check()
             refuse_cluster(self._settings)
+            refuse_another(self._settings, store)
         except TopClipError as err:
             log.critical("%s: %s", err.message, err.hint)
             sys.exit(1)  # Celery would show a traceback

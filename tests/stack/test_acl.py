@@ -233,7 +233,7 @@ def _lost_and_expired(node: AclRedis, web: WebContainer, job: str) -> None:
             [
                 ("FLUSHALL",), ("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "GET", "*"), ("KEYS", "*"), ("SHUTDOWN",),
                 ("ACL", "LIST"), ("ACL", "SETUSER", "x", "on", "nopass"), ("MONITOR",),
-                ("SCRIPT", "FLUSH"), ("REPLICAOF", "127.0.0.1", "1"), ("FUNCTION", "LIST"),
+                ("SCRIPT", "FLUSH"), ("REPLICAOF", "127.0.0.1", "1"), ("FUNCTION", "LIST"), ("FUNCTION", "FLUSH"),
                 ("HSET", P + "unacked", "a", "b"), ("LPUSH", P + "render", "{}"), ("DEL", P + "reconciler-leader"),
                 ("SET", "other", "1"), ("GET", "other"), ("PUBLISH", P + "/0.celery.pidbox", "shutdown"),
                 ("EVAL", "return redis.call('SET', 'other', 1)", "0"),
@@ -244,6 +244,7 @@ def _lost_and_expired(node: AclRedis, web: WebContainer, job: str) -> None:
             [
                 ("FLUSHALL",), ("CONFIG", "SET", "maxmemory", "1"), ("KEYS", "*"), ("SHUTDOWN",), ("ACL", "LIST"),
                 ("SET", "other", "1"), ("PUBLISH", "other", "x"), ("SCRIPT", "FLUSH"), ("SAVE",), ("MODULE", "LIST"),
+                ("FUNCTION", "FLUSH"), ("FUNCTION", "RESTORE", "x"),
             ],
         ),
         (
@@ -251,7 +252,7 @@ def _lost_and_expired(node: AclRedis, web: WebContainer, job: str) -> None:
             [
                 ("FLUSHALL",), ("CONFIG", "GET", "*"), ("KEYS", "*"), ("SHUTDOWN",), ("SET", P + "probe", "1"),
                 ("DEL", P + "control"), ("BRPOP", P + "control", "1"), ("LPUSH", P + "control", "{}"),
-                ("HGETALL", P + "job:x"), ("EVAL", "return redis.call('DEL', 'topclip:jobs')", "0"),
+                ("HGETALL", P + "job:x"), ("FUNCTION", "FLUSH"), ("EVAL", "return redis.call('DEL', 'topclip:jobs')", "0"),
                 ("DEL", P + "celery-task-meta-x"), ("ZADD", P + "expiry", "1", "x"), ("PUBLISH", P + "job-events", "{}"),
             ],
         ),

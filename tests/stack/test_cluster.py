@@ -1,4 +1,4 @@
-"""Redis Cluster is refused at the start of everything, with the reason and what to do instead.."""
+"""Redis Cluster is refused at the start of everything, with the reason and what to do instead."""
 
 import json
 import subprocess

@@ -81,6 +81,11 @@ class TestWrongUrl:
     def test_nobody_listens(self, tmp_path: Path) -> None:
         assert "start `topclip up`" in told(found(f"redis://127.0.0.1:{free_port()}/0", tmp_path)["redis"])
 
+    def test_nobody_listens_elsewhere(self, tmp_path: Path) -> None:
+        advice = told(found(f"redis://0.0.0.0:{free_port()}/0", tmp_path)["redis"])  # it is no name of this machine's
+        assert "does it listen on that address" in advice
+        assert "topclip up" not in advice
+
     def test_no_such_host(self, tmp_path: Path) -> None:
         assert "no such host" in told(found("redis://nowhere.invalid:6379/0", tmp_path)["redis"])
 
@@ -316,6 +321,8 @@ class TestEveryKindOfLink:
         node = started(*tls, binary=program("redis-server"))
         assert found(f"rediss://localhost:{port}/0", tmp_path, TOPCLIP_REDIS_CA=str(certificate))["redis"].grade == "ok"
         assert "TOPCLIP_REDIS_CA" in told(found(f"rediss://localhost:{port}/0", tmp_path)["redis"])
+        missing = found(f"rediss://localhost:{port}/0", tmp_path, TOPCLIP_REDIS_CA=str(tmp_path / "none.crt"))["redis"]
+        assert f"the certificates {tmp_path / 'none.crt'} cannot be read" in told(missing)
         assert "speaks TLS" in told(found(f"rediss://localhost:{node.port}/0", tmp_path)["redis"])
         assert "rediss://" in told(found(f"redis://localhost:{port}/0", tmp_path)["redis"])
 

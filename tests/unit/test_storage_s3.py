@@ -216,6 +216,22 @@ def test_a_wrong_key_is_said(make_store: MakeStore) -> None:
     assert "TOPCLIP_S3_SECRET_KEY" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize(
+    ("setting", "advice"),
+    [
+        ({"s3_secret_key": "wrong"}, "TOPCLIP_S3_SECRET_KEY"),
+        ({"store": "s3://others/topclip"}, "make the bucket others"),
+    ],
+    ids=["key", "bucket"],
+)
+def test_a_store_that_lets_nobody_in_is_refused_at_the_start(
+    make_store: MakeStore, setting: dict[str, str], advice: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_store(**setting).check()
+    assert advice in str(caught.value.hint)
+
+
 def test_a_server_that_is_away_is_unavailable_and_comes_back(make_store: MakeStore, s3: S3Container) -> None:
     store = make_store()
     store.put_bytes("k", b"x")

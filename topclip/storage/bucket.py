@@ -184,6 +184,12 @@ class Bucket:
         return StorageUnavailable(f"the store failed at {what}: {text}", {"key": what, "hint": hint})
 
 
+def is_final(err: StorageUnavailable) -> bool:
+    """Whether the server itself said that there is no such bucket, or not for this key: waiting mends neither."""
+    cause = err.__cause__
+    return isinstance(cause, ClientError) and code_of(cause) in (*MISSING, "NoSuchBucket", *REFUSED)
+
+
 def code_of(err: ClientError) -> str:
     """The server's word for what is wrong."""
     code = str(err.response.get("Error", {}).get("Code", ""))

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from topclip.errors import ArtifactMissing, ConfigError, StorageUnavailable
 from topclip.storage.base import Tick, add_size, no_tick, translated
-from topclip.storage.bucket import CONFLICT, LONG, TAKEN, Body, Bucket, Patience, Place, code_of
+from topclip.storage.bucket import CONFLICT, LONG, TAKEN, Body, Bucket, Patience, Place, code_of, is_final
 from topclip.storage.cache import FileCache
 from topclip.storage.staging import Staging
 
@@ -54,11 +54,15 @@ class S3Store(Staging):
         self._uploads_swept_at = -UPLOADS_SWEPT_EVERY_S
 
     def check(self) -> None:
-        """See ArtifactStore: the server must heed conditional writes of both kinds. One that is away now is not refused."""
+        """See ArtifactStore: the server must let us in, and heed conditional writes of both kinds. One that is away now is not
+        refused.
+        """
         try:
             self.exists(PROBE)  # of which one hears sooner that the server is away
             overwrites = self._overwrites()
         except StorageUnavailable as err:
+            if is_final(err):
+                raise ConfigError(f"{self._place.url}: {err.message}", {"field": "store", "hint": err.hint}) from err
             log.warning("%s cannot be checked now: %s%s", self._place.url, err, f"; {err.hint}" if err.hint else "")
             return
         if overwrites:

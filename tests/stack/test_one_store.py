@@ -1,0 +1,98 @@
+"""A worker whose store is not the web server's does not start: it would fail every job that it touched."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stack.doctor import examine
+from stack.findings import Check
+from tests.nodes import RedisContainer, WebContainer, WorkerContainer
+from tests.waiting import until
+from topclip.config import Settings
+
+REASON = "is not the one that the web server uses"
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisContainer]:
+    (tmp_path / "redis").mkdir()
+    node = RedisContainer(tmp_path / "redis")
+    assert node.ready()
+    yield node
+    node.teardown()
+
+
+@pytest.fixture
+def settings(redis: RedisContainer, tmp_path: Path) -> Settings:
+    """Those of the web server."""
+    return Settings(redis_url=redis.url, data_dir=tmp_path / "data", store=str(tmp_path / "shared"), concurrency=1)
+
+
+@pytest.fixture
+def web(settings: Settings, redis: RedisContainer, tmp_path: Path) -> Iterator[WebContainer]:
+    """A web server that has named its store."""
+    node = WebContainer(tmp_path, settings)
+    try:
+        until(lambda: redis.client.hget("topclip:store", "mark"), 60, node.logs)
+        yield node
+    finally:
+        node.teardown()
+
+
+def same_store(settings: Settings) -> Check | None:
+    """What the doctor says of it."""
+    found = examine(settings.to_env()).checks
+    return next((check for check in found if check.name == "same store"), None)
+
+
+@pytest.mark.faults  # for the length of three starts
+def test_a_worker_with_another_store_ends_and_says_why(web: WebContainer, settings: Settings, tmp_path: Path) -> None:
+    forgotten = settings.model_copy(update={"store": "", "data_dir": tmp_path / "elsewhere"})
+    wrong, right = (
+        WorkerContainer(tmp_path, name, one.to_env(), 1)
+        for name, one in (("wrong", forgotten), ("right", settings.model_copy(update={"data_dir": tmp_path / "own"})))
+    )
+    try:
+        assert until(wrong.process.poll, 60, wrong.logs) == 1
+        assert f"{tmp_path / 'elsewhere/store'} {REASON}" in wrong.logs()
+        assert "TOPCLIP_STORE is to name the same store" in wrong.logs()
+        assert "Traceback" not in wrong.logs()
+        assert right.ready()
+        assert right.process.poll() is None
+    finally:
+        for node in (wrong, right):
+            node.teardown()
+
+
+def test_the_doctor_finds_another_store(web: WebContainer, settings: Settings, tmp_path: Path) -> None:
+    assert (found := same_store(settings))
+    assert found.grade == "ok"
+    assert (found := same_store(settings.model_copy(update={"store": str(tmp_path / "other")})))
+    assert (found.grade, "one folder that all of them mount" in str(found.advice)) == ("fail", True)
+    assert not (tmp_path / "other/store").exists()  # nothing is made by asking
+
+
+def test_after_a_move_the_web_server_names_the_store_anew(
+    web: WebContainer, settings: Settings, redis: RedisContainer, tmp_path: Path
+) -> None:
+    first = redis.client.hget("topclip:store", "mark")
+    web.teardown()
+    moved = settings.model_copy(update={"store": str(tmp_path / "moved")})
+    again = WebContainer(tmp_path, moved, "again")
+    try:
+        until(lambda: redis.client.hget("topclip:store", "mark") != first, 60, again.logs)
+        assert (found := same_store(moved))
+        assert found.grade == "ok"
+    finally:
+        again.teardown()
+
+
+def test_a_redis_that_lost_its_data_is_told_again(web: WebContainer, redis: RedisContainer) -> None:
+    first = redis.client.hget("topclip:store", "mark")
+    redis.kill()
+    for path in redis._folder.rglob("*.aof"):
+        path.unlink()
+    redis.restart()
+    assert redis.ready()
+    until(lambda: redis.client.hget("topclip:store", "mark") == first, 60, web.logs)
