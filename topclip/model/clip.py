@@ -6,7 +6,7 @@ from pydantic import Field
 
 from topclip.model.base import JsonDict, Model
 from topclip.model.framing import Framing, Keyframe
-from topclip.model.request import Aspect, CaptionStyle, Fit, Quality
+from topclip.model.request import Aspect, CaptionStyle, Fit, Quality, Range
 
 
 class SignalPart(Model):
@@ -34,6 +34,9 @@ class Highlight(Model):
         description="What the start was snapped to: cut, quiet, source, sentence, word, none or asked."
     )
     end_edge: str
+    asked_s: Range | None = Field(
+        None, description="The range that was asked for, where the source's frames allow only one that lies elsewhere."
+    )
     framing: Framing | None = Field(
         None,
         description="How a clip of another shape shows the source, with fit `crop`; null where nothing is cut away.",
@@ -109,6 +112,7 @@ class ClipSpec(Model):
     )
     shares: Shares | None = Field(None, description="Of the range; null where it was not analysed.")
     captions: CaptionSpec | None = None
+    warnings: tuple[str, ...] = Field((), description="What a person should know of the range.")
 
 
 class Check(Model):

@@ -16,11 +16,12 @@ from topclip.model.base import Model
 from topclip.model.clip import CaptionSpec, ClipSpec, Plan
 from topclip.model.framing import Framing, Outlook, Sighting, Unseen
 from topclip.model.geometry import cut_out
-from topclip.model.request import Captions, ClipOptions, ClipRequest, Edits, Mode
+from topclip.model.request import Captions, ClipOptions, ClipRequest, Edits, Mode, Range
 from topclip.model.source import SourceInfo
 from topclip.pipeline.audience import audience_ref
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.framing import FRAMING_VERSION, frame_clip
+from topclip.pipeline.holes import told_of
 from topclip.pipeline.plot import draw_plan
 from topclip.pipeline.ranges import recut
 from topclip.pipeline.select import PLAN_VERSION, clip_specs, select_clips
@@ -53,9 +54,10 @@ def make_plan(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> Plan
     framings = _asked_framings(request.edits) if is_cut_out else {}
     edited = _edited(request.edits, info, analysis, options, ctx)
     plan = _with_framings(edited or select_clips(info, analysis, options), framings)
+    asked_s = {h.n: h.asked_s for h in plan.highlights}
     captions = _captions(request, ctx)
     specs = tuple(
-        _framed(_with_facts(info, analysis, spec.model_copy(update={"captions": captions})), framings)
+        _framed(_with_facts(info, analysis, spec.model_copy(update={"captions": captions}), asked_s[spec.n]), framings)
         for spec in clip_specs(plan, analysis, options)
     )
     outlooks = tuple(_outlook(analysis, spec) for spec in specs if is_cut_out and spec.n not in framings)
@@ -158,11 +160,12 @@ def _captions(request: ClipRequest, ctx: StageContext) -> CaptionSpec | None:
     return CaptionSpec(transcript=ref.key, style=style if wanted is Captions.BURN else None)
 
 
-def _with_facts(info: SourceInfo, analysis: Analysis, spec: ClipSpec) -> ClipSpec:
-    """The spec with what a render and its check need to know of the range."""
+def _with_facts(info: SourceInfo, analysis: Analysis, spec: ClipSpec, asked_s: Range | None) -> ClipSpec:
+    """The spec with what a render, its check and a person need to know of the range."""
     first, end = np.searchsorted(analysis.frame_pts, [spec.start_pts, spec.end_pts])
     leaps = true_leaps(info, analysis.frame_pts[first:end].tolist())
-    return spec.model_copy(update={"true_leaps": leaps, "shares": shares_of(info, analysis, spec)})
+    facts = {"shares": shares_of(info, analysis, spec), "warnings": told_of(info, analysis, spec, asked_s)}
+    return spec.model_copy(update={"true_leaps": leaps, **facts})
 
 
 def plan_document(plan: Plan) -> bytes:

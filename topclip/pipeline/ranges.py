@@ -5,6 +5,7 @@ from topclip.model.analysis import Analysis
 from topclip.model.clip import Highlight, Plan
 from topclip.model.request import ClipOptions, Edits
 from topclip.model.source import SourceInfo
+from topclip.pipeline.holes import is_moved
 from topclip.pipeline.places import Edge, Timeline
 from topclip.pipeline.scoring import Scores, score_parts, scores_of
 
@@ -43,7 +44,9 @@ def asked(info: SourceInfo, timeline: Timeline, scores: Scores, span_s: tuple[fl
     first = min(timeline.frame_at(start_s), timeline.n_frames - 1)
     last = max(timeline.frame_at(end_s), first + 1)
     start, end = (Edge(frame, float(timeline.times_s[frame]), "asked") for frame in (first, last))
-    return highlight(timeline, scores, start, end)
+    found = highlight(timeline, scores, start, end)
+    is_elsewhere = is_moved(info, span_s, (found.start_s, found.end_s))
+    return found.model_copy(update={"asked_s": span_s}) if is_elsewhere else found
 
 
 def recut(plan: Plan, info: SourceInfo, analysis: Analysis, options: ClipOptions, edits: Edits) -> Plan:

@@ -339,7 +339,7 @@ def _describe(job: _Job, made: _Made, keys: ClipKeys) -> RenderedClip:
         copied=made.copied,
         note=made.note,
         captions=publish_captions(job.captions, keys.clip.removesuffix(".mp4"), job.ctx) if job.captions else None,
-        warnings=(*(job.captions.warnings if job.captions else ()), *warnings_of(made.checks)),
+        warnings=(*job.spec.warnings, *(job.captions.warnings if job.captions else ()), *warnings_of(made.checks)),
     )
 
 

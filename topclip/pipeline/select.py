@@ -26,7 +26,7 @@ from topclip.pipeline.places import Timeline
 from topclip.pipeline.ranges import asked, highlight
 from topclip.pipeline.scoring import HOP_S, Scores, score_parts, scores_of
 
-SELECT_VERSION = "5"
+SELECT_VERSION = "6"
 PLAN_VERSION = f"analysis {ANALYSIS_VERSION}, select {SELECT_VERSION}"
 
 THRESHOLD_QUANTILE = 0.65

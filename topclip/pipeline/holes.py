@@ -1,0 +1,49 @@
+"""What a person is told of a range whose pictures are not all there: frames are missing, or none lies where one was asked for.
+
+Pure. Such a clip is made of what there is; nobody should have to play it to find that out.
+"""
+
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+
+from topclip.model.analysis import Analysis
+from topclip.model.clip import ClipSpec
+from topclip.model.request import Range
+from topclip.model.source import SourceInfo
+
+HOLE_S = 1.0
+"""So long without a picture is a hole in a source that says that they come evenly. Others may show one for minutes."""
+MOVED_FRAMES = 1.5
+"""Edges move to frames; by more than this they are somewhere else."""
+
+
+def is_moved(info: SourceInfo, asked_s: Range, made_s: Range) -> bool:
+    """Whether a range lies elsewhere than where it was asked for."""
+    most_s = MOVED_FRAMES / float(info.video.rate)
+    return any(abs(a - b) > most_s for a, b in zip(asked_s, made_s, strict=True))
+
+
+def told_of(info: SourceInfo, analysis: Analysis, spec: ClipSpec, asked_s: Range | None) -> tuple[str, ...]:
+    """Sentences about a clip's range. asked_s: where it was wanted, if that is elsewhere."""
+    said = []
+    if asked_s is not None:
+        start_s, end_s = asked_s
+        said.append(
+            f"asked for from {start_s:g} to {end_s:g} s, it goes from {spec.start_s:g} to {spec.end_s:g} s: "
+            "the source's frames allow no other"
+        )
+    if info.base_fps is None or Fraction(info.base_fps) == info.video.rate:
+        said += [
+            f"the source has no picture from {start_s:g} to {end_s:g} s: the one before it stands still there"
+            for start_s, end_s in _holes(info, analysis, spec)
+        ]
+    return tuple(said)
+
+
+def _holes(info: SourceInfo, analysis: Analysis, spec: ClipSpec) -> list[tuple[float, float]]:
+    first, end = np.searchsorted(analysis.frame_pts, [spec.start_pts, spec.end_pts])
+    times_s = (np.append(analysis.frame_pts[first:end], spec.end_pts) - info.video.start_pts) * float(info.video.tick)
+    frame_s = 1 / float(info.video.rate)
+    return [(round(a + frame_s, 2), round(b, 2)) for a, b in pairwise(times_s.tolist()) if b - a > HOLE_S + frame_s]
