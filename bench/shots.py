@@ -21,6 +21,8 @@ SEED, N_SHOTS, RATE, ROUNDS = 2, 36, 30, 3
 SHOT_S = (3.0, 7.0)
 DISSOLVE_FRAMES, FADE_FRAMES = (12, 16, 24, 30), (10, 15)
 GOALS = {"null decode": 0.5, "PySceneDetect": 0.35}
+PLAN = "a plan of it with sound, all signals"
+"""What analysis costs a worker: more than boundaries alone."""
 PEER = "scenedetect"
 """It lives in the environment of peers, `.venv/peers`, and is left out where there is none."""
 
@@ -38,8 +40,12 @@ def measure() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-shots-") as name:
         source = Path(name) / "source.mp4"
         truth = make_source(source)
-        found = source.with_name("found.json")
-        ours = ["sh", "-c", '"$0" shots "$1" --json > "$2"', str(BIN / "topclip"), str(source), str(found)]
+        found = source.with_name("shots.json")
+        sounding = with_sound(source)
+        ours, plan = (
+            ["sh", "-c", f'"$0" {what} "$1" --json > "$2"', str(BIN / "topclip"), str(film), str(found.with_stem(what))]
+            for what, film in (("shots", source), ("plan", sounding))
+        )
         null = [find_ffmpeg(""), *QUIET, "-i", str(source), "-map", "0:v", "-f", "null", "-"]
         references = [
             *null[: null.index("-i")],
@@ -49,7 +55,7 @@ def measure() -> None:
             "all",
             *null[null.index("-i") :],
         ]
-        commands = {"ours": ours, "null decode": null, "decode of reference pictures": references}
+        commands = {"ours": ours, PLAN: plan, "null decode": null, "decode of reference pictures": references}
         if (peer := shutil.which(PEER, path=str(PEERS))) is not None:
             listed = ["list-scenes", "-o", name, "-f", "scenes.csv", "-s"]
             commands["PySceneDetect"] = [peer, "-q", "-i", str(source), "detect-content", *listed]
@@ -67,6 +73,14 @@ def measure() -> None:
             figures["PySceneDetect"] = judged(truth, read_scenes(source.with_name("scenes.csv")))
     figures["load before"], figures["machine was calm"] = round(load, 1), load <= CALM_LOAD
     record.write("shots", "make bench ARGS=shots", figures)
+
+
+def with_sound(source: Path) -> Path:
+    """The same film with sound, which a plan listens to."""
+    path = source.with_name("sounding.mp4")
+    noise = ["-f", "lavfi", "-i", "anoisesrc=c=pink:a=0.2:seed=1:r=48000"]
+    run([find_ffmpeg(""), *QUIET, "-i", str(source), *noise, "-c:v", "copy", "-c:a", "aac", "-shortest", str(path)])
+    return path
 
 
 def make_source(path: Path) -> list[Boundary]:

@@ -15,6 +15,7 @@ from stack.findings import Check
 from topclip.config import LEAST_MEMORY_MB, Settings
 from topclip.errors import ConfigError, StorageError
 from topclip.media.binary import find_ffmpeg, require_libass
+from topclip.media.limits import there_is_memory
 from topclip.storage.factory import store_for
 from web import open_files
 
@@ -106,7 +107,7 @@ def _existing(folder: Path) -> Path:
 
 def _memory(settings: Settings) -> Check:
     n_tasks = settings.concurrency or os.cpu_count() or 1
-    free_mb = psutil.virtual_memory().available >> 20
+    free_mb = min(psutil.virtual_memory().available, there_is_memory()) >> 20  # a container may have less
     text = f"{free_mb} MiB available for {n_tasks} tasks at once"
     if free_mb < n_tasks * LEAST_MEMORY_MB:
         advice = f"lower TOPCLIP_CONCURRENCY, or add memory: a task needs {LEAST_MEMORY_MB} MiB at least"

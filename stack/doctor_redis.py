@@ -13,8 +13,9 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from stack.findings import Check, Diagnosis
 from stack.redis_server import binary
-from topclip.config import CLUSTER_HINT, Settings
+from topclip.config import Settings
 from topclip.errors import ConfigError, StorageError
+from topclip.redis_url import CLUSTER_HINT
 from topclip.storage.factory import store_for
 from web.doors import is_loopback
 from workers import names

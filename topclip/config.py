@@ -12,20 +12,16 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from topclip.errors import ConfigError
+from topclip.redis_url import checked_url, masked_url
 
 PREFIX = "TOPCLIP_"
 SECRET_MARK = "whsec_"
 UNPREFIXED = {"redis_url": "REDIS_URL"}
-REDIS_SCHEMES = ("redis", "rediss", "sentinel", "redis+socket")
-CLUSTER_HINT = (
-    "use one server (`cluster-enabled no`), or Sentinel for fail-over: `sentinel://host:26379;...`; see docs/redis.md"
-)
 LEAST_MEMORY_MB = 512
 SECRETS = (
     "redis_url",
@@ -224,20 +220,8 @@ class Settings(BaseModel):
 
     @field_validator("redis_url")
     @classmethod
-    def _known_scheme(cls, value: str) -> str:
-        for url in value.split(";"):
-            parts = urlsplit(url)
-            if parts.scheme not in REDIS_SCHEMES:
-                schemes = ", ".join(REDIS_SCHEMES)
-                why = f"; Celery cannot use Redis Cluster: {CLUSTER_HINT}" if "cluster" in parts.scheme else ""
-                raise ValueError(f"scheme {parts.scheme!r} is not one of {schemes}{why}")
-            if "password" in parse_qs(parts.query):  # Celery does not take it there, and it would not be masked
-                raise ValueError("the password goes before the host: redis://:password@host:6379/0")
-            if not _is_whole(parts):
-                raise ValueError(
-                    "host or port cannot be read; in a password write %2F for /, %3F for ?, %23 for #, %3B for ;"
-                )
-        return value
+    def _redis_url(cls, value: str) -> str:
+        return checked_url(value)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, *, dotenv: Path | None = None, **over: Any) -> Self:
@@ -287,7 +271,7 @@ class Settings(BaseModel):
     @property
     def masked_redis_url(self) -> str:
         """The Redis URL without its password, fit for logs and `/health`."""
-        return ";".join(mask_url(u) for u in self.redis_url.split(";"))
+        return masked_url(self.redis_url)
 
     @property
     def store_dir(self) -> Path:
@@ -298,24 +282,6 @@ class Settings(BaseModel):
 def variable(field: str) -> str:
     """Name of the environment variable of a settings field."""
     return UNPREFIXED.get(field, PREFIX + field.upper())
-
-
-def _is_whole(parts: SplitResult) -> bool:
-    """Whether the address ends where it should, not at a character of an unquoted password."""
-    try:
-        parts.port  # noqa: B018 - it is read to be checked
-    except ValueError:
-        return False
-    return parts.scheme == "redis+socket" or "@" not in parts.path + parts.query + parts.fragment
-
-
-def mask_url(url: str) -> str:
-    """Replace a URL's password by `***`."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    netloc = f"{parts.username or ''}:***@{parts.netloc.rpartition('@')[2]}"
-    return urlunsplit(parts._replace(netloc=netloc))
 
 
 def _collect(env: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:

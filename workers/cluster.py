@@ -9,8 +9,9 @@ import contextlib
 from redis import Redis
 from redis.exceptions import RedisError
 
-from topclip.config import CLUSTER_HINT, Settings
+from topclip.config import Settings
 from topclip.errors import ConfigError
+from topclip.redis_url import CLUSTER_HINT
 from workers.links import KEEPER, redis_client
 
 

@@ -230,6 +230,13 @@ def test_a_worker_from_elsewhere_needs_redis_and_the_bucket_alone(running: Stack
     assert "store" not in running.compose("exec", "-T", "web", "ls", "/data").split()
 
 
+def test_a_containers_memory_is_what_the_doctor_tells_of() -> None:
+    told = docker("run", "--rm", "-m", "600m", "--entrypoint", "sh", IMAGE, "-c", "topclip doctor --json || true")
+    (found,) = [check for check in json.loads(told) if check["name"] == "machine memory"]
+    assert int(found["message"].split()[0]) <= 600
+    assert found["grade"] == "warn"
+
+
 def test_the_image_is_made_of_what_the_page_says() -> None:
     told = run_shown("image-size", instead={" topclip sh": f" {IMAGE} sh"})
     mb = {name.strip(): int(n) for n, name in (line.split("\t") for line in told.splitlines())}

@@ -164,6 +164,13 @@ def test_a_source_that_is_too_short_has_no_highlights() -> None:
     assert caught.value.hint == "a clip lasts a second at least"
 
 
+@pytest.mark.parametrize(("length_s", "frames"), [(5.01, 125), (5.03, 126), (5.0, 125)])
+def test_lengths_that_no_number_of_frames_has_are_those_of_the_nearest(length_s: float, frames: int) -> None:
+    options = ClipOptions(min_length=length_s, max_length=length_s, count=3)
+    analysis = make_analysis(60, loud=[(20, 25)])
+    assert [h.frames for h in select_clips(make_info(60), analysis, options).highlights] == [frames] * 3
+
+
 def test_asked_ranges_are_moved_to_frames_only() -> None:
     options = ClipOptions.model_validate({"mode": "ranges", "ranges": [[1.01, 2.0], [50, 60.04], [0.99, 1.0]]})
     plan = select_clips(make_info(60), make_analysis(60, cuts=(1.5,)), options)

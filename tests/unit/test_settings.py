@@ -69,13 +69,30 @@ def test_secrets_and_networks_may_be_many_and_reach_child_processes() -> None:
         "redis://:hunter2;x@localhost:6379/0",
         "redis://localhost:6379/0?password=hunter2",
         "sentinel://:hunter2@a:26379;sentinel://:hunt/er2@b:26379",
+        "redis:/:hunter2@localhost:6379/0",
+        "redis://:hunter2@localhost:6379/first",
+        "redis://:hunter2@localhost:6379/0?socket_timeout=1",
+        "redis://:hunter2@localhost:6379/0;redis://:hunter2@other:6379/0",
+        "rediss://:hunter2@localhost:6379/0?ssl_cert_reqs=none",
     ],
 )
-def test_a_redis_url_whose_password_would_be_shown_is_refused_and_not_repeated(url: str) -> None:
+def test_a_redis_url_that_is_none_is_refused_and_no_password_repeated(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Settings.from_env({"REDIS_URL": url})
     assert "REDIS_URL: " in caught.value.message
     assert "hunt" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (" redis://localhost:6379/0\n", "redis://localhost:6379/0"),
+        ("REDIS://localhost", "redis://localhost"),
+        ("sentinel://a:26379; Sentinel://b:26379", "sentinel://a:26379;sentinel://b:26379"),
+    ],
+)
+def test_blanks_and_capitals_of_a_redis_url_mean_nothing(given: str, meant: str) -> None:
+    assert Settings.from_env({"REDIS_URL": given}).redis_url == meant
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ MEMORY_HINT = (
 MEMORY_SHARE = 0.75
 MOST_MEMORY_BYTES = 8 << 30
 """Enough to encode 8K; anything that wants more is damaged or hostile."""
-CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
+CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""As version 2 of the kernel's control groups has it, and version 1."""
 NO_FILTER = re.compile(rb"No such filter: '(\w+)'")
 NO_MEMORY = (b"Cannot allocate memory", b"pthread_create() failed", b"malloc of size", b"std::bad_alloc")
 
@@ -61,8 +62,9 @@ def memory_limit(wanted_mb: int) -> int:
 def there_is_memory() -> int:
     """Bytes that all processes here may take together: the machine's memory, or the container's limit."""
     there_is = psutil.virtual_memory().total
-    with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit
-        there_is = min(there_is, int(CONTAINER_LIMIT.read_text()))
+    for path in CONTAINER_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # no container, one without a limit, or the other version
+            there_is = min(there_is, int(path.read_text()))
     return there_is
 
 

@@ -27,6 +27,8 @@ from topclip.pipeline.ranges import asked, highlight
 from topclip.pipeline.scoring import HOP_S, Scores, score_parts, scores_of
 
 SELECT_VERSION = "6"
+LONGEST_FRAME_S = 0.25
+"""Where frames last longer, half of one is no rounding."""
 PLAN_VERSION = f"analysis {ANALYSIS_VERSION}, select {SELECT_VERSION}"
 
 THRESHOLD_QUANTILE = 0.65
@@ -144,6 +146,7 @@ def _best(
             f"the source lasts {timeline.end_s:g} s, shorter than min_length {options.min_length:g} s",
             {"field": "min_length", "hint": hint},
         )
+    options = _with_a_whole_frame(timeline, options)
     field = _candidates(scores, options)
     chosen = _choose(timeline, scores, likeness, options, field)
     for shorter in _shorter(timeline, options):
@@ -169,6 +172,18 @@ def _settled(timeline: Timeline, scores: Scores, options: ClipOptions, chosen: l
     edges = solve_edges(timeline, [one.wanted_s for one in in_time], bounds)
     found = [highlight(timeline, scores, *pair) for pair in edges or ()]
     return sorted(found, key=lambda h: (-h.score, h.start_s))
+
+
+def _with_a_whole_frame(timeline: Timeline, options: ClipOptions) -> ClipOptions:
+    """The options; where no number of frames lasts from min_length to max_length, with half a frame more to either side:
+    "five seconds" of 29.97 frames a second are 150 frames, which last 5.005 s.
+    """
+    frame_s = float(np.median(np.diff(timeline.times_s)))
+    has_one = np.ceil(options.min_length / frame_s - 1e-4) * frame_s <= options.max_length + 1e-5
+    if has_one or frame_s > LONGEST_FRAME_S:
+        return options
+    lengths = {"min_length": options.min_length - frame_s / 2, "max_length": options.max_length + frame_s / 2}
+    return options.model_copy(update=lengths)
 
 
 def _shorter(timeline: Timeline, options: ClipOptions) -> list[ClipOptions]:
