@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 KEEP_S = 1.0
 LOW_DISK_BYTES = 1 << 30
+DEAF = "Changes of jobs are not heard of: the subscription to Redis is about to begin, or to begin anew."
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,10 @@ class Vitals:
             redis = {"status": "down", "url": url, "error": err.message}
             return None, {"redis": redis, "jobs": self._jobs, "queue_depth": None, "workers": []}
         self._jobs = found["jobs"]
-        is_well = self._watch.is_up and not found["redis"].get("warnings")
-        redis = {"status": "ok" if is_well else "degraded", "url": url, **found["redis"]}
+        deaf = [] if self._watch.is_up else [DEAF]
+        warnings = [*found["redis"].get("warnings", ()), *deaf]
+        status = "degraded" if warnings else "ok"
+        redis = {"status": status, "url": url, **found["redis"], "warnings": warnings}
         return found, {"redis": redis, **{k: found[k] for k in ("jobs", "queue_depth", "workers", "store_use")}}
 
     def _budget(self, use: StoreUse | None) -> dict[str, Any]:

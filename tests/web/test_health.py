@@ -41,6 +41,13 @@ def test_a_redis_that_refuses_to_write_is_degraded_and_not_ready(
     assert (ready.status_code, ready.json) == (503, {"status": "down", "redis": "degraded", "store": "ok"})
 
 
+def test_a_server_that_hears_of_no_changes_says_why_it_is_degraded(http: FlaskClient, client: FakeClient) -> None:
+    client.watches[-1].up = False
+    redis = http.get("/health").json["redis"]
+    assert redis["status"] == "degraded"
+    assert "Changes of jobs are not heard of" in redis["warnings"][0]
+
+
 def test_what_is_wrong_with_the_store_is_for_the_log(
     http: FlaskClient, store: LocalStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
