@@ -191,6 +191,22 @@ def test_a_track_of_the_source_is_used_unless_a_file_is_given(folder: Path, tmp_
     assert clip.captions is None
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts"])
+def test_a_file_counts_from_where_players_do_though_the_picture_begins_later(
+    folder: Path, ctx: StageContext, tmp_path: Path, suffix: str
+) -> None:
+    late = tmp_path / f"late{suffix}"
+    plain = folder / "plain.mp4"
+    run("-itsoffset", "1.2", "-i", plain, "-i", plain, "-map", "0:v", "-map", "1:a", "-c", "copy", late)
+    clip, at = made(asked(late, folder / "talk.srt", captions="side"), ctx)
+    assert clip.captions is not None
+    lines = (at / clip.captions.srt).read_text().splitlines()
+    begin = lines[lines.index("and the second") - 1].split(" --> ")[0]
+    assert float(begin.rpartition(":")[2].replace(",", ".")) == pytest.approx(
+        1.9 - 1.2 - clip.start_s, abs=0.03
+    )  # sound may begin with priming
+
+
 @pytest.mark.parametrize(("tracks", "read"), [
     (("spa", "eng"), 1),
     (("eng:forced", "spa", "eng:hearing_impaired", "eng"), 3),

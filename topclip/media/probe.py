@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
+from av import time_base as AV_TIME_BASE
 from av.audio.stream import AudioStream as AvAudio
 from av.container import InputContainer
 from av.error import FFmpegError
@@ -49,6 +50,8 @@ WEBP_FORMAT = "webp_pipe"
 FEWEST_JPEGS = 4
 """Phones write a photo as two or three pictures."""
 DEFAULT_RATE = Fraction(25)
+LEAST_LEAD_S, MOST_LEAD_S = 0.05, 3600.0
+"""Of a file before its first frame: less is priming of the sound, more a clock that is wrong."""
 FIELD_ORDERS = range(2, 6)
 """FFmpeg's numbers of a stream whose frames are two fields each."""
 NO_PTS_FORMAT, NO_PTS_CODECS = "avi", frozenset({"h264", "hevc", "vvc"})
@@ -80,6 +83,7 @@ def probe(
         audio = None if sound is None else _describe_audio(sound)
         format_name, n_streams, timecode = container.format.name, len(container.streams), _timecode(container)
         base_fps = str(stream.base_rate) if stream.base_rate else None
+        lead_s = _lead_s(container, video)
     end = end_of_picture(path, video, max_pixels, tick)
     if end.n_packets < (FEWEST_JPEGS if format_name == MJPEG_FORMAT else 2):
         raise UnsupportedMedia("the source is a still image, no moving picture", {"field": "source"})
@@ -98,8 +102,17 @@ def probe(
         n_streams=n_streams,
         timecode=timecode,
         base_fps=base_fps,
+        lead_s=lead_s,
         name=name or path.name,
     )
+
+
+def _lead_s(container: InputContainer, video: VideoStream) -> float:
+    """How long the file lasts before its first frame; none where the picture has no times, or it is what a coder needs."""
+    if container.start_time is None or video.is_bare or video.dts_lag is not None:
+        return 0.0
+    lead_s = float(video.start_pts * video.tick - Fraction(container.start_time, AV_TIME_BASE))
+    return round(lead_s, 3) if LEAST_LEAD_S <= lead_s <= MOST_LEAD_S else 0.0
 
 
 def _timecode(container: InputContainer) -> str | None:

@@ -52,7 +52,7 @@ def embedded_cues(path: Path, info: SourceInfo, max_pixels: int, tick: Callable[
     start_s = info.video.start_pts * info.video.tick
     for n in best_first:
         if cues := found.get(n):
-            return n, [_moved(cue, round(start_s * 1000)) for cue in cues]
+            return n, [cue.moved(-round(start_s * 1000)) for cue in cues]
     return -1, []
 
 
@@ -61,10 +61,6 @@ def _rank(track: SubtitleStream, spoken: str | None) -> tuple[bool, bool, bool, 
     is_foreign = bool(spoken and track.language) and track.language != spoken
     is_for_deaf = bool(track.disposition & Disposition.hearing_impaired)
     return bool(track.disposition & Disposition.forced), is_foreign, is_for_deaf, track.index
-
-
-def _moved(cue: RawCue, by_ms: int) -> RawCue:
-    return cue.model_copy(update={"start_ms": cue.start_ms - by_ms, "end_ms": cue.end_ms - by_ms})
 
 
 def ass_cues(content: bytes, name: str) -> list[RawCue]:

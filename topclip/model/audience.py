@@ -1,5 +1,7 @@
 """What an audience did over the time of a source, as somebody counted it."""
 
+from typing import Self
+
 from pydantic import Field
 
 from topclip.model.base import Model
@@ -13,6 +15,10 @@ class AudienceCurve(Model):
 
     times_s: tuple[float, ...]
     values: tuple[float, ...]
+
+    def moved(self, by_s: float) -> Self:
+        """The curve so much later."""
+        return self.model_copy(update={"times_s": tuple(at_s + by_s for at_s in self.times_s)}) if by_s else self
 
 
 class AudienceRef(Model):

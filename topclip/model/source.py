@@ -84,4 +84,8 @@ class SourceInfo(Model):
         None,
         description="Rate whose frames all frames fall on, as far as the container tells; above `fps` where that varies.",
     )
+    lead_s: float = Field(
+        0.0,
+        description="Seconds of the file before its first frame: players count them, times here do not.",
+    )
     name: str = Field("", description="File name for people.")

@@ -1,7 +1,7 @@
 """What is said in a source, and when: cues as they are shown, and the words in them."""
 
 from itertools import chain
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -54,6 +54,10 @@ class RawCue(Model):
     end_ms: int
     markup: str
     syntax: Literal["srt", "vtt", "ass", "plain"]
+
+    def moved(self, by_ms: int) -> Self:
+        """The cue so much later."""
+        return self.model_copy(update={"start_ms": self.start_ms + by_ms, "end_ms": self.end_ms + by_ms})
 
 
 class TranscriptRef(Model):

@@ -11,7 +11,7 @@ from topclip.pipeline.audience_file import read_curve
 from topclip.pipeline.context import StageContext
 from topclip.storage.base import audience_curve_key, audience_ref_key
 
-AUDIENCE_VERSION = "1"
+AUDIENCE_VERSION = "2"
 
 
 def take_audience(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> None:
@@ -25,7 +25,7 @@ def take_audience(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> 
     name, content = request.audience.name, attached_content(request.audience, "audience", ctx)
     key = audience_curve_key(info.sha256, hashlib.sha256(AUDIENCE_VERSION.encode() + content).hexdigest()[:16])
     if not ctx.store.exists(key):
-        curve = read_curve(content, name)
+        curve = read_curve(content, name).moved(-info.lead_s)  # the file counts as players do
         if not any(0 <= at_s < info.duration_s for at_s in curve.times_s):
             what = f"{name}: no value lies within the source's {info.duration_s:.1f} s"
             hint = "is it the file for another video? Times are seconds from the video's start"

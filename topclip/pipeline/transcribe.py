@@ -58,14 +58,15 @@ def _given(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> Transcr
     name, content = request.subtitles.name, attached_content(request.subtitles, "subtitles", ctx)
 
     def read() -> tuple[Cue, ...]:
-        cues = build_cues(read_subtitles(content, name), info.duration_s)
+        own_ms = round(info.lead_s * 1000)  # the file counts as players do
+        cues = build_cues([cue.moved(-own_ms) for cue in read_subtitles(content, name)], info.duration_s)
         if not cues:
             hint = "is it the file for another video?"
             what = f"{name}: no cue with words lies within the source's {info.duration_s:.1f} s"
             raise BadSubtitles(what, {"field": "subtitles", "hint": hint})
         return cues
 
-    return _kept(_Text("subtitles", [hashlib.sha256(content).hexdigest()], read), info, ctx)
+    return _kept(_Text("subtitles", [hashlib.sha256(content).hexdigest(), info.lead_s], read), info, ctx)
 
 
 def _embedded(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> TranscriptRef | None:
