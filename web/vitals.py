@@ -80,8 +80,8 @@ class Vitals:
         deaf = [] if self._watch.is_up else [DEAF]
         warnings = [*found["redis"].get("warnings", ()), *deaf]
         status = "degraded" if warnings else "ok"
-        redis = {"status": status, "url": url, **found["redis"], "warnings": warnings}
-        return found, {"redis": redis, **{k: found[k] for k in ("jobs", "queue_depth", "workers", "store_use")}}
+        told = {"status": status, "url": url, **found["redis"], "warnings": warnings}
+        return found, {"redis": told, **{k: found[k] for k in ("jobs", "queue_depth", "workers", "store_use")}}
 
     def _budget(self, use: StoreUse | None) -> dict[str, Any]:
         """How much of its budget the store holds, where it has one."""
