@@ -67,6 +67,7 @@ def check(plan: Plan, options: ClipOptions, duration_s: float) -> None:
     spans = sorted((h.start_s, h.end_s) for h in plan.highlights)
     assert 1 <= len(spans) <= options.count
     assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
+    assert all(0 <= m.start_s < m.end_s <= duration_s + 1e-6 for m in plan.near_misses)
     for h in plan.highlights:
         assert 0 <= h.start_s < h.end_s <= duration_s + 1e-6
         assert options.min_length <= round(h.end_s - h.start_s, 6) <= options.max_length
@@ -277,6 +278,12 @@ def test_as_many_clips_as_the_source_has_room_for(duration_s: float, count: int,
     analysis = make_analysis(duration_s, ((20, 45),), quiet=((10.2, 10.8), (33.1, 33.5)))
     plan = choose(duration_s, analysis, count=count, min_length=low, max_length=high)
     assert len(plan.highlights) == count
+
+
+def test_near_misses_end_with_the_source() -> None:
+    analysis = make_analysis(42.4, loud=[(5, 9), (40, 42.4)])
+    plan = choose(42.4, analysis, count=1, min_length=5, max_length=8)
+    assert max(m.end_s for m in plan.near_misses) == 42.4
 
 
 def test_near_misses_name_what_they_lost_to() -> None:

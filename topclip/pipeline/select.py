@@ -162,7 +162,7 @@ def _best(
             {"field": "min_length", "hint": "allow more room between min_length and max_length"},
         )
     highlights = _settled(timeline, scores, options, chosen)
-    return highlights, _near_misses(field, scores, likeness, highlights)
+    return highlights, _near_misses(timeline, field, scores, likeness, highlights)
 
 
 def _settled(timeline: Timeline, scores: Scores, options: ClipOptions, chosen: list[Chosen]) -> list[Highlight]:
@@ -318,7 +318,9 @@ def _room(timeline: Timeline, options: ClipOptions, chosen: list[Highlight], sta
 # --- what was not chosen --------------------------------------------------------------------------------------
 
 
-def _near_misses(field: Field, scores: Scores, likeness: Likeness, chosen: list[Highlight]) -> list[NearMiss]:
+def _near_misses(
+    timeline: Timeline, field: Field, scores: Scores, likeness: Likeness, chosen: list[Highlight]
+) -> list[NearMiss]:
     """The best candidates that lost, each telling something new, with the reason."""
     missed: list[NearMiss] = []
     taken = [(h.start_s, h.end_s) for h in chosen]
@@ -331,6 +333,7 @@ def _near_misses(field: Field, scores: Scores, likeness: Likeness, chosen: list[
             break
         open_scores[start] = -np.inf
         start_s, end_s = field.span_s(start)
+        end_s = min(end_s, timeline.end_s)  # hops go beyond it
         others = taken + [(m.start_s, m.end_s) for m in missed]
         if max((_overlap_s((start_s, end_s), o) for o in others), default=0.0) > OVERLAP_SHARE * (end_s - start_s):
             continue
