@@ -122,10 +122,10 @@ def test_grafana_finds_its_source_and_its_dashboard() -> None:
     assert {name for name, service in services.items() if service.get("profiles")} == {"prometheus", "grafana"}
 
 
-def test_prometheus_is_given_the_first_key(tmp_path: Path) -> None:
+def test_prometheus_is_given_a_key_of_its_own(tmp_path: Path) -> None:
     command = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["prometheus"]["command"][0]
     script = command.replace("$$", "$").replace("/tmp/api-key", str(tmp_path / "key")).partition("exec")[0]
-    subprocess.run(["sh", "-c", script], check=True, env={"TOPCLIP_API_KEYS": "topclip:key_1,other:2"})
+    subprocess.run(["sh", "-c", script], check=True, env={"PROMETHEUS_KEY": "key_1"})
     assert (tmp_path / "key").read_text() == "key_1"
     assert (tmp_path / "key").stat().st_mode & 0o077 == 0
 
