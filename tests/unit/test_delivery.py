@@ -23,10 +23,12 @@ from topclip.pipeline.shares import picture_shares
 from topclip.storage.base import job_folder
 
 
-def faulty(folder: Path, *changes: tuple[str, str]) -> str:
-    """An ffmpeg whose arguments are changed on the way; it notes each run in the file `runs`."""
+def faulty(folder: Path, *changes: tuple[str, str], once: bool = False) -> str:
+    """An ffmpeg whose arguments are changed on the way, those of its first run alone if `once`; it notes each in `runs`."""
     path = folder / "ffmpeg"
     edits = "\n".join(f'a="${{a//{old}/{new}}}"' for old, new in changes)
+    if once:
+        edits = f'if [ ! -e "{folder}/runs" ]; then {edits}; fi'
     path.write_text(
         f'#!/bin/bash\nargs=()\nfor a in "$@"; do\n{edits}\nargs+=("$a"); done\n'
         f'echo "$@" >>"{folder}/runs"\nexec "{ffmpeg()}" "${{args[@]}}"\n'
@@ -68,6 +70,15 @@ def test_a_sound_clip_says_what_it_was_checked_for(media: Media, ctx: StageConte
     assert {check.name for check in clip.checks} == {
         *(*picture, "starts_together", "ends_together", "silent", "loudness", "true_peak")
     }
+
+
+@pytest.mark.parametrize("begin", [0, 0.5], ids=["at the source's start", "within it"])
+def test_what_went_wrong_once_is_repaired(media: Media, tmp_path: Path, begin: float) -> None:
+    (change, _) = FAULTS["black"]
+    ctx = make_context(tmp_path / "store", ffmpeg=faulty(tmp_path, change, once=True))
+    (clip,) = manifest_of(media("short.mp4"), ctx, ranges=[[begin, 3.5]]).clips
+    assert all(check.ok for check in clip.checks)
+    assert (tmp_path / "runs").read_text().count("libx264") == 2
 
 
 def test_silence_is_counted_after_a_pure_tone_too(tmp_path: Path) -> None:

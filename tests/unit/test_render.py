@@ -350,7 +350,7 @@ def test_a_clip_that_cannot_be_made_is_a_value(media: Media, ctx: StageContext) 
         ({"source_loudness": -30.0}, "it is silent, although the source can be heard here"),
     ],
 )
-def test_what_cannot_be_mended_is_tried_once_and_said_in_words(
+def test_what_cannot_be_mended_is_tried_once_more_and_said_in_words(
     media: Media, tmp_path: Path, change: dict[str, object], words: str
 ) -> None:
     log, counting = tmp_path / "runs", tmp_path / "ffmpeg"
@@ -365,7 +365,7 @@ def test_what_cannot_be_mended_is_tried_once_and_said_in_words(
     assert "None" not in failed.message
     assert failed.hint is not None
     assert "choose another range" in failed.hint
-    assert log.read_text() == "run\n"
+    assert log.read_text() == "run\nrun\n"
 
 
 # --- the whole flow -------------------------------------------------------------------------------------------

@@ -83,6 +83,27 @@ def test_words_come_with_their_times_on_the_sources_clock(
     assert len(model.made) == 1
 
 
+def test_words_stay_where_they_are_when_the_sound_changes_its_channels(
+    model: type[FakeModel], ctx: StageContext, tmp_path: Path
+) -> None:
+    """A broadcast goes from stereo to 5.1 after 3 s; half a second from 0.5 and 2.5 s of each part is heard."""
+    both = b""
+    for begin, layout, n in ((0, "stereo", 2), (3, "5.1", 6)):
+        tone = "0.5*sin(2000*t)*lt(mod(t-0.5\\,2)\\,0.5)*gt(t\\,0.4)"
+        part = tmp_path / f"{n}.ts"
+        picture = ["-f", "lavfi", "-i", "color=gray:s=64x36:r=10:d=3"]
+        sound = ["-f", "lavfi", "-i", f"aevalsrc={'|'.join([tone] * n)}:c={layout}:d=3"]
+        clock = ["-output_ts_offset", str(begin), "-muxdelay", "0", "-muxpreload", "0"]
+        run(*picture, *sound, *X264, *AAC, *clock, part)
+        both += part.read_bytes()
+    (tmp_path / "both.ts").write_bytes(both)
+    request = wanted(tmp_path / "both.ts")
+    key = transcribe(request, probe_source(request, ctx), ctx).key
+    assert key is not None
+    starts = [word.start_s for word in load_transcript(ctx, key).words]
+    assert starts == pytest.approx([0.5, 2.5, 3.5, 5.5], abs=0.2)
+
+
 def test_a_model_that_is_not_there_is_told_and_nothing_is_fetched(
     model: type[FakeModel], source: Path, ctx: StageContext
 ) -> None:

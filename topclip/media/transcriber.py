@@ -144,7 +144,7 @@ def _sound(path: Path, info: SourceInfo, tick: Callable[[], None]) -> Iterator[S
     assert info.audio is not None
     origin_s = float(info.video.start_pts * info.video.tick)
     with open_media(path) as container:
-        graph, shape = None, None
+        graph, shape, n_given = None, None, 0
         for packet in read_packets(container, container.streams[info.audio.index]):
             tick()
             try:
@@ -156,12 +156,15 @@ def _sound(path: Path, info: SourceInfo, tick: Callable[[], None]) -> Iterator[S
                     continue
                 now = (frame.format.name, frame.layout.name, frame.sample_rate)
                 if graph is None or now != shape:
-                    graph, shape = _graph(frame, origin_s), now
+                    for block in _ended(graph):
+                        n_given += len(block)
+                        yield block
+                    graph, shape = _graph(frame, origin_s + n_given / RATE_HZ), now
                 graph.push(frame)
-                yield from _pulled(graph)
-        if graph is not None:
-            graph.push(None)
-            yield from _pulled(graph)
+                for block in _pulled(graph):
+                    n_given += len(block)
+                    yield block
+        yield from _ended(graph)
 
 
 def _graph(frame: AudioFrame, origin_s: float) -> Graph:
@@ -182,6 +185,13 @@ def _graph(frame: AudioFrame, origin_s: float) -> Graph:
     graph.link_nodes(source, *chain)
     graph.configure()
     return graph
+
+
+def _ended(graph: Graph | None) -> Iterator[Samples]:
+    """What a graph still holds."""
+    if graph is not None:
+        graph.push(None)
+        yield from _pulled(graph)
 
 
 def _pulled(graph: Graph) -> Iterator[Samples]:

@@ -227,18 +227,17 @@ def _try_splice(job: _Job, path: Path, prospect: Prospect, level: Level) -> _Mad
 
 
 def _encode(job: _Job, path: Path) -> _Made:
-    """Render, check, and again with what the checks taught, if that is another try. Raises: EncodeError, CheckFailed."""
+    """Render and check; once more if it failed, with a run-up that helps where any would. Raises: EncodeError, CheckFailed."""
     attempt = Attempt(first_level(job.spec), _seek_lead_s(job))
     safe = replace(attempt, seek_lead_s=_safe_lead_s(job))
+    made: _Made | None
     try:
         made = _try(job, path, attempt)
     except MediaLimit:
         raise  # it would take as much again
-    except MediaError as err:
-        if safe == attempt and isinstance(err, CheckFailed):
-            raise  # what fails in ffmpeg may be the machine's doing
-        attempt, made = safe, _try(job, path, safe)
-    if made.failed - SOUND_CHECKS and safe != attempt:
+    except MediaError:
+        made = None
+    if made is None or made.failed - SOUND_CHECKS:  # also with the same: it may have been the machine's doing
         attempt, made = safe, _try(job, path, safe)
     made = _with_better_sound(job, attempt, made)
     _refuse_failed(made)
