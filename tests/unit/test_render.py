@@ -365,7 +365,7 @@ def test_what_cannot_be_mended_is_tried_once_more_and_said_in_words(
     assert "None" not in failed.message
     assert failed.hint is not None
     assert "choose another range" in failed.hint
-    assert log.read_text() == "run\nrun\n"
+    assert log.read_text().count("run") == (1 if "silent" in words else 2)  # of sound another encoding changes nothing
 
 
 # --- the whole flow -------------------------------------------------------------------------------------------
