@@ -32,6 +32,11 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def analysed(store: ArtifactStore) -> list[str]:
+    """What is known of contents; when the digest of a file is remembered goes by the file's age."""
+    return [key for key in store.list("analysis") if not key.endswith("/sha256")]
+
+
 def test_workers_frame_the_clips_as_one_process_does_and_look_once(
     celery_setup: CeleryTestSetup,
     faces: Path,
@@ -56,10 +61,10 @@ def test_workers_frame_the_clips_as_one_process_does_and_look_once(
     assert "audience" in {part["name"] for part in json.loads(ours)["highlights"][0]["signals"]}
     assert [h["framing"]["method"] for h in json.loads(ours)["highlights"]] == ["faces", "faces"]
     assert worker.logs().count(f"Task {names.REFRAME}[") >= 2
-    seen = store.list("analysis")
+    seen = analysed(store)
     again = finished(submit(faces, **OPTIONS | {"aspect": "1:1", "mode": "ranges"}))
     assert again.state is JobState.SUCCEEDED
-    assert store.list("analysis") == seen
+    assert analysed(store) == seen
     assert again.plan_key
     assert json.loads(store.get_bytes(again.plan_key))["highlights"][0]["framing"]["keyframes"]
 

@@ -1,18 +1,14 @@
 """Stage probe: locate a source and find what it holds."""
 
-import hashlib
-from pathlib import Path
-
 from topclip.media.keys import span_starts
 from topclip.media.probe import check_limits, probe
 from topclip.model.request import ClipRequest
 from topclip.model.source import SourceInfo
 from topclip.pipeline.chunk import n_chunks_wanted
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.digest import source_digest
 from topclip.pipeline.source import source_path
 from topclip.storage.base import info_key
-
-BLOCK_BYTES = 1 << 20
 
 
 def probe_source(request: ClipRequest, ctx: StageContext) -> SourceInfo:
@@ -27,16 +23,6 @@ def probe_source(request: ClipRequest, ctx: StageContext) -> SourceInfo:
         info = probe(path, name=request.source.name, max_pixels=ctx.max_pixels, tick=lambda: ctx.report(0.0, 1.0))
         check_limits(info, max_duration_s=ctx.max_duration_s, max_pixels=ctx.max_pixels)
         starts = span_starts(path, info, n_chunks_wanted(info.duration_s), ctx.max_pixels, lambda: ctx.report(0.0, 1.0))
-        info = info.model_copy(update={"sha256": _digest(path, info, ctx), "chunk_pts": starts})
+        info = info.model_copy(update={"sha256": source_digest(request, path, info, ctx), "chunk_pts": starts})
     ctx.store.put_bytes(key, info.model_dump_json().encode())
     return info
-
-
-def _digest(path: Path, info: SourceInfo, ctx: StageContext) -> str:
-    digest, done = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while block := file.read(BLOCK_BYTES):
-            digest.update(block)
-            done += len(block)
-            ctx.report(info.duration_s * done / max(1, info.size_bytes), info.duration_s)
-    return digest.hexdigest()

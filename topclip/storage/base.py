@@ -190,8 +190,17 @@ def info_key(job_id: str) -> str:
 
 
 def analysis_folder(sha256: str) -> str:
-    """Folder of all analyses of one content."""
+    """Folder of all analyses of one content; also of one remembered digest, see `digest_key`."""
     return f"analysis/{sha256}"
+
+
+def digest_key(name: str) -> str:
+    """The digest of a file's content, as hexadecimal digits. name: the hash of what tells that the file is unchanged.
+
+    Its folder lies beside those of contents, so that what clears away analyses clears it away too: it stays as long as
+    the latest job on the file, and one that the index has lost for the retention from when the reconciler finds it.
+    """
+    return f"{analysis_folder(name)}/sha256"
 
 
 def chunk_key(sha256: str, version: str, index: int) -> str:
