@@ -17,7 +17,8 @@ jobs, expiry      sorted sets of job ids by creation and by expiry
 state:<STATE>     sorted sets of job ids by creation
 jobs:<owner>, state:<STATE>:<owner>   the same for the jobs of one owner
 owners            hash: job id -> its owner, where it has one
-analyses          sorted set: content hashes by the latest expiry of a job that used their analysis
+analyses          sorted set: folders below the store's `analysis/` (content hashes, names of remembered digests) by the
+                  latest expiry of a job that used them
 live:<owner>      sorted set: the owner's jobs that wait or run, by expiry; none for jobs without an owner
 idem:<digest>     "<id> <body>": the job that an owner's Idempotency-Key stands for, and the hash of what was submitted
 intent:<id>       when a submission began to write its record, or when files without one were first seen; gone as soon as the

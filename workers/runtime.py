@@ -89,10 +89,10 @@ def info_of(job_id: str) -> SourceInfo:
     return SourceInfo.model_validate_json(store().get_bytes(info_key(job_id)))
 
 
-def keep_analysis(sha256: str) -> None:
-    """Keep the analysis of a content for as long as a job that starts now is kept."""
+def keep_analysis(folder: str) -> None:
+    """Keep a folder below `analysis/`, by its name, for as long as a job that starts now is kept."""
     until = redis_now(redis()) + settings().retention_s
-    redis().zadd(settings().key_prefix + keys.ANALYSES, {sha256: until}, gt=True)
+    redis().zadd(settings().key_prefix + keys.ANALYSES, {folder: until}, gt=True)
 
 
 def count(name: str, label: str, n: int = 1) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -179,6 +180,27 @@ def test_a_job_that_cannot_be_done_says_why(
     assert (status.error.code, status.error.stage) == (code, stage)
     assert status.error.message
     assert status.error.hint
+
+
+def test_the_digest_of_a_file_is_kept_for_the_latest_job_on_it(
+    celery_setup: CeleryTestSetup,
+    one_chunk: Path,
+    submit: Submit,
+    finished: Finished,
+    store: ArtifactStore,
+    redis_node: RedisContainer,
+) -> None:
+    until(lambda: time.time() - one_chunk.stat().st_ctime > 3, 10)  # a younger file is not remembered
+    scores = []
+    for _ in range(2):
+        assert (
+            finished(submit(one_chunk, count=1, min_length=5, max_length=10, mode="plan")).state is JobState.SUCCEEDED
+        )
+        kept = dict(redis_node.client.zrange("topclip:analyses", 0, -1, withscores=True))
+        assert set(kept) == set(store.folders("analysis"))
+        scores.append(kept)
+    assert [len(kept) for kept in scores] == [2, 2]  # of the content, and of the digest
+    assert all(scores[1][folder] > scores[0][folder] for folder in scores[0])
 
 
 @pytest.mark.faults

@@ -8,6 +8,7 @@ from topclip.model.request import UrlSource
 from topclip.pipeline.analyse import is_analysed
 from topclip.pipeline.audience import take_audience
 from topclip.pipeline.chunk import plan_chunks
+from topclip.pipeline.digest import digest_folder
 from topclip.pipeline.fetch import fetch_source
 from topclip.pipeline.probe import probe_source
 from topclip.pipeline.transcribe import transcribe
@@ -29,6 +30,8 @@ def probe(self: ClipTask, *, job_id: str) -> NoReturn:
         fetch_source(request.source, ctx, runtime.outbound(), limits=limits, report=self.pulse.download)
     info = probe_source(request, ctx)
     runtime.keep_analysis(info.sha256)
+    if folder := digest_folder(request):
+        runtime.keep_analysis(folder)
     transcribe(request, info, ctx)
     take_audience(request, info, ctx)
     chunks = plan_chunks(info)
