@@ -1,17 +1,25 @@
 """A plan of a long source within seconds, in one process: a glance at all of it, a look at what might be chosen.
 
-All of the sound is measured, but of the pictures only key frames; what is chosen by that is then analysed as it should be, and
-chosen again. What a full analysis finds elsewhere is not in such a plan.
+All of the sound is measured, but of the pictures only some key frames, and by that it is chosen. The pictures of what was
+chosen are then decoded, every one, so that edges find their cuts. Scores stay those of the glance: what was seen in full cannot
+be compared with what was not. What only moving pictures show is not in such a plan.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from math import ceil
 
-from topclip.analysers.tracks import Tracks
+import numpy as np
+
+from topclip.analysers.seams import without_seams
+from topclip.analysers.tracks import Array, Tracks
 from topclip.media.skim import Effort
 from topclip.model.analysis import Analysis, Chunk
-from topclip.model.clip import Highlight, Plan
+from topclip.model.clip import Plan
 from topclip.model.job import Stage
 from topclip.model.request import ClipRequest
+from topclip.model.source import SourceInfo
 from topclip.pipeline.analyse import measure_chunk
 from topclip.pipeline.audience import take_audience
 from topclip.pipeline.chunk import plan_chunks
@@ -27,33 +35,70 @@ from topclip.run_analysis import OnProgress, no_progress, side_by_side
 
 REACH_S = 2 * TOLERANCE_S
 """Beside a highlight: its edges may move so far, and by what lies around them."""
+Window = tuple[float, float]
 
 
 def first_plan(request: ClipRequest, ctx: StageContext, on_progress: OnProgress = no_progress) -> Plan:
     """Choose by a first look. Raises: TopClipError."""
-    info, keywords = probe_source(request, ctx), request.options.keywords
+    info, options = probe_source(request, ctx), request.options
     transcribe(request, info, ctx)
     take_audience(request, info, ctx)
     on_progress(Stage.PROBE, 1.0, 1.0)
-    chunks = plan_chunks(info)
+
+    def analysis_of(tracks: Tracks) -> Analysis:
+        return with_all_told(info, merge_chunks(info, [tracks]), options.keywords, ctx)
+
     with source_path(request, ctx, info) as path:
 
-        def measured(some: Sequence[Chunk], effort: Effort) -> list[Tracks]:
+        def measured(facts: SourceInfo, chunks: Sequence[Chunk], effort: Effort) -> list[Tracks]:
             def one(place: int, part: StageContext) -> Tracks:
-                return measure_chunk(path, info, some[place], part, effort)
+                return measure_chunk(path, facts, chunks[place], part, effort)
 
-            return side_by_side(Stage.ANALYSE, [chunk.duration_s for chunk in some], one, ctx, on_progress)
+            return side_by_side(Stage.ANALYSE, [chunk.duration_s for chunk in chunks], one, ctx, on_progress)
 
-        def told() -> Analysis:
-            return with_all_told(info, merge_chunks(info, list(parts.values())), keywords, ctx)
+        tracks = Tracks.joined(without_seams(measured(info, plan_chunks(info), Effort.KEYS)))
+        glance = analysis_of(tracks)
+        looks = [_look(info, window) for window in _windows(select_clips(info, glance, options), info)]
+        silent = info.model_copy(update={"audio": None})  # its sound is known
+        for look, found in zip(looks, measured(silent, looks, Effort.WHOLE), strict=True):
+            tracks = _with_pictures(tracks, found, look)
+    seen = replace(analysis_of(tracks), signals=glance.signals, fingerprints=glance.fingerprints)
+    return select_clips(info, seen, options).model_copy(update={"is_first": True})
 
-        parts = dict(zip(chunks, measured(chunks, Effort.KEYS), strict=True))
-        plan = select_clips(info, told(), request.options)
-        near = [chunk for chunk in chunks if any(_touches(chunk, one) for one in plan.highlights)]
-        parts.update(zip(near, measured(near, Effort.TELLING), strict=True))
-    plan = select_clips(info, told(), request.options)
-    return plan.model_copy(update={"is_first": True})
+
+def _windows(plan: Plan, info: SourceInfo) -> list[Window]:
+    """What to look at: the surroundings of each highlight, joined where they meet, seconds."""
+    wanted = sorted((max(0.0, h.start_s - REACH_S), min(info.duration_s, h.end_s + REACH_S)) for h in plan.highlights)
+    found: list[Window] = []
+    for start_s, end_s in wanted:
+        if found and start_s <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], end_s))
+        else:
+            found.append((start_s, end_s))
+    return found
 
 
-def _touches(chunk: Chunk, one: Highlight) -> bool:
-    return chunk.start_s < one.end_s + REACH_S and one.start_s - REACH_S < chunk.end_s
+def _look(info: SourceInfo, window: Window) -> Chunk:
+    """The window as a chunk of its own; open to a side where the source ends."""
+    start_s, end_s = window
+    start, end = (info.video.start_pts + ceil(at_s / info.video.tick) for at_s in window)
+    return Chunk(
+        index=0,
+        start_s=start_s,
+        end_s=end_s,
+        start_pts=start if start_s > 0 else None,
+        end_pts=end if end_s < info.duration_s else None,
+    )
+
+
+def _with_pictures(tracks: Tracks, found: Tracks, look: Chunk) -> Tracks:
+    """The source's numbers with those of the pictures of a window in place of what a glance gave."""
+    first = 0 if look.start_pts is None else int(np.searchsorted(tracks.pts, look.start_pts))
+    last = len(tracks.pts) if look.end_pts is None else int(np.searchsorted(tracks.pts, look.end_pts))
+    edges = [0, first, last, len(tracks.pts)]
+
+    def spliced(name: str) -> Array:
+        before, _, after = (getattr(tracks, name)[a:b] for a, b in pairwise(edges))
+        return np.concatenate([before, getattr(found, name), after])
+
+    return replace(tracks, **{name: spliced(name) for name in ("pts", "differences", "layouts", "grids", "tones")})

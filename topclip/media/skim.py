@@ -30,6 +30,8 @@ SKIMMABLE = frozenset({"h264", "hevc"})
 """Codecs that say of a packet whether others rest on it."""
 MAX_PACKETS, MAX_BYTES = 1200, 48 << 20
 """A larger group is not kept but decoded as it comes."""
+KEYS_APART_S, MAX_JOINED_BYTES = 4.0, 8 << 20
+"""Where key frames alone are decoded, others between two so far apart are passed over, unless they come with more bytes."""
 JUMP, LAYOUT_JUMP = 5.0, 4.0
 """Grey levels between neighbours, of all points and of large parts' means, that may hide a cut. What they are beside others
 says nothing: in a montage all are as large.
@@ -73,13 +75,15 @@ class Unsound(Exception):
 class _Group:
     """Packets in decoding order. after: the next key frame, and of what follows it all that is shown before it.
 
-    first_pts: what is shown earlier is not the group's; None: at a file's start all is.
+    first_pts: what is shown earlier is not the group's; None: at a file's start all is. least_pts: key frames shown earlier are
+    pictures like others; None: there are none such.
     """
 
     key: "Packet[Any]"
     first_pts: int | None
     inner: "list[Packet[Any]]" = field(default_factory=list)
     after: "list[Packet[Any]]" = field(default_factory=list)
+    least_pts: int | None = None
     is_spilt: bool = False
     is_begun: bool = False
 
@@ -102,7 +106,12 @@ class _Group:
 
     def add(self, packet: "Packet[Any]") -> None:
         """Take the next packet."""
-        (self.after if self.after or packet.is_keyframe else self.inner).append(packet)
+        (self.after if self.after or self._is_next(packet) else self.inner).append(packet)
+
+    def _is_next(self, packet: "Packet[Any]") -> bool:
+        if not packet.is_keyframe or self.least_pts is None or packet.pts is None:
+            return packet.is_keyframe
+        return packet.pts >= self.least_pts or sum(p.size for p in self.inner) > MAX_JOINED_BYTES
 
     def is_large(self) -> bool:
         """Whether it is more than should be kept."""
@@ -153,23 +162,31 @@ class Skim:
             self._group, self.is_done = None, True
         elif group is None:
             if packet.is_keyframe:
-                self._group = _Group(packet, self._first_pts)
+                self._group = self._begun(packet, self._first_pts)
         elif group.takes(packet):
             if not self._is_lead(packet):
                 group.add(packet)
                 yield from self._spill(group, packet)
         else:
             yield from self._pictures(group)
-            self._group = _Group(group.after[0], group.end_pts)
+            self._group = self._begun(group.after[0], group.end_pts)
             self._group.add(packet)
             self.is_done = self._end_pts is not None and (group.end_pts or 0) >= self._end_pts
+
+    def _begun(self, key: "Packet[Any]", first_pts: int | None) -> _Group:
+        """A group that begins with a key frame. Of key frames alone it may be several in one."""
+        group = _Group(key, first_pts)
+        if self._effort is Effort.KEYS and key.pts is not None and key.time_base:
+            least_pts = key.pts + round(KEYS_APART_S / key.time_base)
+            group.least_pts = least_pts if self._end_pts is None else min(least_pts, self._end_pts)
+        return group
 
     def _rest(self) -> Iterator[Skimmed]:
         """All that is kept at the end: the last key frame may have no packet behind it that makes it a group of its own."""
         while self._group is not None:
             group = self._group
             yield from self._pictures(group)
-            self._group = _Group(group.after[0], group.end_pts) if group.after else None
+            self._group = self._begun(group.after[0], group.end_pts) if group.after else None
 
     def _is_lead(self, packet: "Packet[Any]") -> bool:
         """Whether a packet is shown before the span."""
