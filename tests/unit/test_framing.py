@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from bench.framing import place_at
 from tests.unit.test_select import make_info
 from topclip.analysers.attention import change, motion
 from topclip.analysers.evidence import Evidence, EvidenceTaker
 from topclip.model.framing import MOST_KEYFRAMES, Framing, Outlook
 from topclip.pipeline.framing import frame_clip
+from topclip.pipeline.path import SPEED
 
 TALL = (0.316, 1.0)
 COLUMNS, ROWS = 104, 56
@@ -126,9 +128,107 @@ def test_a_lower_cut_out_moves_up_and_down_with_room_above_the_head() -> None:
 
 def test_a_restless_subject_gets_no_more_keyframes_than_there_may_be() -> None:
     n = 2400
-    spots = 0.5 + 0.35 * np.sin(np.arange(n) * 0.7)
+    spots = 0.5 + 0.35 * np.sin(np.arange(n) * 0.2)
     found = framed(evidence_of({k: [(round(1000 * spots[k]), 80)] for k in range(0, n, 2)}, n=n))
+    assert found.method == "faces"
     assert 2 < len(found.keyframes) <= MOST_KEYFRAMES
+
+
+# --- a subject that the cut-out may not keep up with ----------------------------------------------------------
+
+SLOW = [
+    (0.0, 0.2008),
+    (2.25, 0.2008),
+    (3.0, 0.2221),
+    (3.75, 0.2953),
+    (7.25, 0.7174),
+    (8.0, 0.7842),
+    (8.75, 0.7993),
+    (14.75, 0.7993),
+]
+"""As version 2 of framing had them, which held no subject to be too fast."""
+
+
+def paces(speed: float, n: int = N) -> dict[int, float]:
+    """Up and down between 0.15 and 0.85, in widths of the picture a second."""
+    return {k: 0.85 - abs((speed * k / 4) % 1.4 - 0.7) for k in range(n)}
+
+
+def seen_as(kind: str, at: dict[int, float], cuts: tuple[int, ...] = ()) -> Evidence:
+    """Evidence of one who is at these places, by picture."""
+    if kind == "motion":
+        return evidence_of(moves=at, cuts=cuts, n=len(at))
+    return evidence_of({k: [(round(1000 * x), 80)] for k, x in at.items() if k % 2 == 0}, cuts=cuts, n=len(at))
+
+
+def missed(framing: Framing, at: dict[int, float]) -> float:
+    """Share of the pictures in which the one who is at these places is outside of the cut-out."""
+    return float(np.mean([abs(place_at(framing.keyframes, k / 4) - x) > TALL[0] / 2 for k, x in at.items()]))
+
+
+@pytest.mark.parametrize("kind", ["faces", "motion"])
+@pytest.mark.parametrize("speed", [0.8, 1.0, 1.3])
+def test_one_who_outruns_the_cut_out_is_shown_whole(kind: str, speed: float) -> None:
+    found = framed(seen_as(kind, paces(speed)))
+    assert (found.method, found.keyframes) == ("blur", ())
+    assert "moves faster than the picture may follow" in found.reason
+    assert found.evidence > 0.8
+
+
+@pytest.mark.parametrize("kind", ["faces", "motion"])
+@pytest.mark.parametrize("speed", [0.4, 0.45, 0.5])
+def test_one_whom_the_calm_way_loses_is_followed_closely(kind: str, speed: float) -> None:
+    at = paces(speed)
+    found = framed(seen_as(kind, at))
+    assert found.method == kind
+    assert missed(found, at) <= 0.1
+    times_s, spots = np.array([(k.time_s, k.x) for k in found.keyframes]).T
+    assert np.abs(np.diff(spots) / np.diff(times_s)).max() <= SPEED + 0.01
+    assert not any(k.cut for k in found.keyframes)
+
+
+@pytest.mark.parametrize("kind", ["faces", "motion"])
+def test_one_who_is_too_fast_for_a_moment_only_stays_cut_out_and_the_reason_says_so(kind: str) -> None:
+    there_and_back = np.interp(np.arange(N), [0, 18, 20, 22, 24, N], [0.2, 0.2, 0.8, 0.8, 0.2, 0.2])
+    at = {k: float(x) + 0.01 * (k % 2) for k, x in enumerate(there_and_back)}
+    found = framed(seen_as(kind, at))
+    assert found.method == kind
+    assert 0.05 < missed(found, at) < 0.2
+    assert "outside of the cut-out in" in found.reason
+
+
+def test_a_slow_one_is_framed_as_ever() -> None:
+    goes = np.interp(np.arange(60), [0, 12, 32, 60], [0.2, 0.2, 0.8, 0.8])
+    found = framed(seen_as("faces", {k: float(x) for k, x in enumerate(goes)}))
+    assert [(k.time_s, k.x) for k in found.keyframes] == SLOW
+    assert found.reason == "a face in 100% of the pictures"
+
+
+def test_a_shot_that_is_too_fast_does_not_outweigh_the_others() -> None:
+    still, fast = dict.fromkeys(range(60), 0.3), paces(1.0)
+    both = {**still, **{60 + k: x for k, x in fast.items()}}
+    assert framed(seen_as("faces", both, cuts=(60,))).method == "faces"
+    assert framed(seen_as("faces", {k: both[k + 40] for k in range(60)}, cuts=(20,))).method == "blur"
+
+
+def test_of_two_things_that_move_by_turns_one_is_held_though_the_other_moves_half_of_the_time() -> None:
+    at = {k: (0.15, 0.85)[k // 4 % 2] + 0.05 * float(np.sin(6 * k / 4)) for k in range(48)}
+    found = framed(seen_as("motion", at))
+    assert found.method == "motion"
+    assert len({k.x > 0.5 for k in found.keyframes}) == 1
+
+
+def test_of_two_faces_in_each_picture_either_will_do() -> None:
+    runs = paces(1.0)
+    found = framed(evidence_of({k: [(200, 120), (round(1000 * runs[k]), 80)] for k in range(0, N, 2)}))
+    assert found.method == "faces"
+    assert found.keyframes[0].x == pytest.approx(0.2, abs=0.05)
+
+
+def test_what_so_many_keyframes_as_there_may_be_do_not_tell_is_not_followed() -> None:
+    found = framed(seen_as("faces", paces(0.5, 2000)))
+    assert found.method == "blur"
+    assert "faster than the picture may follow" in found.reason
 
 
 # --- what moves in a picture ----------------------------------------------------------------------------------

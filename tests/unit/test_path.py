@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 
-from topclip.pipeline.path import FULL, SPEED, Floats, Way, best_way, gain_of, places, simplified
+from topclip.pipeline.path import CALM, CLOSE, FULL, SPEED, Floats, Manner, Way, best_way, gain_of, places, simplified
 
 WINDOW = 0.3
 STEP_S = 0.25
 
 
-def way_of(*subjects: Floats, size: float = 0.08, weights: tuple[float, ...] = (1.0,)) -> Way:
+def way_of(*subjects: Floats, size: float = 0.08, weights: tuple[float, ...] = (1.0,), manner: Manner = CALM) -> Way:
     gains = sum(
         w * np.array([gain_of(at, size, WINDOW) for at in subject])
         for subject, w in zip(subjects, weights, strict=True)
     )
-    return best_way(np.rint(FULL * gains).astype(np.int64), np.arange(len(subjects[0])) * STEP_S, WINDOW)
+    return best_way(np.rint(FULL * gains).astype(np.int64), np.arange(len(subjects[0])) * STEP_S, WINDOW, manner)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.01, 0.02])
@@ -35,6 +35,22 @@ def test_one_who_goes_is_followed_within_the_picture_and_never_faster_than_the_c
     assert way.places.min() >= WINDOW / 2 - 1e-6
     assert way.places.max() <= 1 - WINDOW / 2 + 1e-6
     assert way.jumps == ()
+
+
+def test_one_who_paces_is_kept_by_the_close_way_within_the_same_cap() -> None:
+    spots = 0.85 - np.abs(0.5 * STEP_S * np.arange(60) % 1.4 - 0.7)
+    calm, close = (way_of(spots, manner=manner) for manner in (CALM, CLOSE))
+    missed = [float(np.mean(np.abs(way.places - spots) > WINDOW / 2)) for way in (calm, close)]
+    assert missed[0] > 0.3
+    assert missed[1] < 0.05
+    assert np.abs(np.diff(close.places)).max() <= SPEED * STEP_S + 1e-6
+    assert close.jumps == ()
+
+
+def test_the_close_way_leads_over_no_gap_between_two_either() -> None:
+    turns = np.arange(60) // 4 % 2
+    way = way_of(np.where(turns, 0.15, 0.85), manner=CLOSE)
+    assert all(abs(at - 0.5) > 0.3 for at in way.places)
 
 
 def test_of_two_far_apart_the_larger_is_held_and_the_gap_is_never_shown() -> None:

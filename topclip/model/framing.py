@@ -67,8 +67,9 @@ def framing_fault(
 class Framing(Model):
     """The framing of one highlight.
 
-    method: by what it was found, `mixed`: by faces in some shots and motion in others; `blur`: no subject was found, and the
-    whole picture is shown over a blurred copy of itself; `asked`: a person has set it.
+    method: by what it was found, `mixed`: by faces in some shots and motion in others; `blur`: no subject was found, or none
+    that the cut-out can keep up with, and the whole picture is shown over a blurred copy of itself; `asked`: a person has
+    set it.
     """
 
     method: Literal["faces", "motion", "mixed", "blur", "asked"]

@@ -5,6 +5,7 @@ subject that goes is followed no farther than needed; a jump costs more than any
 one is held on to, and what lies between them is never shown. Whole numbers; ties go to standing still, then to the middle.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,10 +25,9 @@ INNER = 0.4
 """Within this share of the room that a subject has in the cut-out it is well inside: the dead zone."""
 LEAN = 60
 """What is lost where the subject is at the edge of the dead zone, so that a still one comes to stand in the middle."""
-MOVE_COST = 8 * FULL
-"""Of a move from one end of the picture to the other,"""
 BLIND_COST = 40 * FULL
-"""and what is added where it shows nothing on the way: what lies between two subjects is jumped over."""
+"""What is added to a move from one end of the picture to the other where it shows nothing on the way: what lies between
+two subjects is jumped over."""
 BLIND = 3
 """It is not blind at all where it shows a third of what it could."""
 STILL = 0.02
@@ -41,8 +41,24 @@ SPEED = 0.5
 """Most that the cut-out moves in a second, in widths of the picture."""
 LINGER = 6
 """So many pictures more, like the last one, are thought of: else what moves near the end would not be worth following."""
-EASE = np.array([1, 2, 3, 4, 3, 2, 1])
-"""Weights of neighbouring pictures by which corners of the way are rounded."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a subject is followed. No manner goes faster than SPEED.
+
+    move_cost: of a move from one end of the picture to the other, in gains. ease: weights of neighbouring pictures, an odd
+    number of them, by which corners of the way are rounded.
+    """
+
+    move_cost: int
+    ease: tuple[int, ...]
+
+
+CALM = Manner(8 * FULL, (1, 2, 3, 4, 3, 2, 1))
+"""As little as will do: who walks up and down is waited for, not run after."""
+CLOSE = Manner(2 * FULL, (1, 2, 1))
+"""For a subject that the calm way loses: rounder corners would be cut by more than it has room."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,7 @@ def gain_of(middle: float, size: float, window: float) -> Floats:
     return np.clip(np.where(off <= INNER, inside, outside), 0.0, 1.0)
 
 
-def best_way(gains: Ints, times_s: Floats, window: float) -> Way:
+def best_way(gains: Ints, times_s: Floats, window: float, manner: Manner = CALM) -> Way:
     """The way that sees most. gains: int64 (n, N_PLACES), FULL where the subject is well inside; n >= 1.
 
     times_s: (n,), rising.
@@ -76,7 +92,7 @@ def best_way(gains: Ints, times_s: Floats, window: float) -> Way:
     gains = np.concatenate([gains, np.repeat(gains[-1:], LINGER, axis=0)])
     times_s = np.concatenate([times_s, times_s[-1] + step_s * np.arange(1, LINGER + 1)])
     place_step = (1 - window) / (N_PLACES - 1)
-    per_place = max(1, round(MOVE_COST * place_step))
+    per_place = max(1, round(manner.move_cost * place_step))
     seen = np.minimum(1000, BLIND * gains * 1000 // np.maximum(1, gains.max(axis=1))[:, None])
     costs = per_place + round(BLIND_COST * place_step) * (1000 - seen) // 1000
     jump_costs = np.where(_most_near(gains, round(window / 2 / max(place_step, 1e-9))) > GONE, JUMP_S, GONE_JUMP_S)
@@ -98,7 +114,7 @@ def best_way(gains: Ints, times_s: Floats, window: float) -> Way:
         best = np.where(is_jump, leaving[top], best)
         came.append(np.where(is_jump, -1 - top, origin))
         total = best + gains[k]
-    return _traced(came, _first_best(total, middle), n, window)
+    return _traced(came, _first_best(total, middle), n, window, manner.ease)
 
 
 def _most_near(gains: Ints, reach: int) -> Ints:
@@ -112,7 +128,7 @@ def _first_best(total: Ints, middle: Ints) -> int:
     return int(np.lexsort((middle, -total))[0])
 
 
-def _traced(came: list[Ints], last: int, n: int, window: float) -> Way:
+def _traced(came: list[Ints], last: int, n: int, window: float, ease: Sequence[int]) -> Way:
     """The first n places of the way that ends in `last`."""
     route, jumps = [last], []
     for k in range(len(came), 0, -1):
@@ -123,17 +139,17 @@ def _traced(came: list[Ints], last: int, n: int, window: float) -> Way:
         route.append(origin)
     way = places(window)[np.array(route[::-1])]
     edges = [0, *sorted(jumps), len(way)]
-    eased = np.concatenate([_eased(way[a:b]) for a, b in pairwise(edges)])
+    eased = np.concatenate([_eased(way[a:b], ease) for a, b in pairwise(edges)])
     return Way(eased[:n], tuple(k for k in sorted(jumps) if k < n))
 
 
-def _eased(way: Floats) -> Floats:
+def _eased(way: Floats, ease: Sequence[int]) -> Floats:
     """With rounded corners; what all but stands still stands still."""
     if np.ptp(way) <= STILL:
         return np.full(len(way), np.median(way))
-    reach = len(EASE) // 2
+    reach = len(ease) // 2
     padded = np.pad(way, reach, mode="edge")
-    return np.asarray(np.round(np.convolve(padded, EASE / EASE.sum(), mode="valid"), 5), np.float64)
+    return np.asarray(np.round(np.convolve(padded, np.array(ease) / sum(ease), mode="valid"), 5), np.float64)
 
 
 def simplified(times_s: Floats, way: Floats, tolerance: float) -> list[int]:
