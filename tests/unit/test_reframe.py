@@ -21,6 +21,7 @@ from topclip.model.request import Aspect, ClipRequest, Edit, Edits, Fit
 from topclip.model.source import SourceInfo
 from topclip.pipeline import reframe
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.framing import FRAMING_VERSION
 from topclip.pipeline.plan import make_plan
 from topclip.pipeline.reframe import look_for_subject
 from topclip.pipeline.render import render_clip
@@ -214,6 +215,18 @@ def test_all_framings_set_by_a_person_need_no_look(faces: Path, ctx: StageContex
     assert chosen.specs[0].keyframes == edit.keyframes
 
 
+def test_a_plan_that_an_older_release_framed_is_framed_anew_by_one_version(
+    faces: Path, ctx: StageContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = request_for(faces, mode="ranges", ranges=[[0.4, 3.8]], aspect="9:16")
+    monkeypatch.setattr("topclip.pipeline.plan.FRAMING_VERSION", "evidence 1, framing 1")
+    old, _ = planned(request, ctx)
+    key = run_local.make_whole_plan(request, analyse(request, ctx), ctx).plan_key
+    monkeypatch.undo()
+    plan, _ = planned(edited(request, key, Edit(n=1, start_s=0.5, end_s=1.5)), ctx)
+    assert plan.version == old.version.replace("evidence 1, framing 1", FRAMING_VERSION)
+
+
 @pytest.mark.parametrize("changes", [{"aspect": Aspect.SOURCE}, {"fit": Fit.PAD}, {"aspect": Aspect.SQUARE}])
 def test_a_plan_that_was_framed_for_another_shape_brings_no_framing_along(
     faces: Path, ctx: StageContext, changes: dict[str, object]
@@ -271,6 +284,22 @@ def test_of_two_far_subjects_one_is_whole_in_every_frame_and_the_gap_is_never_sh
     assert shown(truth, way, window) >= (0.96 if "away" in name else 1.0)  # who goes away is seen to the last
     if "middle" not in name:
         assert all(abs(at - 0.5) > 0.3 for at in way)
+
+
+# --- one that the cut-out may not keep up with ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("speed", "method"), [(0.4, "faces"), (1.0, "blur")])
+def test_a_face_that_runs_is_kept_or_the_whole_picture_is_shown(speed: float, method: str, tmp_path: Path) -> None:
+    scene = Scene("runs", 8.0, lambda t: [Place(0.85 - abs(speed * t % 1.4 - 0.7), 0.1)], "face")
+    make(scene, tmp_path / "runs.mp4")
+    found, window = framed(tmp_path / "runs.mp4", tmp_path, scene.length_s)
+    assert found.method == method
+    assert ("faster than the picture may follow" in found.reason) is (method == "blur")
+    assert found.evidence > 0.9
+    if method == "faces":
+        truth = scene.truth()
+        assert shown(truth, [place_at(found.keyframes, n / 25) for n in range(len(truth))], window) > 0.7
 
 
 # --- the render follows the keyframes -------------------------------------------------------------------------

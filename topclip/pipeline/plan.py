@@ -105,7 +105,7 @@ def _with_framings(plan: Plan, framings: Mapping[int, Framing]) -> Plan:
 def _unframed(plan: Plan) -> Plan:
     """A plan that was framed for another shape or other ranges, as it was chosen."""
     highlights = tuple(h.model_copy(update={"framing": None}) for h in plan.highlights)
-    version = plan.version.removesuffix(f", {FRAMING_VERSION}")
+    version = plan.version.partition(", evidence ")[0]  # as FRAMING_VERSION begins, in older releases too
     return plan.model_copy(update={"version": version, "highlights": highlights})
 
 
