@@ -49,6 +49,11 @@ def _steps(*stops: tuple[float, float]) -> Callable[[float], float]:
     return lambda t: float(np.interp(t, times, values))
 
 
+def _paces(speed: float) -> Callable[[float], float]:
+    """Up and down most of the picture, in its widths a second."""
+    return lambda t: 0.85 - abs((speed * t) % 1.4 - 0.7)
+
+
 def _one(at: Callable[[float], float], width: float = 0.1) -> Callable[[float], Sequence[Place]]:
     return lambda t: [Place(at(t), width)]
 
@@ -57,6 +62,9 @@ SCENES = (
     Scene("a still face", 10, _one(lambda t: 0.76), "face"),
     Scene("a face that sways", 10, _one(lambda t: 0.27 + 0.02 * np.sin(2.1 * t)), "face"),
     Scene("a face that walks", 12, _one(_steps((0, 0.15), (3, 0.15), (7, 0.85), (9, 0.85), (12, 0.45))), "face"),
+    Scene("a face that paces", 12, _one(_paces(0.45)), "face"),
+    Scene("a face that runs about", 12, _one(_paces(1.0)), "face"),
+    Scene("a face that dashes once", 12, _one(_steps((0, 0.15), (5, 0.15), (5.5, 0.85), (12, 0.85))), "face"),
     Scene("faces from shot to shot", 12, _one(lambda t: (0.2, 0.8)[int(t / 3) % 2]), "face", cuts_s=(3, 6, 9)),
     Scene("two faces far apart", 10, lambda t: [Place(0.18, 0.11), Place(0.84, 0.09)], "face"),
     Scene("a thing, camera still", 12, _one(_steps((0, 0.1), (5, 0.8), (7, 0.8), (12, 0.2))), "thing"),
