@@ -281,6 +281,7 @@ class _Ear:
 
 def _meter(frame: AudioFrame) -> Graph:
     graph = Graph()
+    graph.threads = 1  # more of them wait for one another longer than they work
     source = graph.add_abuffer(
         sample_rate=frame.sample_rate,
         format=frame.format.name,

@@ -26,6 +26,8 @@ FLOOR_LUFS = -120.0
 FLOOR_DB = -120.0
 LEVELS_PER_BLOCK = 2
 WINDOW_BLOCKS = 4
+BLOCKS_AT_ONCE = 8
+"""So many are reckoned together: one by one the reckoning would cost more than the sound's decoding."""
 BEHIND_FRAMES = 12
 CLAMP = (("volume", "0.25"), ("asoftclip", "type=hard:output=4"))
 """FFmpeg's filters that keep samples within 4 times full scale, 12 dB above it. A damaged frame can decode to 100 000 times
@@ -66,6 +68,7 @@ class Meter:
         self._graph: Graph | None = None
         self._shape: tuple[object, ...] = ()
         self._n_heard = 0
+        self._waiting: list[tuple[float, float, FloatArray]] = []
 
     def push(self, frame: AudioFrame) -> Iterator[SoundBlock]:
         """Take the next frame; yields the blocks that are now complete.
@@ -104,9 +107,11 @@ class Meter:
         if graph is not None:
             graph.push(None)
             yield from self._pull(graph)
+        yield from self._blocks()
 
     def _build(self, frame: AudioFrame) -> Graph:
         graph = Graph()
+        graph.threads = 1  # more of them wait for one another longer than they work
         source = graph.add_abuffer(
             sample_rate=frame.sample_rate,
             format=frame.format.name,
@@ -121,6 +126,8 @@ class Meter:
             # first_pts counts samples of the *input's* rate, although the documentation says only "samples".
             graph.add("aresample", f"{RATE_HZ}:async=1:first_pts={round(origin_s * frame.sample_rate)}"),
             graph.add("aformat", f"sample_fmts=flt:channel_layouts=stereo:sample_rates={RATE_HZ}"),
+            # What follows costs as much for a few samples as for many.
+            graph.add("asetnsamples", f"{BLOCK_SAMPLES}:p=0"),
             *(graph.add(name, options) for name, options in CLAMP),
             graph.add("aformat", "sample_fmts=flt"),
             graph.add("ebur128", "metadata=1"),
@@ -142,16 +149,25 @@ class Meter:
             self._next_sample += frame.samples
             if frame.samples == BLOCK_SAMPLES:
                 self._n_heard += 1
-                yield _block(frame, start_s, is_full=self._n_heard >= WINDOW_BLOCKS)
+                loudness = momentary_lufs(frame.metadata, is_full=self._n_heard >= WINDOW_BLOCKS)
+                samples = frame.to_ndarray().astype(np.float32, copy=False)
+                self._waiting.append((start_s, loudness, samples.reshape(LEVELS_PER_BLOCK, -1)))
+            if len(self._waiting) == BLOCKS_AT_ONCE:
+                yield from self._blocks()
 
-
-def _block(frame: AudioFrame, start_s: float, *, is_full: bool) -> SoundBlock:
-    samples = frame.to_ndarray().astype(np.float32, copy=False).reshape(LEVELS_PER_BLOCK, -1)
-    power = np.mean(np.square(samples), axis=1)
-    levels = 10 * np.log10(np.maximum(power, 10 ** (FLOOR_DB / 10)))
-    loudness = momentary_lufs(frame.metadata, is_full=is_full)
-    peak = float(np.max(np.abs(samples), initial=0.0))
-    return SoundBlock(start_s, loudness, levels.astype(np.float32), spectra(samples, RATE_HZ), peak)
+    def _blocks(self) -> Iterator[SoundBlock]:
+        """Those that wait."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        samples = np.concatenate([part for _, _, part in waiting])
+        power = np.mean(np.square(samples), axis=1)
+        levels = (10 * np.log10(np.maximum(power, 10 ** (FLOOR_DB / 10)))).astype(np.float32)
+        peaks = np.max(np.abs(samples), axis=1).reshape(len(waiting), -1).max(axis=1)
+        numbers = spectra(samples, RATE_HZ)
+        for n, (start_s, loudness, _) in enumerate(waiting):
+            rows = slice(n * LEVELS_PER_BLOCK, (n + 1) * LEVELS_PER_BLOCK)
+            yield SoundBlock(start_s, loudness, levels[rows], numbers[rows], float(peaks[n]))
 
 
 def momentary_lufs(said: Mapping[str, str], *, is_full: bool) -> float:
