@@ -15,7 +15,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from topclip.errors import JobCancelled, JobStopped, QueueUnavailable, TopClipError
+from topclip.errors import JobCancelled, JobStopped, QueueUnavailable, StorageUnavailable, TopClipError
 from topclip.media.limits import no_memory
 from topclip.model.base import JsonDict
 from topclip.model.job import Stage
@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 
 RETRIES = 6
 """Tries of what a retry can help; with the doubling pause from 1 s they span a minute or so."""
+STORE_RETRIES = 16
+"""The same while the store is away, which passes as an absent Redis does: ten minutes or so."""
+LONGEST_PAUSE_S = 60.0
 JITTER = 0.5
 """A pause is longer or shorter by up to this share, so that tasks that failed together do not come back together."""
 PUBLISH_FAULTS = (OperationalError, RedisError, OSError, AttributeError, RuntimeError)
@@ -95,7 +98,7 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
             log.warning("%s goes back to its queue: %s", self.name, error)
             self.pulse.finish("published")
             hand_back(str(error))
-        if error.retryable and self.request.retries < RETRIES:
+        if error.retryable and self.request.retries < _tries(error):
             self.pulse.finish("published")
             log.warning("%s will be tried again: %s", self.name, error)
             self._try_again(error)
@@ -110,7 +113,7 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
         """Raises: Retry; Reject if that could not be published, which Celery itself would store as the job's failure."""
         shown = {name: getattr(self.request, name, None) for name in ("argsrepr", "kwargsrepr")}  # Celery forgets them
         try:
-            raise self.retry(exc=error, countdown=pause_s(self.request.retries), max_retries=RETRIES, **shown)
+            raise self.retry(exc=error, countdown=pause_s(self.request.retries), max_retries=_tries(error), **shown)
         except Reject as err:
             log.warning("%s goes back to its queue, its retry could not be published: %s", self.name, err)
             hand_back(str(err))
@@ -141,7 +144,11 @@ def hand_back(why: str) -> NoReturn:
 
 def pause_s(n_retries: int) -> float:
     """Seconds until the next try."""
-    return float(2**n_retries * random.uniform(1 - JITTER, 1 + JITTER))
+    return float(min(LONGEST_PAUSE_S, 2**n_retries) * random.uniform(1 - JITTER, 1 + JITTER))
+
+
+def _tries(error: TopClipError) -> int:
+    return STORE_RETRIES if isinstance(error, StorageUnavailable) else RETRIES
 
 
 def _as_ours(err: Exception) -> TopClipError:

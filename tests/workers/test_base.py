@@ -4,8 +4,8 @@ import errno
 
 import pytest
 
-from topclip.errors import TopClipError
-from workers.base import JITTER, RETRIES, _as_ours, pause_s
+from topclip.errors import StorageUnavailable, TopClipError
+from workers.base import JITTER, LONGEST_PAUSE_S, RETRIES, _as_ours, _tries, pause_s
 
 
 def test_pauses_double_and_differ() -> None:
@@ -13,6 +13,13 @@ def test_pauses_double_and_differ() -> None:
         pauses = {pause_s(n) for _ in range(50)}
         assert len(pauses) > 10
         assert 2**n * (1 - JITTER) <= min(pauses) <= max(pauses) <= 2**n * (1 + JITTER)
+
+
+def test_a_store_that_is_away_is_waited_for_as_long_as_one_may_be_mended() -> None:
+    error = StorageUnavailable("away")
+    assert sum(pause_s(n) for n in range(_tries(error))) > 300
+    assert max(pause_s(n) for n in range(_tries(error))) <= LONGEST_PAUSE_S * (1 + JITTER)
+    assert _tries(TopClipError("other")) == RETRIES
 
 
 @pytest.mark.parametrize(
