@@ -2,7 +2,7 @@
 
 import sys
 
-from bench import cut, fairness, framing, fuzz, job, lease, render, scale, select, shots, soak, streams, web
+from bench import cut, fairness, first, framing, fuzz, job, lease, render, scale, select, shots, soak, streams, web
 
 BENCHES = {
     "web": web.measure,
@@ -14,6 +14,7 @@ BENCHES = {
     "cut": cut.measure,
     "render": render.measure,
     "shots": shots.measure,
+    "first": first.measure,
     "framing": framing.measure,
 }
 TRIALS = {"fuzz": fuzz.main, "soak": soak.main, "scale": scale.main}

@@ -1,8 +1,8 @@
 """A plan of a long source within seconds, in one process: a glance at all of it, a look at what might be chosen.
 
-All of the sound is measured, but of the pictures only some key frames, and by that it is chosen. The pictures of what was
-chosen are then decoded, every one, so that edges find their cuts. Scores stay those of the glance: what was seen in full cannot
-be compared with what was not. What only moving pictures show is not in such a plan.
+All of the sound is measured, but of the pictures only some key frames, and by that it is chosen. Where that begins and ends every
+picture is then decoded, so that edges find their cuts. Scores stay those of the glance: what was seen in full cannot be compared
+with what was not. What only moving pictures show is not in such a plan.
 """
 
 from collections.abc import Sequence
@@ -33,8 +33,8 @@ from topclip.pipeline.told import with_all_told
 from topclip.pipeline.transcribe import transcribe
 from topclip.run_analysis import OnProgress, no_progress, side_by_side
 
-REACH_S = 2 * TOLERANCE_S
-"""Beside a highlight: its edges may move so far, and by what lies around them."""
+REACH_S = 1.5 * TOLERANCE_S
+"""Beside an edge: it may move so far, and by what lies around it."""
 Window = tuple[float, float]
 
 
@@ -67,8 +67,9 @@ def first_plan(request: ClipRequest, ctx: StageContext, on_progress: OnProgress 
 
 
 def _windows(plan: Plan, info: SourceInfo) -> list[Window]:
-    """What to look at: the surroundings of each highlight, joined where they meet, seconds."""
-    wanted = sorted((max(0.0, h.start_s - REACH_S), min(info.duration_s, h.end_s + REACH_S)) for h in plan.highlights)
+    """What to look at: the surroundings of each edge, joined where they meet, seconds."""
+    edges_s = sorted(edge_s for h in plan.highlights for edge_s in (h.start_s, h.end_s))
+    wanted = [(max(0.0, at_s - REACH_S), min(info.duration_s, at_s + REACH_S)) for at_s in edges_s]
     found: list[Window] = []
     for start_s, end_s in wanted:
         if found and start_s <= found[-1][1]:

@@ -30,7 +30,7 @@ SKIMMABLE = frozenset({"h264", "hevc"})
 """Codecs that say of a packet whether others rest on it."""
 MAX_PACKETS, MAX_BYTES = 1200, 48 << 20
 """A larger group is not kept but decoded as it comes."""
-KEYS_APART_S, MAX_JOINED_BYTES = 4.0, 8 << 20
+KEYS_APART_S, MAX_JOINED_BYTES = 8.0, 16 << 20
 """Where key frames alone are decoded, others between two so far apart are passed over, unless they come with more bytes."""
 JUMP, LAYOUT_JUMP = 5.0, 4.0
 """Grey levels between neighbours, of all points and of large parts' means, that may hide a cut. What they are beside others
