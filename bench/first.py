@@ -1,8 +1,7 @@
 """A first plan of an hour of 1080p30 against a null decode of the same, which is timed on a minute of it.
 
-The minute is made here, once as grainy as a camera's film and once without its grain, and stands sixty times in its hour: what a
-first plan costs does not depend on what is in it. Whole processes, sound and digest included; the second round finds the digest
-of the first, as a second look at a file does.
+The minute is made here, once as grainy as a camera's film and once without its grain, and stands sixty times in its hour: what
+a first plan costs hardly depends on what is in it. Whole processes, sound and digest included.
 """
 
 import os

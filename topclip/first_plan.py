@@ -1,8 +1,8 @@
 """A plan of a long source within seconds, in one process: a glance at all of it, a look at what might be chosen.
 
-All of the sound is measured, but of the pictures only some key frames, and by that it is chosen. Where that begins and ends every
-picture is then decoded, so that edges find their cuts. Scores stay those of the glance: what was seen in full cannot be compared
-with what was not. What only moving pictures show is not in such a plan.
+All of the sound is measured, but of the pictures only some key frames, and by that it is chosen. Where that begins and ends
+every picture is then decoded, so that edges find their cuts. Scores stay those of the glance: what was seen in full cannot be
+compared with what was not. What only moving pictures show is not in such a plan.
 """
 
 from collections.abc import Sequence
