@@ -274,6 +274,11 @@ def _workers(health: Mapping[str, Any]) -> Iterator[Check]:
         yield Check("workers", "fail", f"no worker serves {', '.join(missing)}: jobs wait there", advice)
     else:
         yield Check("workers", "ok", f"{len(workers)} seen: {', '.join(worker['name'] for worker in workers)}")
+    leases_s = {worker["name"]: worker["lease_s"] for worker in workers if "lease_s" in worker}
+    if len(set(leases_s.values())) > 1:
+        text = ", ".join(f"{name} {lease_s:g} s" for name, lease_s in sorted(leases_s.items()))
+        advice = "set TOPCLIP_LEASE_S alike for all: those with a short one end the leases of the others, whose tasks run twice"
+        yield Check("leases", "fail", f"the workers' leases differ: {text}", advice)
     for worker in workers:
         if (found := _skew("worker clock", f"the clock of {worker['name']}", worker["clock_ahead_s"])).grade != "ok":
             yield found

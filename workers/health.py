@@ -138,6 +138,7 @@ def _workers(redis: Redis, prefix: str, nodes: list[str]) -> list[dict[str, Any]
             "leaving": not says["queues"],  # it takes no more tasks
             **{key: int(says[key]) for key in ("memory_bytes", "memory_limit_bytes", "disk_free_bytes") if key in says},
             "clock_ahead_s": float(says.get("clock_ahead_s", 0)),  # one of an older version does not say
+            **({"lease_s": float(says["lease_s"])} if "lease_s" in says else {}),
         }
         for node, says in zip(nodes, found, strict=True)
         if says

@@ -152,6 +152,7 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
             "concurrency": self._worker.concurrency,
             "active": len(worker_state.active_requests),
             "clock_ahead_s": round(-LEASES.redis_ahead_s, 1),
+            "lease_s": self._lease_s,
             "queues": ",".join(self._worker.app.amqp.queues.consume_from),
             **{name: n for name, n in self._worker.footprint.items() if n is not None},
         }

@@ -202,6 +202,21 @@ class TestClockSkew:
             worker.teardown()
 
 
+def test_workers_whose_leases_differ(tmp_path: Path, started: Started) -> None:
+    node = started()
+    settings = Settings(redis_url=node.url, data_dir=tmp_path / "data", concurrency=1)
+    quick = settings.model_copy(update={"lease_s": 5.0})
+    workers = [WorkerContainer(tmp_path, name, one.to_env(), 1) for name, one in (("a", settings), ("b", quick))]
+    try:
+        until(lambda: "leases" in found(node.url, tmp_path), 60, workers[1].logs)
+        said = told(found(node.url, tmp_path)["leases"])
+        assert "30 s, b@" in said
+        assert "TOPCLIP_LEASE_S alike" in said
+    finally:
+        for worker in workers:
+            worker.teardown()
+
+
 class AnalysingWorker(WorkerContainer):
     """One that serves a single queue."""
 
