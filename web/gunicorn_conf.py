@@ -12,7 +12,7 @@ from typing import Any
 from gunicorn.glogging import Logger
 
 from topclip.config import Settings
-from topclip.errors import ConfigError
+from topclip.errors import TopClipError
 from topclip.storage.factory import store_for
 from web import open_files
 from web.app import stop
@@ -60,10 +60,14 @@ def on_starting(server: Any) -> None:
     """Refuse what the application would refuse, without a traceback."""
     hosts = [address[0] for address in server.cfg.address if isinstance(address, tuple)]
     try:
-        check_exposure(KeyRing(_settings, store_for(_settings, for_requests=True)), hosts)
+        store = store_for(_settings, for_requests=True)
+        store.check()
+        check_exposure(KeyRing(_settings, store), hosts)
         refuse_cluster(_settings)
-    except ConfigError as err:
-        raise RuntimeError(f"{err.message}: {err.hint}") from err  # which gunicorn prints, and ends
+    except TopClipError as err:
+        raise RuntimeError(
+            f"{err.message}: {err.hint}" if err.hint else err.message
+        ) from err  # gunicorn prints it, and ends
     if (allowed := open_files.allow(_settings)) < (wanted := open_files.needed(_settings)):
         text = "[WARN] %d open files are allowed, %d may be needed: raise `ulimit -n`, or lower TOPCLIP_MAX_STREAMS"
         logging.getLogger(__name__).warning(text, allowed, wanted)

@@ -13,8 +13,7 @@ from workers.client import JobClient
 def create_app_from_env() -> OpenAPI:
     """The application, hearing of changes. Raises: ConfigError."""
     settings = Settings.from_env()
-    store = store_for(settings, for_requests=True)
-    store.check()
+    store = store_for(settings, for_requests=True)  # gunicorn_conf.py has checked it
     app = create_app(settings, JobClient(settings, store), store)
     check_exposure(services_of(app).keys, listening_hosts())
     start(app)

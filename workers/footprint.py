@@ -14,6 +14,7 @@ from celery import bootsteps
 
 from topclip.config import Settings
 from topclip.media.limits import there_is_memory
+from topclip.storage.base import ArtifactStore
 from topclip.storage.factory import store_for
 from workers.links import FAULTS
 
@@ -37,9 +38,10 @@ class Footprint(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery is unt
 
 
 def _measure(worker: Any) -> None:
-    store = store_for(Settings.from_env())
+    store: ArtifactStore | None = None
     while True:
         try:
+            store = store or store_for(Settings.from_env())
             found = {"memory_bytes": tree_memory(), "memory_limit_bytes": there_is_memory()}
             worker.footprint = found
             worker.footprint = found | {"disk_free_bytes": store.free_bytes()}

@@ -68,7 +68,7 @@ class Reconciler(bootsteps.StartStopStep):  # type: ignore[misc]
             refuse_cluster(self._settings)
             refuse_another(self._settings, store)
         except TopClipError as err:
-            log.critical("%s: %s", err.message, err.hint)
+            log.critical("%s%s", err.message, f": {err.hint}" if err.hint else "")
             sys.exit(1)  # Celery would show a traceback
         self._name = worker.hostname
         threading.Thread(target=self._run, args=(worker.app,), name="reconciler", daemon=True).start()

@@ -96,3 +96,19 @@ def test_a_redis_that_lost_its_data_is_told_again(web: WebContainer, redis: Redi
     redis.restart()
     assert redis.ready()
     until(lambda: redis.client.hget("topclip:store", "mark") == first, 60, web.logs)
+
+
+@pytest.mark.faults  # for the length of a start
+def test_a_store_that_cannot_be_made_ends_both_and_is_told(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    wrong = settings.model_copy(update={"store": str(tmp_path / "file/store")})
+    nodes = (WebContainer(tmp_path, wrong, "web"), WorkerContainer(tmp_path, "worker", wrong.to_env(), 1))
+    try:
+        for node in nodes:
+            assert until(lambda node=node: node.process.poll(), 60, node.logs) not in (None, 0)  # type: ignore[misc]
+            assert f"the store failed at {tmp_path / 'file/store'}" in node.logs()
+            assert "Traceback" not in node.logs()
+            assert ": None" not in node.logs()
+    finally:
+        for node in nodes:
+            node.teardown()
