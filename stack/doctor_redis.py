@@ -11,12 +11,13 @@ from urllib.parse import urlsplit, urlunsplit
 from redis import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
-from stack.findings import Check, Diagnosis
+from stack.findings import Check, Diagnosis, Grade
 from stack.redis_server import binary
 from topclip.config import Settings
 from topclip.errors import ConfigError, StorageError
 from topclip.redis_url import CLUSTER_HINT
 from topclip.storage.factory import store_for
+from topclip.storage.mark import known_mark
 from web.doors import is_loopback
 from workers import names
 from workers.budget import StoreUse
@@ -237,11 +238,15 @@ def _skew(name: str, whose: str, ahead_s: float) -> Check:
 
 
 def _same_store(settings: Settings, redis: Redis) -> Iterator[Check]:
-    """Whether the store is the web server's. One that does not answer is told of elsewhere."""
+    """Whether the store is the web server's. One that does not answer is told of elsewhere; one that nobody uses yet may be
+    that of a machine that only asks.
+    """
     with contextlib.suppress(StorageError):
-        if is_another(redis, settings.key_prefix, store_for(settings, for_requests=True)):
+        store = store_for(settings, for_requests=True)
+        if is_another(redis, settings.key_prefix, store):
             text = f"{settings.store or settings.store_dir} is not the store that the web server uses"
-            yield Check("same store", "fail", f"{text}: a worker does not start with it", HINT)
+            grade: Grade = "fail" if known_mark(store) else "warn"
+            yield Check("same store", grade, f"{text}: a worker does not start with it", HINT)
         else:
             yield Check("same store", "ok", "no web server uses another store")
 

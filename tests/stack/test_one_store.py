@@ -10,6 +10,8 @@ from stack.findings import Check
 from tests.nodes import RedisContainer, WebContainer, WorkerContainer
 from tests.waiting import until
 from topclip.config import Settings
+from topclip.storage.factory import store_for
+from topclip.storage.mark import mark_of
 
 REASON = "is not the one that the web server uses"
 
@@ -68,9 +70,13 @@ def test_a_worker_with_another_store_ends_and_says_why(web: WebContainer, settin
 def test_the_doctor_finds_another_store(web: WebContainer, settings: Settings, tmp_path: Path) -> None:
     assert (found := same_store(settings))
     assert found.grade == "ok"
-    assert (found := same_store(settings.model_copy(update={"store": str(tmp_path / "other")})))
-    assert (found.grade, "one folder that all of them mount" in str(found.advice)) == ("fail", True)
-    assert not (tmp_path / "other/store").exists()  # nothing is made by asking
+    another = settings.model_copy(update={"store": str(tmp_path / "other")})
+    assert (found := same_store(another))
+    assert (found.grade, "one folder that all of them mount" in str(found.advice)) == ("warn", True)
+    assert not (tmp_path / "other/store").exists()  # no mark is made by asking
+    mark_of(store_for(another))
+    assert (found := same_store(another))
+    assert found.grade == "fail"
 
 
 def test_after_a_move_the_web_server_names_the_store_anew(
