@@ -30,8 +30,9 @@ SKIMMABLE = frozenset({"h264", "hevc"})
 """Codecs that say of a packet whether others rest on it."""
 MAX_PACKETS, MAX_BYTES = 1200, 48 << 20
 """A larger group is not kept but decoded as it comes."""
-KEYS_APART_S, MAX_JOINED_BYTES = 8.0, 16 << 20
-"""Where key frames alone are decoded, others between two so far apart are passed over, unless they come with more bytes."""
+KEYS_APART_S, MOST_JOINED = 8.0, 1 / 3
+"""Where key frames alone are decoded, others between two so far apart are passed over, as long as the group is no larger than
+that share of what is kept: what is not kept would be decoded whole."""
 JUMP, LAYOUT_JUMP = 5.0, 4.0
 """Grey levels between neighbours, of all points and of large parts' means, that may hide a cut. What they are beside others
 says nothing: in a montage all are as large.
@@ -111,7 +112,8 @@ class _Group:
     def _is_next(self, packet: "Packet[Any]") -> bool:
         if not packet.is_keyframe or self.least_pts is None or packet.pts is None:
             return packet.is_keyframe
-        return packet.pts >= self.least_pts or sum(p.size for p in self.inner) > MAX_JOINED_BYTES
+        size, n = sum(p.size for p in self.inner), len(self.inner)
+        return packet.pts >= self.least_pts or size > MOST_JOINED * MAX_BYTES or n > MOST_JOINED * MAX_PACKETS
 
     def is_large(self) -> bool:
         """Whether it is more than should be kept."""
