@@ -2,7 +2,23 @@
 
 import sys
 
-from bench import cut, fairness, first, framing, fuzz, job, lease, render, scale, select, shots, soak, streams, web
+from bench import (
+    cut,
+    fairness,
+    first,
+    framing,
+    fuzz,
+    job,
+    lease,
+    memory,
+    render,
+    scale,
+    select,
+    shots,
+    soak,
+    streams,
+    web,
+)
 
 BENCHES = {
     "web": web.measure,
@@ -16,6 +32,7 @@ BENCHES = {
     "shots": shots.measure,
     "first": first.measure,
     "framing": framing.measure,
+    "memory": memory.measure,
 }
 TRIALS = {"fuzz": fuzz.main, "soak": soak.main, "scale": scale.main}
 """These take arguments of their own, and run only when they are named."""

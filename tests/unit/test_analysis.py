@@ -171,8 +171,9 @@ def test_a_frame_with_a_wrong_time_takes_no_others_away(media: Media, length_s: 
     assert set(found) <= set(right)
 
 
-def test_pictures_of_a_container_without_pts_come_in_their_order(media: Media) -> None:
-    assert analysed(media("h264.avi"), 1000).frame_pts.tolist() == list(range(8 * RATE))
+@pytest.mark.parametrize("name", ["h264.avi", "in_order.avi"])
+def test_pictures_of_a_container_without_pts_come_in_their_order(media: Media, name: str) -> None:
+    assert analysed(media(name), 1000).frame_pts.tolist() == list(range(8 * RATE))
 
 
 def test_a_truncated_file_gives_what_it_has(media: Media) -> None:

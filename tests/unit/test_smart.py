@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.media import RATE, Media, ffmpeg, run
+from tests.media import RATE, X264, Media, ffmpeg, run
 from tests.unit.conftest import make_context, request_for
 from topclip.errors import JobCancelled
 from topclip.media import h264, splice
@@ -92,6 +92,15 @@ def test_a_cut_copies_what_it_can(media: Media, tmp_path: Path, name: str, span:
     assert list(tmp_path.glob("*.mp4")) == [out]
     content = out.read_bytes()
     assert 0 < content.index(b"moov") < content.index(b"mdat")
+
+
+def test_times_as_they_are_told_are_frames_of_their_own(media: Media, tmp_path: Path) -> None:
+    """Six digits, of which the last may be rounded up: 7 / 24 is told as later than it is, 10 / 24 too."""
+    source, out = tmp_path / "film.mp4", tmp_path / "out.mp4"
+    run("-i", media("pyramid.mp4"), "-vf", "fps=24", "-an", *X264, "-g", "1", source)
+    made = cut_range(source, round(31 / 24, 6), round(58 / 24, 6), out, make_context(tmp_path / "store"))
+    assert made.frames == 27
+    compare(source, made, out, 31)
 
 
 def test_a_range_from_key_to_end_is_copied_wholly(media: Media, tmp_path: Path) -> None:

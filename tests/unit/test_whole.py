@@ -1,6 +1,7 @@
 """The kept analysis of a whole source is the merged one to the bit, is used, and is made again where it is damaged."""
 
 import dataclasses
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,10 +9,13 @@ import numpy as np
 import pytest
 
 from tests.unit.test_select import make_analysis, make_info
+from topclip.analysers.frames import N_BLOCKS, N_TONES, SHAPE
+from topclip.analysers.tracks import N_BANDS, N_LAGS, Tracks
 from topclip.model.analysis import Analysis
 from topclip.model.request import ClipOptions, ClipRequest, MediaPath
 from topclip.pipeline import whole
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.merge import merge_chunks
 from topclip.pipeline.plan import make_plan
 from topclip.pipeline.whole import from_bytes, load_analysis, to_bytes
 from topclip.run_analysis import analyse
@@ -66,3 +70,36 @@ def test_a_second_plan_merges_nothing_and_is_the_same(
     ctx.store.put_bytes(kept, b"PK damaged")
     load_analysis(info, ctx)
     from_bytes(ctx.store.get_bytes(kept))
+
+
+def test_hours_of_numbers_are_merged_in_little_memory() -> None:
+    """All numbers of a frame are some 85 bytes; beside them there is room for one and a half times as much."""
+    n, shots = 1500, 20
+    rng = np.random.default_rng(3)
+    blank = np.zeros((N_LAGS, *SHAPE), np.uint8)
+    jumps = np.float32(40) * (np.arange(n) % (n // shots) == 0)
+
+    def part(k: int) -> Tracks:
+        return Tracks(
+            pts=(np.arange(n) + k * n) * 128,
+            differences=rng.random((n, N_LAGS), np.float32) + jumps[:, None],
+            layouts=rng.random(n, np.float32) + jumps,
+            grids=np.repeat(rng.integers(0, 255, (shots, N_BLOCKS)), n // shots, axis=0).astype(np.uint8),
+            tones=np.repeat(rng.integers(0, 40, (shots, N_TONES)), n // shots, axis=0).astype(np.uint8),
+            head=blank,
+            tail=blank,
+            loudness_lufs=rng.random(80, np.float32),
+            levels_db=rng.random(160, np.float32),
+            spectra=rng.integers(0, 200, (160, N_BANDS + 1)).astype(np.uint8),
+            n_corrupt=np.zeros(1, np.int64),
+        )
+
+    n_parts = 60
+    tracemalloc.start()
+    try:
+        analysis = merge_chunks(make_info(8.0 * n_parts), (part(k) for k in range(n_parts)))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(analysis.shots) > n_parts
+    assert peak < 225 * n * n_parts

@@ -54,7 +54,9 @@ def _tones(tracks: Tracks, tick_s: float, n: int) -> Array:
     steps = ((tracks.pts - tracks.pts[0]) * tick_s / STEP_S).astype(np.int64)
     counts = np.bincount(steps, minlength=n)
     first = np.concatenate([[0], np.cumsum(counts)])[:n]
-    sums = np.add.reduceat(np.vstack([tracks.tones, np.zeros_like(tracks.tones[:1])]).astype(np.int64), first, axis=0)
+    # One by one, so that ten hours take little memory.
+    shares = (np.append(share, 0) for share in tracks.tones.T)
+    sums = np.stack([np.add.reduceat(share, first, dtype=np.int64) for share in shares], axis=1)
     last = np.maximum.accumulate(np.where(counts > 0, np.arange(n), 0))
     means: Array = (sums / np.maximum(1, counts)[:, None])[last]
     return means

@@ -8,10 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from topclip.analysers.tracks import Array
+from topclip.analysers.tracks import N_LAGS, Array
 
-N_LAGS = 5
-"""A flash lasts at most 4 frames: the picture after it is compared with the one before it."""
 N_TONES = 16
 BLOCK_ROWS, BLOCK_COLUMNS = 4, 8
 """Parts of a picture whose mean grey shows its layout: fine patterns that shimmer leave them alone."""

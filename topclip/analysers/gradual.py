@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from topclip.analysers.frames import N_LAGS, differences, grids_of
-from topclip.analysers.tracks import Array
+from topclip.analysers.frames import differences, grids_of
+from topclip.analysers.tracks import N_LAGS, Array
 
 HALVES = (4, 5, 6, 8, 10, 12, 15, 18, 22)
 """Half lengths of dissolves that are looked for, in frames."""
@@ -61,7 +61,8 @@ def find_fades(grids: Array) -> list[Passage]:
 
     grids: uint8 (n, parts), mean grey of the parts of each frame.
     """
-    means, spreads = grids.mean(axis=1), grids.std(axis=1)
+    blocks = [grids[low : low + BLOCK] for low in range(0, max(1, len(grids)), BLOCK)]
+    means, spreads = (np.concatenate([f(block, axis=1) for block in blocks]) for f in (np.mean, np.std))
     found = []
     for depths in (means, 255 - means):
         is_deep = np.concatenate([[False], (depths <= DEEP) & (spreads <= FLAT), [False]])

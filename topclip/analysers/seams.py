@@ -1,21 +1,20 @@
 """The numbers of a chunk's first pictures that only those of the chunk before can tell. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
 
-from topclip.analysers.frames import N_LAGS, differences, grids_of, layouts, stacked
-from topclip.analysers.tracks import Array, Tracks
+from topclip.analysers.frames import differences, grids_of, layouts, stacked
+from topclip.analysers.tracks import N_LAGS, Array, Tracks
 
 
-def without_seams(parts: Sequence[Tracks]) -> list[Tracks]:
+def without_seams(parts: Iterable[Tracks]) -> Iterator[Tracks]:
     """Chunks in the order of the grid, each as if it had been decoded together with those before it."""
-    mended, before = [], stacked([])
+    before = stacked([])
     for part in parts:
-        mended.append(_mended(part, before) if len(before) and len(part.head) else part)
+        yield _mended(part, before) if len(before) and len(part.head) else part
         before = np.concatenate([before, part.tail])[-N_LAGS:]
-    return mended
 
 
 def _mended(part: Tracks, before: Array) -> Tracks:

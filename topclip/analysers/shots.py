@@ -10,9 +10,8 @@ The rule and its constants were set by trials on synthetic sources with known cu
 
 import numpy as np
 
-from topclip.analysers.frames import N_LAGS
 from topclip.analysers.gradual import MARGIN, find_dissolves, find_fades
-from topclip.analysers.tracks import Array, Tracks
+from topclip.analysers.tracks import N_LAGS, Array, Tracks
 
 MIN_DIFFERENCE = 7.0
 """Mean grey levels; camera noise and motion of a small picture stay below."""
@@ -94,10 +93,11 @@ def _is_peak(values: Array, at: Array) -> Array:
 
 
 def _tone_change(tones: Array, at: Array) -> Array:
-    sums = np.concatenate([np.zeros((1, tones.shape[1])), np.cumsum(tones, axis=0, dtype=np.float64)])
-    low, high = np.maximum(at - TONE_SPAN, 0), np.minimum(at + TONE_SPAN, len(tones))
-    before = (sums[at] - sums[low]) / (at - low)[:, None]
-    after = (sums[high] - sums[at]) / (high - at)[:, None]
+    """at: none of the first TONE_SPAN frames."""
+    before = np.mean([tones[at - k] for k in range(1, TONE_SPAN + 1)], axis=0)
+    n_after = np.minimum(TONE_SPAN, len(tones) - at)[:, None]
+    frames = [np.where(k < n_after, tones[np.minimum(at + k, len(tones) - 1)], 0) for k in range(TONE_SPAN)]
+    after = np.sum(frames, axis=0) / n_after
     change: Array = np.abs(after - before).sum(axis=1) / (2 * 255)
     return change
 

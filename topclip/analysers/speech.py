@@ -25,14 +25,28 @@ def speech(tracks: Tracks, cuts: Array, tick_s: float) -> Signal | None:
     """
     if not len(tracks.spectra):
         return None
-    voice, whole = band_power(tracks, *VOICE_BANDS), band_power(tracks)
-    total = moving_mean(whole, SHARE_S)
-    noisiness = moving_mean(tracks.spectra[:, N_BANDS] * whole, SHARE_S) / total
-    share = moving_mean(voice, SHARE_S) / total
-    level_db = 10 * np.log10(voice)
+    presence = _share(tracks) * np.minimum(1, _swing_db(tracks) / FULL_SWING_DB) * _voiced(tracks)
+    return Signal("speech", HOP_S, np.round(by_hops(presence), DIGITS).astype(np.float32))
+
+
+def _share(tracks: Tracks) -> Array:
+    """The voice's share of the power."""
+    whole = moving_mean(band_power(tracks), SHARE_S)
+    share: Array = moving_mean(band_power(tracks, *VOICE_BANDS), SHARE_S) / whole
+    return share
+
+
+def _swing_db(tracks: Tracks) -> Array:
+    """How much the voice's level swings as syllables do."""
+    level_db = 10 * np.log10(band_power(tracks, *VOICE_BANDS))
     level_db = np.maximum(level_db, np.quantile(level_db, LOUD_QUANTILE) - RANGE_DB)
     swing = moving_mean(level_db, SYLLABLE_S) - moving_mean(level_db, BEAT_S)
-    swing_db = np.sqrt(moving_mean(np.square(swing), SMOOTH_S))
-    voiced = np.clip((NOISY_TO - noisiness) / (NOISY_TO - NOISY_FROM), 0, 1)
-    presence = share * np.minimum(1, swing_db / FULL_SWING_DB) * moving_mean(voiced, SMOOTH_S)
-    return Signal("speech", HOP_S, np.round(by_hops(presence), DIGITS).astype(np.float32))
+    swing_db: Array = np.sqrt(moving_mean(np.square(swing), SMOOTH_S))
+    return swing_db
+
+
+def _voiced(tracks: Tracks) -> Array:
+    """How little it is noise, 0-1."""
+    whole = band_power(tracks)
+    noisiness = moving_mean(tracks.spectra[:, N_BANDS] * whole, SHARE_S) / moving_mean(whole, SHARE_S)
+    return moving_mean(np.clip((NOISY_TO - noisiness) / (NOISY_TO - NOISY_FROM), 0, 1), SMOOTH_S)

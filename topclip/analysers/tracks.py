@@ -5,14 +5,17 @@ about cuts later, over the whole source, where no chunk has a seam.
 """
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-ANALYSIS_VERSION = "13"
+ANALYSIS_VERSION = "14"
 """Raise it with every change of the numbers: analysis is cached under it."""
+N_LAGS = 5
+"""A flash lasts at most 4 frames: the picture after it is compared with the one before it."""
 SOUND_HOP_S = 0.1
 LEVEL_HOP_S = 0.05
 N_BANDS = 8
@@ -30,7 +33,7 @@ class Tracks:
     pts: int64 (n,), rising. differences: float32 (n, N_LAGS), mean absolute grey difference 0-255 to the frame 1 to
     N_LAGS before; not a number where there is none. layouts: float32 (n,), mean absolute difference of the parts' means to
     the frame before. grids: uint8 (n, N_BLOCKS), the parts' means. tones: uint8 (n, N_TONES), share of each tone, 255 being
-    all. head, tail: uint8 (k, 36, 64), the first and last N_LAGS pictures; of several chunks together, of each.
+    all. head, tail: uint8 (k, 36, 64), the first and last N_LAGS pictures.
     loudness_lufs: float32 (m,), momentary, one for each SOUND_HOP_S; levels_db: float32 (2m,), RMS, one for each
     LEVEL_HOP_S; not a number where unknown, both empty without sound. spectra: uint8 (2m, N_BANDS + 1), one for each
     LEVEL_HOP_S: the bands' powers in steps of BAND_STEP_DB above BAND_FLOOR_DB, a sine at full scale being at -3 dB, and the
@@ -63,9 +66,38 @@ class Tracks:
             return cls(**{f.name: arrays[f.name] for f in fields(cls)})
 
     @classmethod
-    def joined(cls, parts: "list[Tracks]") -> Self:
-        """The parts one after the other."""
-        return cls(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)})
+    def joined(cls, parts: "Iterable[Tracks]") -> Self:
+        """The parts one after the other. Nothing of them is kept: hours of them are as large as what comes out."""
+        found: dict[str, _Growing] = {}
+        for part in parts:
+            for f in fields(cls):
+                array: Array = getattr(part, f.name)
+                found.setdefault(f.name, _Growing(array)).add(array)
+        joined = {name: grown.cut() for name, grown in found.items()}
+        ends = {"head": joined["head"][:N_LAGS].copy(), "tail": joined["tail"][-N_LAGS:].copy()}
+        return cls(**joined | ends)
+
+
+class _Growing:
+    """An array that takes others at its end, in place: thousands of small ones kept would leave holes in memory."""
+
+    def __init__(self, like: Array) -> None:
+        self._array, self._n = np.empty((0, *like.shape[1:]), like.dtype), 0
+
+    def add(self, part: Array) -> None:
+        end = self._n + len(part)
+        if end > len(self._array):
+            self._resize(end + end // 4)
+        self._array[self._n : end] = part
+        self._n = end
+
+    def cut(self) -> Array:
+        """All that was taken."""
+        self._resize(self._n)
+        return self._array
+
+    def _resize(self, n: int) -> None:
+        self._array.resize((n, *self._array.shape[1:]), refcheck=False)
 
 
 class SoundNumbers:

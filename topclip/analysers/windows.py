@@ -5,6 +5,8 @@ import numpy as np
 from topclip.analysers.tracks import BAND_FLOOR_DB, BAND_STEP_DB, LEVEL_HOP_S, N_BANDS, Array, Tracks
 
 HOP_S = 0.5
+BLOCK = 1 << 16
+"""Values at once, so that ten hours take little memory."""
 LEVELS_PER_HOP = round(HOP_S / LEVEL_HOP_S)
 
 
@@ -13,7 +15,7 @@ POWERS = 10 ** ((np.arange(256) * BAND_STEP_DB + BAND_FLOOR_DB) / 10)
 
 
 def band_power(tracks: Tracks, first: int = 0, last: int = N_BANDS) -> Array:
-    """Mean square of the bands [first, last) together, float64, (2m,). Band by band, so that ten hours take little memory."""
+    """Mean square of the bands [first, last) together, float64, (2m,)."""
     total = np.zeros(len(tracks.spectra))
     for band in range(first, last):
         total += POWERS[tracks.spectra[:, band]]
@@ -23,11 +25,15 @@ def band_power(tracks: Tracks, first: int = 0, last: int = N_BANDS) -> Array:
 def moving_mean(values: Array, seconds: float, hop_s: float = LEVEL_HOP_S) -> Array:
     """Means over `seconds` around each value, of as many as there are at both ends. values: (n,) or (n, k)."""
     half = max(0, round(seconds / hop_s / 2))
-    sums = np.concatenate([np.zeros_like(values[:1], dtype=np.float64), np.cumsum(values, axis=0, dtype=np.float64)])
     n = len(values)
-    low, high = np.maximum(np.arange(n) - half, 0), np.minimum(np.arange(n) + half + 1, n)
-    counts = (high - low).reshape(-1, *[1] * (values.ndim - 1))
-    means: Array = (sums[high] - sums[low]) / counts
+    sums = np.zeros((n + 1, *values.shape[1:]))
+    np.cumsum(values, axis=0, dtype=np.float64, out=sums[1:])
+    means = np.empty_like(sums[1:])
+    for first in range(0, n, BLOCK):
+        at = np.arange(first, min(first + BLOCK, n))
+        low, high = np.maximum(at - half, 0), np.minimum(at + half + 1, n)
+        counts = (high - low).reshape(-1, *[1] * (values.ndim - 1))
+        means[at] = (sums[high] - sums[low]) / counts
     return means
 
 

@@ -5,6 +5,7 @@ cannot be decoded is passed over and counted.
 """
 
 import contextlib
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from topclip.media.guard import decoder_pixels
 from topclip.media.limits import within_memory
 from topclip.media.opening import open_media
 from topclip.media.packets import read_packets
+from topclip.media.part import Part, part_of
 from topclip.media.seek import can_seek, has_true_times
 from topclip.media.skim import SKIMMABLE, Effort, Skim, Suspected, nothing_suspected
 from topclip.media.sound import BLOCK_S, Meter, SoundBlock
@@ -100,17 +102,20 @@ def decode_span(
     """
     for lead_s in (None, *LEADS_S) if span.is_at_key else LEADS_S:
         with (
-            _Pass(path, info, span, faults, max_pixels, effort=effort, suspected=suspected) as run,
+            _Pass(path, info, span, faults, lead_s, max_pixels=max_pixels, effort=effort, suspected=suspected) as run,
             within_memory("decoding the source"),
         ):
-            if run.begin(lead_s):
+            if run.begin():
                 yield from run.items()
                 return
         faults.n_corrupt = 0
 
 
 class _Pass:
-    """One attempt: opened, positioned, checked for enough lead-in, then read to the end of the span."""
+    """One attempt: opened, positioned, checked for enough lead-in, then read to the end of the span.
+
+    lead_s: how long before the span reading begins; None: at the key frame that the span begins with.
+    """
 
     def __init__(
         self,
@@ -118,13 +123,14 @@ class _Pass:
         info: SourceInfo,
         span: Span,
         faults: Faults,
-        max_pixels: int,
+        lead_s: float | None,
         *,
+        max_pixels: int,
         effort: Effort,
         suspected: Suspected,
     ) -> None:
-        self._container: InputContainer = open_media(path, max_pixels)
-        self._max_pixels = max_pixels
+        self._container: InputContainer = open_media(path, max_pixels, parts=_parts(info, span, lead_s))
+        self._lead_s, self._max_pixels = lead_s, max_pixels
         self._info, self._span, self._faults = info, span, faults
         self._video = self._container.streams[info.video.index]
         self._audio = None if info.audio is None else self._container.streams[info.audio.index]
@@ -153,11 +159,11 @@ class _Pass:
     def __exit__(self, *_: object) -> None:
         self._container.close()
 
-    def begin(self, lead_s: float | None) -> bool:
-        """Seek and decode up to the first owned picture; False if too little came before it and more lead may help.
-
-        lead_s: None: begin at the key frame that the span begins with; False if that does not decode by itself after all.
+    def begin(self) -> bool:
+        """Seek and decode up to the first owned picture; False if too little came before it and more lead may help, or
+        if the key frame that it begins with does not decode by itself after all.
         """
+        lead_s = self._lead_s
         context = self._video.codec_context
         context.thread_count = 1
         context.options = {"skip_loop_filter": "all", "max_pixels": str(decoder_pixels(self._max_pixels))}
@@ -325,7 +331,7 @@ class _Pass:
         if self._info.video.is_bare:
             return self._next_pts
         if lag is not None:
-            pts, dts = None, None if dts is None else dts - lag
+            pts, dts = None, None if dts is None else max(dts - lag, self._info.video.start_pts)
         if pts is not None and (last is None or pts > last or dts is None or dts <= last):
             return int(pts)
         if dts is not None:
@@ -342,6 +348,13 @@ class _Pass:
     def _is_behind(self, start_s: float) -> bool:
         end = self._span.end_pts
         return end is not None and start_s > float(end * self._info.video.tick) + SOUND_AFTER_S
+
+
+def _parts(info: SourceInfo, span: Span, lead_s: float | None) -> list[Part] | None:
+    """What is read of the file for a span; None: anything."""
+    if lead_s is not None and math.isinf(lead_s):
+        return None
+    return [part_of(info, span.start_pts, span.end_pts, SOUND_SEEK_S if lead_s is None else lead_s)]
 
 
 def _sound_end(info: SourceInfo, span: Span) -> Fraction:

@@ -1,5 +1,6 @@
 """Where a source's picture really ends, by its packets; a header may lie."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from av.packet import Packet
 
 from topclip.media.opening import open_media
 from topclip.media.packets import read_packets
+from topclip.media.part import Part
 from topclip.media.timeline import LEAP_FRAMES, LEAP_S, RESTARTING_FORMATS, frame_ticks, is_far_ahead
 from topclip.model.source import VideoStream
 
@@ -29,33 +31,35 @@ class End(NamedTuple):
     restart_s: float | None = None
 
 
-def end_of_picture(path: Path, video: VideoStream, max_pixels: int | None, tick: Callable[[], None]) -> End:
+def header_duration_s(container: InputContainer, video: VideoStream) -> float | None:
+    """How long the picture lasts by the file's header; None where that cannot tell."""
+    if video.is_bare or container.format.name in RESTARTING_FORMATS:
+        return None
+    ticks = container.streams[video.index].duration
+    if ticks:
+        return float(ticks * video.tick)
+    return container.duration / 1e6 if container.duration else None
+
+
+def end_of_picture(
+    path: Path, video: VideoStream, header_s: float | None, max_pixels: int | None, tick: Callable[[], None]
+) -> End:
     """Where the picture ends by its packets: near the header's end, or over the whole file if that finds none.
 
-    A header can lie (a recording that was cut off) or be silent (a live stream written to disk). Where the clock may start
-    anew the whole file is read: its end says nothing of what lies before.
+    header_s: by `header_duration_s`. It can lie (a recording that was cut off) or be silent (a live stream written to disk).
+    Where the clock may start anew the whole file is read: its end says nothing of what lies before.
     """
-    with open_media(path, max_pixels) as container:
-        stream = container.streams[video.index]
-        header_s = _header_duration_s(container, stream.duration, video)
-        if video.is_bare or container.format.name in RESTARTING_FORMATS:
-            header_s = None
-        if header_s is not None and header_s > END_WINDOW_S:
-            target = video.start_pts + round((header_s - END_WINDOW_S) / video.tick)
+    if header_s is not None and header_s > END_WINDOW_S:
+        target = video.start_pts + round((header_s - END_WINDOW_S) / video.tick)
+        with open_media(path, max_pixels, parts=[Part(float(target * video.tick), math.inf)]) as container:
             end = _scan(container, video, tick, seek_to=target)
-            if end.n_packets >= 2 and end.duration_s > 0:
-                return end
+        if end.n_packets >= 2 and end.duration_s > 0:
+            return end
     with open_media(path, max_pixels) as container:
         end = _count(container, video, tick) if video.is_bare else _scan(container, video, tick, seek_to=None)
     if end.duration_s <= 0 and end.n_packets >= 2:
         return End(float(end.n_packets / video.rate), end.n_packets)
     return end
-
-
-def _header_duration_s(container: InputContainer, stream_duration: int | None, video: VideoStream) -> float | None:
-    if stream_duration:
-        return float(stream_duration * video.tick)
-    return container.duration / 1e6 if container.duration else None
 
 
 def _count(container: InputContainer, video: VideoStream, tick: Callable[[], None]) -> End:

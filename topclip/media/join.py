@@ -63,7 +63,7 @@ def join(prospect: Prospect, ends: Ends, out: Path, tick: Callable[[], None]) ->
                 return None if path is None else stack.enter_context(open_media(path))
 
             parts = _Parts(opened(ends.head), opened(ends.tail), opened(ends.sound))
-            container = stack.enter_context(open_media(prospect.source))
+            container = stack.enter_context(open_media(prospect.source, parts=[prospect.part]))
             writer = stack.enter_context(_Writer(out, prospect, container, parts))
             pictures = writer.pictures(_samples(container, prospect, parts))
             for packet in heapq.merge(pictures, writer.sound(), key=_decoded_s):
@@ -108,6 +108,7 @@ class _Writer:
         )
         self._picture.codec_context.extradata = h264.make_avcc(sps, pps)
         self._picture.time_base = video.tick
+        self._picture.codec_context.bit_rate = 0  # that of the whole source, which says nothing of the clip
         self._sound: AudioStream | None = None
         if parts.sound is not None:
             self._sound = self.container.add_stream_from_template(parts.sound.streams.audio[0], opaque=True)

@@ -1,21 +1,26 @@
 """At which key frames a source is cut into spans of about equal work, each of which decodes by itself."""
 
-import bisect
 import itertools
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.stream import VideoStream as AvVideo
 
+from topclip.media.boxes import Numbers
+from topclip.media.long_index import times_and_sizes
 from topclip.media.opening import open_media
 from topclip.media.packets import read_packets
+from topclip.media.part import Part
 from topclip.media.seek import has_true_times
 from topclip.model.source import SourceInfo
 
 MAX_PACKETS = 1000
 """A key frame comes first after a seek; one so far behind is another place."""
+AT_ONCE, KEY_MARGIN_S = 32, 1.0
+"""Of key frames that are looked for in one opening, and how much beside them it shows."""
 MIN_SHARE = 0.5
 """A span shorter than this share of the mean costs more to seek to than it gains."""
 
@@ -33,29 +38,42 @@ def span_starts(
         return ()
     least = round(info.duration_s / n_spans * MIN_SHARE / video.tick)
     last = video.start_pts + round(info.duration_s / video.tick) - least
+    targets = _targets(path, info, n_spans, max_pixels)
     found: list[int] = []
-    with open_media(path, max_pixels) as container:
-        stream = next(s for s in container.streams.video if s.index == video.index)
-        for target in _targets(info, stream, n_spans):
-            pts = _key_at(container, stream, target, tick)
-            if pts is not None and (found[-1] if found else video.start_pts) + least <= pts <= last:
-                found.append(pts)
+    for first in range(0, len(targets), AT_ONCE):
+        group = targets[first : first + AT_ONCE]
+        times_s = [float(target * video.tick) for target in group]
+        with open_media(
+            path, max_pixels, parts=[Part(at_s, at_s, margin_s=KEY_MARGIN_S) for at_s in times_s]
+        ) as container:
+            stream = next(s for s in container.streams.video if s.index == video.index)
+            for target in group:
+                pts = _key_at(container, stream, target, tick)
+                if pts is not None and (found[-1] if found else video.start_pts) + least <= pts <= last:
+                    found.append(pts)
     return tuple(found)
 
 
-def _targets(info: SourceInfo, stream: AvVideo, n_spans: int) -> list[int]:
+def _targets(path: Path, info: SourceInfo, n_spans: int, max_pixels: int) -> list[int]:
     """Times in pts units that part the work: half of it goes with the bytes, by the container's index, half with the time."""
     start, end = info.video.start_pts, info.video.start_pts + round(info.duration_s / info.video.tick)
-    entries = [(entry.timestamp, entry.size) for entry in stream.index_entries if start <= entry.timestamp <= end]
-    total = sum(size for _, size in entries)
-    if not total:
+    times, sizes = times_and_sizes(path, info.video.index) or _index(path, info, max_pixels)
+    is_inside = (start <= times) & (times <= end)
+    times, done = times[is_inside], np.cumsum(sizes[is_inside])
+    if not len(done) or not done[-1]:
         return [start + (end - start) * k // n_spans for k in range(1, n_spans)]
-    times = [pts for pts, _ in entries]
-    work = [
-        done / total + (pts - start) / (end - start)
-        for pts, done in zip(times, itertools.accumulate(size for _, size in entries), strict=True)
-    ]
-    return [times[min(bisect.bisect_left(work, 2 * k / n_spans), len(times) - 1)] for k in range(1, n_spans)]
+    work = done / done[-1] + (times - start) / (end - start)
+    places = np.searchsorted(work, 2 * np.arange(1, n_spans) / n_spans)
+    return [int(at) for at in times[np.minimum(places, len(times) - 1)]]
+
+
+def _index(path: Path, info: SourceInfo, max_pixels: int) -> tuple[Numbers, Numbers]:
+    """Times and sizes as FFmpeg knows them."""
+    with open_media(path, max_pixels) as container:
+        entries = container.streams[info.video.index].index_entries
+        numbers = (number for entry in entries for number in (entry.timestamp, entry.size))
+        times, sizes = np.fromiter(numbers, np.int64, 2 * len(entries)).reshape(-1, 2).T
+    return times, sizes
 
 
 def _key_at(container: InputContainer, stream: AvVideo, target: int, tick: Callable[[], None]) -> int | None:

@@ -1,7 +1,7 @@
 """Open a container for reading, and say what speaks against it. Quick to load, as probe must be."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -12,6 +12,8 @@ from av.error import FFmpegError
 from topclip.errors import ProbeError, SourceNotFound, StorageUnavailable, TopClipError, UnsupportedMedia
 from topclip.media.guard import decoder_pixels, source_url
 from topclip.media.limits import within_memory
+from topclip.media.moov import long_index
+from topclip.media.part import Part
 
 KNOWN_HEADS = (b"ftyp", b"moov", b"mdat", b"wide", b"free")
 KNOWN_MAGIC = (
@@ -42,10 +44,11 @@ def opened_by(path: Path, opened: Callable[[], BinaryIO]) -> Iterator[None]:
         del _ELSEWHERE[path]
 
 
-def open_media(path: Path, max_pixels: int | None = None) -> InputContainer:
+def open_media(path: Path, max_pixels: int | None = None, *, parts: Sequence[Part] | None = None) -> InputContainer:
     """Open a container for reading.
 
     max_pixels: largest picture that is allowed: nothing much larger is decoded, such as a cover. None: the file is our own.
+    parts: what will be read, so that a long index is not loaded whole; elsewhere packets may be missing. None: anything.
     Raises: SourceNotFound, UnsupportedMedia, ProbeError, MediaLimit, StorageUnavailable.
     """
     options = {} if max_pixels is None else {"max_pixels": str(decoder_pixels(max_pixels))}
@@ -53,10 +56,10 @@ def open_media(path: Path, max_pixels: int | None = None) -> InputContainer:
         if path.stat().st_size == 0:
             raise UnsupportedMedia("the file is empty", {"field": "source", "hint": "send a video"})
         with within_memory("opening the source"):
-            container = _open(path, options, None)
+            container = _open(path, options, None, parts)
             if container.format.name == PICTURES_FORMAT:
                 container.close()
-                container = _open(path, options, MJPEG_FORMAT)
+                container = _open(path, options, MJPEG_FORMAT, None)
         return container
     except FileNotFoundError as err:
         raise SourceNotFound(f"no such file: {path.name}", {"field": "source"}) from err
@@ -66,11 +69,17 @@ def open_media(path: Path, max_pixels: int | None = None) -> InputContainer:
         raise _unreadable(path, err) from err
 
 
-def _open(path: Path, options: dict[str, str], format_name: str | None) -> InputContainer:
-    opened = _ELSEWHERE.get(path)
+def _open(path: Path, options: dict[str, str], format_name: str | None, parts: Sequence[Part] | None) -> InputContainer:
+    elsewhere = _ELSEWHERE.get(path)
+    file = None if elsewhere is None else elsewhere()
+    place = long_index(path) if parts is not None and file is None else None
+    if parts is not None and place is not None:
+        from topclip.media.long_index import open_parts  # noqa: PLC0415 - slow to load, and most files have no need of it
+
+        file = open_parts(path, place, parts)
     url, open_options = source_url(path)
     container: InputContainer = av.open(
-        url if opened is None else opened(),
+        url if file is None else file,
         "r",
         format=format_name,
         options=options,

@@ -5,6 +5,7 @@ that as a child process, since a parser of hostile files does not belong inside 
 load.
 """
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -30,11 +31,12 @@ from topclip.errors import (
     UnsupportedMedia,
 )
 from topclip.media.colour import colour_of
-from topclip.media.ending import end_of_picture
+from topclip.media.ending import end_of_picture, header_duration_s
 from topclip.media.guard import AUDIO_FORMATS, STILL_FORMATS, decoder_pixels
 from topclip.media.limits import FLOOR_S, READ_BYTES_PER_S, no_memory, timed, within_memory
 from topclip.media.opening import MJPEG_FORMAT, open_media, reason_of
 from topclip.media.packets import read_packets
+from topclip.media.part import Part
 from topclip.media.timeline import RESTARTING_FORMATS, is_far_ahead
 from topclip.model.source import AudioStream, SourceInfo, VideoStream
 
@@ -42,6 +44,8 @@ MAX_UNDECODABLE = 400
 """Packets that may fail before the first frame shows: a recording that begins between key frames."""
 MAX_SILENT = 5000
 """Packets that may be decoded to nothing before it."""
+BEGINNING = Part(0.0, 300.0)
+"""So many packets last less: where the first frame is looked for."""
 MAX_SIDE_PX = 16_384
 """H.264 ends there."""
 SOUND_RATES_HZ = range(1000, 3_000_001)
@@ -73,7 +77,7 @@ def probe(
     Raises: SourceNotFound; UnsupportedMedia if it is not a video; ProbeError if it is damaged beyond reading; SourceTooLarge;
     MediaLimit; StorageUnavailable.
     """
-    with open_media(path, max_pixels) as container, within_memory("decoding the source"):
+    with open_media(path, max_pixels, parts=[BEGINNING]) as container, within_memory("decoding the source"):
         tick = timed(tick, FLOOR_S + path.stat().st_size / READ_BYTES_PER_S, "reading the source")
         stream = _video_stream(container, path)
         if max_pixels is not None and stream.width * stream.height > decoder_pixels(max_pixels):
@@ -83,8 +87,8 @@ def probe(
         audio = None if sound is None else _describe_audio(sound)
         format_name, n_streams, timecode = container.format.name, len(container.streams), _timecode(container)
         base_fps = str(stream.base_rate) if stream.base_rate else None
-        lead_s = _lead_s(container, video)
-    end = end_of_picture(path, video, max_pixels, tick)
+        lead_s, header_s = _lead_s(container, video), header_duration_s(container, video)
+    end = end_of_picture(path, video, header_s, max_pixels, tick)
     if end.n_packets < (FEWEST_JPEGS if format_name == MJPEG_FORMAT else 2):
         raise UnsupportedMedia("the source is a still image, no moving picture", {"field": "source"})
     if end.restart_s is not None:
@@ -167,10 +171,13 @@ def _has_decoder(stream: AvVideo | AvAudio) -> bool:
 
 
 class _First(NamedTuple):
-    """The first frame that decodes, and the decoding time of the key packet that it came out of."""
+    """The first frame that decodes, the decoding time of the key packet that it came out of, and when the one behind it comes
+    out, where presentation times are none.
+    """
 
     frame: VideoFrame
     key_dts: int | None
+    next_dts: int | None = None
 
 
 def _first_frame(
@@ -181,6 +188,10 @@ def _first_frame(
     stream.codec_context.options = {} if max_pixels is None else {"max_pixels": str(decoder_pixels(max_pixels))}
     frames = _frames(container, stream, tick)
     first = next(frames)
+    if _has_no_pts(container.format, stream):
+        with contextlib.suppress(ProbeError):  # it is the only one
+            first = first._replace(next_dts=next(frames).frame.dts)
+        return first
     if not _is_time_wrong(container, stream, first.frame):
         return first
     try:
@@ -221,8 +232,12 @@ def _is_time_wrong(container: InputContainer, stream: AvVideo, frame: VideoFrame
     return is_far_ahead(frame.pts, frame.dts, _rate(stream, is_bare=False), stream.time_base or 1 / DEFAULT_RATE)
 
 
+def _has_no_pts(container_format: ContainerFormat, stream: AvVideo) -> bool:
+    return container_format.name == NO_PTS_FORMAT and stream.codec_context.codec.canonical_name in NO_PTS_CODECS
+
+
 def _describe_video(container_format: ContainerFormat, stream: AvVideo, first: _First) -> VideoStream:
-    frame, key_dts = first
+    frame, key_dts, next_dts = first
     is_bare = bool(container_format.flags & FormatFlags.no_timestamps.value)  # type: ignore[operator]  # an int in truth
     rotation = (-round(frame.rotation / 90) * 90) % 360
     aspect = _pixel_aspect(stream, frame)
@@ -234,9 +249,11 @@ def _describe_video(container_format: ContainerFormat, stream: AvVideo, first: _
     start_pts, lag = frame.pts if frame.pts is not None else (frame.dts or 0), None
     if is_bare:
         start_pts = 0
-    elif container_format.name == NO_PTS_FORMAT and codec in NO_PTS_CODECS and stream.codec_context.has_b_frames:
+    elif _has_no_pts(container_format, stream):
         start_pts = key_dts or 0
-        lag = 0 if frame.dts is None else frame.dts - start_pts
+        # FFmpeg leaves a place empty behind the first frame: by the second one those that follow are counted without a gap.
+        comes_out = frame.dts if next_dts is None else next_dts - 1
+        lag = 0 if comes_out is None else comes_out - start_pts
     return VideoStream(
         index=stream.index,
         codec=codec,

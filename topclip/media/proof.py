@@ -27,6 +27,7 @@ from topclip.errors import CheckFailed
 from topclip.media.guard import decoder_pixels
 from topclip.media.limits import within_memory
 from topclip.media.opening import open_media
+from topclip.media.part import part_of
 from topclip.media.prospect import Leads, Prospect
 from topclip.media.splice import Splice, digest_of
 from topclip.model.source import SourceInfo
@@ -72,13 +73,13 @@ def prove(
     info, splice = prospect.info, prospect.splice
 
     def window(one: _Window, clip: InputContainer) -> None:
+        entry = prospect.entry_pts(one.at_pts, one.lead_s)
         with av.logging.Capture():  # what is said of the source as it is opened, such as of a cover, is not the clip's
-            original = open_media(prospect.source, max_pixels)
+            original = open_media(prospect.source, max_pixels, parts=[part_of(info, entry, one.end_pts)])
         with original:
             pictures = _Pictures(clip, clip.streams.video[0].index, info.video.tick, tick)
             others = _Pictures(original, info.video.index, info.video.tick, tick)
             others.limit(max_pixels)
-            entry = prospect.entry_pts(one.at_pts, one.lead_s)
             wanted = _unheard(others.between(entry, one.start_pts, one.end_pts))
             with closing(_ahead(wanted) if threads > 1 else wanted) as wanted:
                 _prove_window(pictures, wanted, splice, one)

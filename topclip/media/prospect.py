@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from topclip.media.part import Part, part_of
 from topclip.media.splice import Splice
 from topclip.model.source import SourceInfo
 
@@ -27,6 +28,11 @@ class Prospect:
     info: SourceInfo
     splice: Splice
     leads: Leads
+
+    @property
+    def part(self) -> Part:
+        """What is read of the source."""
+        return part_of(self.info, self.entry_pts(self.splice.pts[0], self.leads.range_s), self.splice.end_pts)
 
     def entry_pts(self, pts: int, lead_s: float | None) -> int | None:
         """The pts so long before another one; None: the file's start."""

@@ -7,6 +7,7 @@ from av.error import FFmpegError
 
 from topclip.media.opening import open_media
 from topclip.media.packets import read_packets
+from topclip.media.part import part_of
 from topclip.media.timeline import RESTARTING_FORMATS
 from topclip.model.source import SourceInfo
 
@@ -16,7 +17,8 @@ pictures leaves broken, and past what a container without an index (MPEG-TS) lan
 INDEXED_LEAD_S = 0.5
 """Enough in an mp4, whose index leads to each track's own packets: the sound needs some to begin with, the picture none."""
 INDEXED = "mov"
-MAX_PACKETS = 3000
+MAX_PACKETS, MOST_AHEAD_S = 3000, 10
+"""Looked at for a key frame, and how far behind the wanted one."""
 UNSEEKABLE = frozenset(
     {"h264", "hevc", "vvc", "m4v", "mpegvideo", "obu", "av1", "h263", "h261", "vc1", "mjpeg", "gif", "apng"}
 )
@@ -42,7 +44,8 @@ def seek_lead_s(path: Path, info: SourceInfo, start_pts: int, max_pixels: int) -
     if not can_seek(info) or info.video.dts_lag is not None:
         return None
     before_s = float((start_pts - info.video.start_pts) * info.video.tick)
-    with open_media(path, max_pixels) as container:
+    part = part_of(info, start_pts, start_pts + round(MOST_AHEAD_S / info.video.tick), max(LEADS_S))
+    with open_media(path, max_pixels, parts=[part]) as container:
         for lead_s in (INDEXED_LEAD_S, *LEADS_S) if INDEXED in info.container.split(",") else LEADS_S:
             if lead_s >= before_s:
                 return None
@@ -59,7 +62,7 @@ def _has_key(container: InputContainer, info: SourceInfo, start_pts: int, lead_s
             pts = packet.pts if packet.pts is not None else packet.dts
             if packet.size and packet.is_keyframe:
                 return pts is not None and pts <= start_pts
-            if n > MAX_PACKETS or (pts is not None and pts > start_pts + 10 / info.video.tick):
+            if n > MAX_PACKETS or (pts is not None and pts > start_pts + MOST_AHEAD_S / info.video.tick):
                 return False
     except (FFmpegError, OSError):
         return False

@@ -23,6 +23,7 @@ from topclip.media.h264 import ParameterSets
 from topclip.media.limits import within_memory
 from topclip.media.opening import open_media
 from topclip.media.packets import read_packets
+from topclip.media.part import part_of
 from topclip.media.timeline import frame_ticks
 from topclip.model.source import SourceInfo
 
@@ -162,7 +163,8 @@ def survey(
     start_pts, end_pts = span.start_pts, span.end_pts
     assert start_pts is not None
     assert end_pts is not None
-    with open_media(path, max_pixels) as container, within_memory("reading the source"):
+    parts = [part_of(info, None if lead_s is None else start_pts, end_pts, lead_s or 0.0)]
+    with open_media(path, max_pixels, parts=parts) as container, within_memory("reading the source"):
         stream = container.streams[info.video.index]
         try:
             sets = _checked(h264.read_extradata(stream.codec_context.extradata))

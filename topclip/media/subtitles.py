@@ -39,7 +39,7 @@ def embedded_cues(path: Path, info: SourceInfo, max_pixels: int, tick: Callable[
     out. Raises: ProbeError, MediaLimit, SourceNotFound.
     """
     found: dict[int, list[RawCue]] = {}
-    with open_media(path, max_pixels) as container, within_memory("reading the subtitles"):
+    with open_media(path, max_pixels, parts=[]) as container, within_memory("reading the subtitles"):
         tracks = [s for s in container.streams.subtitles if s.codec_context and s.codec_context.name in TEXT_CODECS]
         if not tracks:
             return -1, []

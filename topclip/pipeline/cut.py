@@ -34,6 +34,9 @@ class CutResult(NamedTuple):
     note: str | None
 
 
+ROUNDED_S = 0.5e-6
+"""Of a time in six digits, as all documents have them, to the true one, at most."""
+
 Gather = Callable[[SourceInfo, Span], None]
 """gather(info, span): called once, before anything but PyAV reads the source."""
 
@@ -88,8 +91,9 @@ def cut_range(
 
 
 def _span(info: SourceInfo, start_s: float, end_s: float) -> Span:
+    """A frame counts by the time that is told of it."""
     video = info.video
-    first, last = (video.start_pts + math.ceil(round(t, 6) / video.tick - 1e-6) for t in (start_s, end_s))
+    first, last = (video.start_pts + math.ceil((round(t, 6) - ROUNDED_S) / video.tick - 1e-6) for t in (start_s, end_s))
     return Span(first, last)
 
 

@@ -1,7 +1,7 @@
 """Stage merge: chunks' numbers to one analysis of the whole source. Pure. Decisions fall here, where no chunk has a seam."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +22,7 @@ LAST_FRAMES = 100
 """The last frame's duration is the median of so many before it."""
 
 
-def merge_chunks(info: SourceInfo, parts: Sequence[Tracks]) -> Analysis:
+def merge_chunks(info: SourceInfo, parts: Iterable[Tracks]) -> Analysis:
     """Join the chunks' numbers, in the order of the grid, and draw signals and shots from them.
 
     Raises: DecodeError if no picture of the whole source could be decoded.
@@ -46,7 +46,7 @@ def merge_chunks(info: SourceInfo, parts: Sequence[Tracks]) -> Analysis:
         shots=_shots(info, tracks.pts, cuts, end_pts),
         fingerprints=fingerprints(tracks, cuts, tick_s),
         grids=tracks.grids,
-        changes=tracks.differences[:, 0],
+        changes=tracks.differences[:, 0].copy(),
     )
 
 

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import zipfile
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -32,14 +33,15 @@ def load_analysis(info: SourceInfo, ctx: StageContext) -> Analysis:
             return from_bytes(ctx.store.get_bytes(key))
         except UNREADABLE:  # damaged: it is merged again
             ctx.store.delete(key)
-    parts = []
-    for chunk in plan_chunks(info):
-        content = ctx.store.get_bytes(chunk_key(info.sha256, ANALYSIS_VERSION, chunk.index))
-        parts.append(Tracks.from_bytes(content))
-        ctx.report(0.0, 1.0)
-    analysis = merge_chunks(info, parts)
+    analysis = merge_chunks(info, _parts(info, ctx))
     ctx.store.put_bytes(key, to_bytes(analysis))
     return analysis
+
+
+def _parts(info: SourceInfo, ctx: StageContext) -> Iterator[Tracks]:
+    for chunk in plan_chunks(info):
+        yield Tracks.from_bytes(ctx.store.get_bytes(chunk_key(info.sha256, ANALYSIS_VERSION, chunk.index)))
+        ctx.report(0.0, 1.0)
 
 
 def _digest(info: SourceInfo) -> str:
