@@ -66,8 +66,12 @@ def _bucket(settings: Settings) -> Iterator[Check]:
 
 def _writable(name: str, folder: Path) -> Check:
     """A file is made for a moment: mode bits do not tell of read-only mounts, nor of the rights that a share grants."""
-    top = _existing(folder)
-    for place in [top] if top != folder.absolute() else [p for sub in OURS if (p := top / sub).is_dir()]:
+    try:
+        top = _existing(folder)
+        places = [top] if top != folder.absolute() else [p for sub in OURS if (p := top / sub).is_dir()]
+    except PermissionError as err:
+        return Check(name, "fail", f"{err.filename}: {err.strerror}", _let_in(Path(err.filename)))
+    for place in places:
         try:
             with tempfile.TemporaryFile(dir=place):
                 pass
@@ -76,9 +80,14 @@ def _writable(name: str, folder: Path) -> Check:
                 name, "fail", f"{place}: {err.strerror}", "set another folder, or move away what is in its place"
             )
         except OSError as err:
-            advice = f"let user {_user()} write there (`chown -R {_user()} {place}`), run as its owner, or set another folder"
-            return Check(name, "fail", f"{place}: {err.strerror}", advice)
+            return Check(name, "fail", f"{place}: {err.strerror}", _let_in(place))
     return Check(name, "ok", f"{folder.absolute()} can be written")
+
+
+def _let_in(place: Path) -> str:
+    """What to do where we may not write."""
+    whose = f"let user {_user()} write there (`chown -R {_user()} {place}`)"
+    return f"{whose} and enter all folders above it (`chmod a+x`), run as its owner, or set another folder"
 
 
 def _user() -> str:
@@ -89,7 +98,10 @@ def _user() -> str:
 
 
 def _disk(name: str, folder: Path, least_bytes: int) -> Check:
-    free_bytes = shutil.disk_usage(_existing(folder)).free
+    try:
+        free_bytes = shutil.disk_usage(_existing(folder)).free
+    except PermissionError as err:
+        return Check("disk", "warn", f"room for the {name} cannot be told: {err.strerror}", "see above")
     text = f"{free_bytes / 1024**3:.1f} GiB free for the {name}"
     advice = (
         "free some room, delete jobs (`topclip delete`), shorten TOPCLIP_RETENTION_DAYS, or set TOPCLIP_STORE_BUDGET_GB"

@@ -57,7 +57,12 @@ CAUSES: Final = (
         r"WRONGPASS|invalid username-password|without any password configured|AUTH",
         "mend user and password in REDIS_URL; characters such as @ / : # are percent-encoded",
     ),
+    (r"protected mode", "give Redis a password (`requirepass`, or a user by ACL), and put it into REDIS_URL"),
     (r"No master found", "TOPCLIP_REDIS_MASTER is the name of the master that the sentinels know: `SENTINEL masters`"),
+    (
+        r"certificate has expired|certificate is not yet valid",
+        "Redis' certificate is out of date: have a new one signed by the same authority, and restart Redis",
+    ),
     (
         r"CERTIFICATE_VERIFY_FAILED",
         "TOPCLIP_REDIS_CA names the certificates to check against; the URL has the name in it",
@@ -241,6 +246,9 @@ def _same_store(settings: Settings, redis: Redis) -> Iterator[Check]:
     """Whether the store is the web server's. One that does not answer is told of elsewhere; one that nobody uses yet may be
     that of a machine that only asks.
     """
+    is_local = "://" not in settings.store
+    if is_local and not os.access(settings.store_dir, os.R_OK | os.W_OK | os.X_OK):
+        return  # told of elsewhere, or not there: nothing is made here
     with contextlib.suppress(StorageError):
         store = store_for(settings, for_requests=True)
         if is_another(redis, settings.key_prefix, store):

@@ -286,6 +286,7 @@ RECIPES: dict[str, Callable[[Media, Path], None]] = {
     "short.mov": _from_base("-c:v", "prores_ks", "-profile:v", "0", "-c:a", "pcm_s16le"),
     "short.avi": _from_base("-c:v", "mpeg4", "-bf", "2", "-q:v", "4", "-c:a", "libmp3lame"),
     "in_order.avi": _from_base(*X264, "-bf", "0", "-g", "40", "-c:a", "libmp3lame"),
+    "packed.avi": _from_base("-c:v", "libxvid", "-bf", "2", "-g", "40", "-q:v", "4", "-c:a", "libmp3lame"),
     "h264.avi": _from_base(*X264, "-preset", "veryfast", "-bf", "3", "-g", "40", "-c:a", "libmp3lame"),
     "short.flv": _from_base(*X264, *AAC),
     # One reference frame whose pts lies two frames too early, as MPEG-PS writers are seen to leave them.

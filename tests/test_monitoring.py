@@ -139,6 +139,11 @@ def test_a_worker_that_is_scaled_away_has_the_time_to_end_what_it_runs() -> None
     assert "-Q" not in pod["containers"][0]["command"]  # it takes from all queues
 
 
+def test_no_worker_is_scaled_away_because_nobody_can_tell() -> None:
+    """While Redis or the web is away the query finds nothing, which KEDA takes for no work unless it is told."""
+    assert SCALED["spec"]["triggers"][0]["metadata"]["ignoreNullValues"] == "false"
+
+
 def test_the_guide_says_what_to_do_about_each_alert() -> None:
     page = (ROOT / "docs/operations.md").read_text()
     assert [rule["alert"] for rule in RULES if f"| `{rule['alert']}` |" not in page] == []

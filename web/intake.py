@@ -79,7 +79,8 @@ def staged(staging: Path) -> Iterator[Path]:
     try:
         yield path
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a disk that takes no more; what stays is swept later
+            path.unlink(missing_ok=True)
 
 
 def read_text(body: IO[bytes]) -> bytes:

@@ -21,6 +21,7 @@ from redis.exceptions import ResponseError
 
 from topclip.model.job import JobState
 from workers import names
+from workers.patience import hurry_sentinels
 from workers.refusal import refuses_writes
 from workers.scripts import Scripts
 
@@ -143,7 +144,10 @@ class Backend(FencedBackend):
 
 
 class SentinelBackend(FencedBackend, StockSentinelBackend):  # type: ignore[misc]
-    """The fenced backend on a Redis master that Sentinel names."""
+    """The fenced backend on a Redis master that Sentinel names; the sentinels too are waited for on the budget."""
+
+    def _get_sentinel_instance(self, **params: Any) -> Any:
+        return hurry_sentinels(super()._get_sentinel_instance(**params))
 
 
 def revoked_meta(job_id: str, epoch: int) -> str:

@@ -19,6 +19,7 @@ from redis import Redis
 from workers import names
 from workers.lease import LeasedQoS
 from workers.links import redis_now
+from workers.patience import hurry_sentinels
 from workers.scripts import Scripts
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,12 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu is untyped he
 
 
 class SentinelChannel(Channel, kombu_redis.SentinelChannel):  # type: ignore[misc]
-    """A channel to a Redis master that Sentinel names."""
+    """A channel to a Redis master that Sentinel names; the sentinels too are waited for on the budget."""
+
+    def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:
+        pool = super()._sentinel_managed_pool(asynchronous)
+        hurry_sentinels(pool.sentinel_manager)
+        return pool
 
 
 def install() -> None:

@@ -201,7 +201,10 @@ class JobClient:
 
         Raises: UnknownJob, JobExpired, JobConflict if it is not finished, QueueUnavailable, StorageError.
         """
-        self._store.exists(record_key(job_id))  # a store that is away says so before anything is forgotten
+        self._store.exists(
+            record_key(job_id)
+        )  # a store that is away, or can only be read, says so before anything is forgotten
+        self._store.free_bytes()
         with self._reach.reaching():
             verdict = self._scripts("forget", job_id, self._settings.retention_s, "0")
         if verdict == "BUSY":

@@ -21,7 +21,7 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 
 from topclip import errors
 from topclip.config import Settings
-from workers.patience import hurry, hurry_kombu
+from workers.patience import hurry, hurry_kombu, hurry_sentinels
 
 FAULTS = (*errors.FAULTS, RedisError, OperationalError)
 """What a round of a worker's thread, or of the watch, may die of; the next one is made all the same."""
@@ -74,8 +74,7 @@ def redis_client(settings: Settings, profile: Profile) -> Redis:
         hosts = [(n.hostname or "localhost", n.port or 26379) for n in nodes]
         db = int(nodes[0].path.strip("/") or 0)
         sentinel = Sentinels(hosts, sentinel_kwargs=sentinel_options(settings, profile), **options)
-        for node in sentinel.sentinels:
-            hurry(node)
+        hurry_sentinels(sentinel)
         user = {"username": _plain(nodes[0].username), "password": _plain(nodes[0].password)}
         return hurry(sentinel.master_for(settings.redis_master, db=db, **user, **options))
     if url.startswith("redis+socket://"):
@@ -87,11 +86,12 @@ def redis_client(settings: Settings, profile: Profile) -> Redis:
 
 
 def sentinel_options(settings: Settings, profile: Profile) -> dict[str, Any]:
-    """How the sentinels themselves are asked: as patiently as Redis is, and with the password that is theirs."""
+    """How the sentinels themselves are asked: as patiently as Redis is, each once, and with the password that is theirs."""
     options: dict[str, Any] = {
         "socket_connect_timeout": profile.connect_timeout_s,
         "socket_timeout": profile.timeout_s,
         "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 0),  # redis-py's own asks one that is away eleven times, with pauses between
     }
     if settings.sentinel_password:
         options |= {"username": settings.sentinel_user or None, "password": settings.sentinel_password}

@@ -6,7 +6,9 @@ import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from celery import signals
 from celery._state import get_current_task
+from celery.utils.log import get_multiprocessing_logger
 
 from topclip.config import Settings
 from topclip.model.base import JsonDict
@@ -14,6 +16,7 @@ from workers import names
 from workers.backend import header_of
 
 TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+OF_A_PART: Final = ("job", "epoch", "part")
 ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -22,6 +25,14 @@ def configure(settings: Settings) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if settings.log_format == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=settings.log_level, handlers=[handler])
+    signals.after_setup_logger.connect(_take_over)
+
+
+def _take_over(**_: Any) -> None:
+    """What is said of a worker's processes goes our way, too: Celery has given its logger a handler that knows no JSON."""
+    logger = get_multiprocessing_logger()
+    logger.handlers.clear()
+    logger.propagate = True
 
 
 class JsonLines(logging.Formatter):
@@ -55,13 +66,9 @@ def _ids(record: logging.LogRecord, message: str) -> JsonDict:
     elif task is not None and task.request.id:
         ids = {"task": task.request.id, "task_name": task.name}
         if header := header_of(task.request):
-            ids |= {key: header[key] for key in ("job", "epoch", "part")}
-    if (
-        job := getattr(record, "job", None)
-        or ids.get("job")
-        or _first_id(str(ids.get("task", "")))
-        or _first_id(message)
-    ):
+            ids |= {key: header[key] for key in OF_A_PART}
+    ids |= {key: value for key in OF_A_PART if (value := getattr(record, key, None)) is not None}
+    if job := ids.get("job") or _first_id(str(ids.get("task", ""))) or _first_id(message):
         ids["job"] = job
     if ids.get("task_name"):
         ids["task_name"] = names.short(ids["task_name"])

@@ -139,6 +139,13 @@ def hurry(client: redis.Redis) -> redis.Redis:
     return client
 
 
+def hurry_sentinels(found: sentinel.Sentinel) -> sentinel.Sentinel:
+    """The same for those who are asked which server is master."""
+    for node in found.sentinels:
+        hurry(node)
+    return found
+
+
 def hurry_kombu() -> None:
     """The same for what kombu publishes by; the attributes are those that kombu offers for it."""
     kombu_redis.Channel.connection_class = Connection

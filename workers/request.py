@@ -21,6 +21,7 @@ from workers import figures, names
 from workers.backend import fence, header_of, revoked_meta
 from workers.figures import FIGURES
 from workers.lease import LEASES
+from workers.logs import OF_A_PART
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ class CountingRequest(TimedRequest):
         LEASES.died(self.message.delivery_tag)
         FIGURES.count(figures.KILLS, "died")
         kills = int(self._ask("killed", header, header["part"]) or 0)
+        about = {"data": {"id": self.id, "name": self.name}} | {key: header[key] for key in OF_A_PART}
+        log.error("%s[%s] died with its process, time %d of %d", self.name, self.id, kills, KILLS_ALLOWED, extra=about)
         if kills < KILLS_ALLOWED:
             return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
         self._give_up(self._context, kills)

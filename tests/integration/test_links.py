@@ -1,9 +1,13 @@
 """Leases and jobs over every kind of link to Redis: a prefix of one's own with a password, TLS, Sentinel with a fail-over."""
 
+import contextlib
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 from typing import ClassVar
+from uuid import uuid4
 
 import pytest
 from pytest_celery import CeleryTestSetup
@@ -15,6 +19,7 @@ from tests.waiting import until
 from topclip.config import Settings
 from topclip.errors import QueueUnavailable
 from topclip.model.job import JobState, JobStatus
+from topclip.model.request import ClipRequest, MediaPath
 from topclip.storage.base import ArtifactStore
 from workers.client import JobClient
 from workers.links import KEEPER, make_app
@@ -213,6 +218,56 @@ class TestSentinel(Sentinels):
         assert has_clips(store, job_id)
         assert container(celery_setup).status == "running"
         until(lambda: nothing_unacknowledged(replica), 20)
+
+
+class Silent:
+    """A server that takes connections, counts them, and never says a word."""
+
+    def __init__(self) -> None:
+        self.n_asked = 0
+        self._held: list[socket.socket] = []
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        Thread(target=self._take, daemon=True).start()
+
+    def _take(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                self._held.append(self._server.accept()[0])
+                self.n_asked += 1
+
+    def close(self) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)
+        for one in (self._server, *self._held):
+            one.close()
+
+
+class TestSentinelsOfWhichSomeAreAway(Sentinels):
+    """Those of a machine that is off, and of one that hangs: asked once each, and the next one then."""
+
+    @pytest.fixture
+    def silent(self) -> Iterator[Silent]:
+        server = Silent()
+        yield server
+        server.close()
+
+    @pytest.fixture
+    def settings(self, sentinel: SentinelContainer, silent: Silent, tmp_path: Path) -> Settings:
+        ports = (free_port(), silent.port, sentinel.port)
+        url = ";".join(f"sentinel://:secret@127.0.0.1:{port}/0" for port in ports)
+        return Settings(redis_url=url, data_dir=tmp_path, lease_s=LEASE_S)
+
+    def test_a_job_is_taken_all_the_same(
+        self, settings: Settings, store: ArtifactStore, silent: Silent, source: Path
+    ) -> None:
+        client = JobClient(settings, store)
+        request = ClipRequest(source=MediaPath(path=str(source), name=source.name))
+        try:
+            client.health()
+            assert client.submit(str(uuid4()), request).state is JobState.QUEUED
+        finally:
+            client.close()
+        assert 1 <= silent.n_asked <= 3  # once by each kind of client
 
 
 class TestSentinelAndAUser(Sentinels):

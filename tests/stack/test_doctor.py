@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -279,6 +280,31 @@ def test_wrong_permissions(tmp_path: Path, started: Started) -> None:
     assert "store" in checks
 
 
+@pytest.mark.parametrize("setting", ["TOPCLIP_DATA_DIR", "TOPCLIP_STORE"])
+def test_a_folder_that_cannot_be_entered(tmp_path: Path, started: Started, setting: str) -> None:
+    """As somebody's home is, or a folder of another user's: everything else is looked at all the same."""
+    shut = tmp_path / "shut"
+    (shut / "folder").mkdir(parents=True)
+    before: list[str] = []
+    if os.geteuid() == 0:
+        caps = "-dac_override,-dac_read_search,-fowner"
+        before = [program("setpriv"), f"--bounding-set={caps}", f"--inh-caps={caps}"]
+        os.chown(shut, 65534, 65534)
+    shut.chmod(0o700 if before else 0)
+    env = {"REDIS_URL": started().url, "TOPCLIP_DATA_DIR": str(tmp_path / "data")} | {setting: str(shut / "folder")}
+    checks = command(*before, env=env, cwd=tmp_path)
+    shut.chmod(0o700)
+    name = "store" if setting == "TOPCLIP_STORE" else "data folder"
+    assert f"fail: {shut / 'folder'}: Permission denied" in told(checks[name])
+    assert "chmod a+x" in told(checks[name])
+    assert "requirepass" in told(checks["password"])
+
+
+def test_nothing_is_made_where_a_store_is_to_be(tmp_path: Path, started: Started) -> None:
+    found(started().url, tmp_path, TOPCLIP_STORE=str(tmp_path / "later"))
+    assert not (tmp_path / "later").exists()
+
+
 def test_a_file_where_a_folder_is_to_be(tmp_path: Path, started: Started) -> None:
     (tmp_path / "file").touch()
     told_so = told(found(started().url, tmp_path, TOPCLIP_STORE=str(tmp_path / "file" / "store"))["store"])
@@ -353,6 +379,18 @@ class TestEveryKindOfLink:
         assert "users.acl" in told(found(url, tmp_path)["redis"])
         node.client.execute_command("ACL", "SETUSER", "web", "-info")
         assert "ACL denies" in told(found(url, tmp_path)["redis"])
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate has expired", "out of date"),
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get issuer", "TOPCLIP_REDIS_CA"),
+        ("DENIED Redis is running in protected mode because protected mode is enabled", "requirepass"),
+    ],
+)
+def test_what_no_server_here_says(said: str, advice: str) -> None:
+    assert advice in next(told for pattern, told in doctor_redis.CAUSES if re.search(pattern, said))
 
 
 def test_a_cluster(tmp_path: Path, started: Started) -> None:

@@ -215,3 +215,16 @@ def test_a_smart_cut_keeps_what_was_copied_when_its_sound_is_mended(media: Media
     ctx.store.delete(folder + clip.file.replace(".mp4", ".json"))
     assert manifest_of(path, ctx, aspect="source", ranges=[[1.3, 6.9]]) == manifest  # taken up, proved again
     assert len((tmp_path / "runs").read_text().splitlines()) == len(runs)
+
+
+@pytest.mark.parametrize(
+    ("grey", "share"),
+    [("120+mod(N,2)*lt(mod(X*7+Y*13,97),6)", 1.0), ("120+lt(mod(X*7+Y*13,97),N*2)", 0.0)],
+    ids=["flickers", "moves slowly"],
+)
+def test_a_picture_that_but_flickers_stands_still(tmp_path: Path, grey: str, share: float) -> None:
+    """As a coder may have it: one point of sixteen is a level brighter in every second frame. Or in turn, and stays so."""
+    clip = tmp_path / "clip.mp4"
+    drawn = f"color=gray:s=320x180:r=25:d=1.6,format=yuv420p,geq=lum='{grey}':cb=128:cr=128"
+    run("-f", "lavfi", "-i", drawn, "-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuv420p", clip)
+    assert look(clip, lambda: None).pictures.frozen == pytest.approx(share, abs=0.35)

@@ -82,6 +82,7 @@ EXACT = [
     *(
         "h264.avi",
         "in_order.avi",
+        "packed.avi",
         "wrong_times.ts",
         "raw12.h264",
         "raw30.h264",

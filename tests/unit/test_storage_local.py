@@ -4,6 +4,8 @@ import contextlib
 import errno
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import IO
 
 import pytest
 
+from tests.nodes import program
 from topclip.errors import ConfigError, StorageFull, StorageUnavailable
 from topclip.storage.local import LocalStore
 
@@ -40,6 +43,49 @@ def test_a_store_whose_folder_was_unmounted_is_not_an_empty_one(store: LocalStor
         with pytest.raises(StorageUnavailable):
             look()
     assert list(store.root.iterdir()) == []
+
+
+READ_ONLY = """
+import sys
+from pathlib import Path
+from topclip.errors import StorageUnavailable
+from topclip.storage.local import LocalStore
+store = LocalStore(Path(sys.argv[1]))
+for ask in (store.free_bytes, lambda: store.delete("jobs/a"), lambda: store.put_bytes("jobs/b/1", b"x")):
+    try:
+        ask()
+    except StorageUnavailable as err:
+        print(err.message)
+"""
+
+
+def test_a_disk_that_can_only_be_read_says_so(store: LocalStore) -> None:
+    store.put_bytes("jobs/a/1", b"x")
+    argv = [program("unshare"), "--user", "--map-root-user", "--mount", program("sh"), "-c"]
+    argv += ['mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"', str(store.root)]  # for it alone
+    argv += [sys.executable, "-c", READ_ONLY, str(store.root)]
+    told = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert len(told) == 3
+    assert all("Read-only file system" in line for line in told)
+    assert store.get_bytes("jobs/a/1") == b"x"
+
+
+def test_what_is_not_ours_to_remove_stays_and_is_told(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("1", "2"):
+        store.put_bytes(f"jobs/a/{name}", b"x")
+    unlink = os.unlink
+
+    def refuse(path: str) -> None:
+        if path.endswith("/1"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    store.delete("jobs/a")
+    assert store.list("jobs/a") == ["jobs/a/1"]
+    assert f"{store.root / 'jobs/a/1'} cannot be removed: Permission denied" in caplog.text
 
 
 def test_a_fault_is_not_taken_for_a_no(store: LocalStore) -> None:

@@ -5,6 +5,7 @@ than decoding it.
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -38,8 +39,10 @@ GRID_PX = 8
 """One point of so many is measured, each way."""
 BLACK_LEVEL = 4.0
 """Mean grey of a frame, 0-255, up to which it counts as black."""
-FROZEN_LEVEL = 0.02
-"""Mean change of grey to the frame before, 0-255, up to which the picture stands still."""
+FROZEN_LEVEL, FLICKER, WHILE_S = 0.02, 0.1, 0.5
+"""Mean change of grey to the frame before, 0-255, up to which the picture stands still; a coder may have it flicker by more,
+but not have it be another one after a while.
+"""
 POSTER_SHARE, POSTER_FRAMES = 1 / 3, 24
 """A poster is looked for from there on among so many frames."""
 POSTER_WIDTH_PX, POSTER_QUALITY = 640, 4
@@ -167,7 +170,7 @@ class _Eye:
     def __init__(self, stream: VideoStream) -> None:
         self._stream, self._unit_s = stream, float(stream.time_base or Fraction(1))
         self._poster_s = POSTER_SHARE * (stream.duration or 0) * self._unit_s
-        self._last: Greys | None = None
+        self._lately: deque[tuple[float, Greys]] = deque()
         self._poster: tuple[float, VideoFrame] | None = None
         self._n = self._n_black = self._n_frozen = self._n_posters = 0
         self._start_s = self._end_s = 0.0
@@ -183,9 +186,7 @@ class _Eye:
         self._end_s = at_s + (frame.duration or 0) * self._unit_s  # shown at least so long
         greys = _greys(frame)
         self._n_black += float(greys.mean()) <= BLACK_LEVEL
-        if self._last is not None and self._last.shape == greys.shape:
-            self._n_frozen += float(np.abs(greys - self._last).mean()) <= FROZEN_LEVEL
-        self._last = greys
+        self._n_frozen += self._is_frozen(at_s, greys)
         if frame.format.name != PIXEL_FORMAT:
             return
         if self._poster is None:
@@ -193,6 +194,19 @@ class _Eye:
         elif at_s - self._start_s >= self._poster_s and self._n_posters < POSTER_FRAMES:
             self._n_posters += 1
             self._poster = max(self._poster, (float(greys.std()), frame), key=lambda p: p[0])
+
+    def _is_frozen(self, at_s: float, greys: Greys) -> bool:
+        """Whether the next frame is as the one before it, or but flickers."""
+        if self._lately and self._lately[-1][1].shape != greys.shape:
+            self._lately.clear()
+        last, then = (self._lately[-1][1], self._lately[0][1]) if self._lately else (None, None)
+        self._lately.append((at_s, greys))
+        while len(self._lately) > 1 and self._lately[1][0] <= at_s - WHILE_S:
+            self._lately.popleft()
+        if last is None or then is None:
+            return False
+        change = _change(greys, last)
+        return change <= FROZEN_LEVEL or (change <= FLICKER and _change(greys, then) <= FLICKER)
 
     def pictures(self) -> Pictures:
         """What was seen."""
@@ -206,6 +220,10 @@ class _Eye:
             poster=None if self._poster is None else _jpeg(self._poster[1]),
             fault=self.fault,
         )
+
+
+def _change(a: Greys, b: Greys) -> float:
+    return float(np.abs(a - b).mean())
 
 
 def _greys(frame: VideoFrame) -> Greys:

@@ -7,6 +7,7 @@ load.
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -60,6 +61,8 @@ FIELD_ORDERS = range(2, 6)
 """FFmpeg's numbers of a stream whose frames are two fields each."""
 NO_PTS_FORMAT, NO_PTS_CODECS = "avi", frozenset({"h264", "hevc", "vvc"})
 """AVI stores no presentation times, and for these codecs FFmpeg makes up some that are not in order."""
+PACKED = re.compile(rb"DivX\d+(?:b|Build)\d+p")
+"""So DivX and XviD say of themselves that they put two pictures into one packet; their times are guessed wrong, too."""
 
 
 def probe(
@@ -233,7 +236,10 @@ def _is_time_wrong(container: InputContainer, stream: AvVideo, frame: VideoFrame
 
 
 def _has_no_pts(container_format: ContainerFormat, stream: AvVideo) -> bool:
-    return container_format.name == NO_PTS_FORMAT and stream.codec_context.codec.canonical_name in NO_PTS_CODECS
+    if container_format.name != NO_PTS_FORMAT:
+        return False
+    context = stream.codec_context
+    return context.codec.canonical_name in NO_PTS_CODECS or bool(PACKED.search(context.extradata or b""))
 
 
 def _describe_video(container_format: ContainerFormat, stream: AvVideo, first: _First) -> VideoStream:

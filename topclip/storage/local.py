@@ -7,16 +7,19 @@ does, hangs on reading in the forked children of a worker whose main process has
 
 import contextlib
 import errno
+import logging
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 from topclip.errors import ArtifactMissing, ConfigError, StorageError
-from topclip.storage.base import FULL, Tick, add_size, no_tick, translated
+from topclip.storage.base import BROKEN_DISK, FULL, Tick, add_size, no_tick, translated
 from topclip.storage.staging import Staging
+
+log = logging.getLogger(__name__)
 
 BLOCK_BYTES = 1 << 20
 STAGING = ".staging"
@@ -143,14 +146,17 @@ class LocalStore(Staging):
         return [key for key in keys if not key.startswith(STAGING + "/")]
 
     def delete(self, prefix: str) -> None:
-        """See ArtifactStore. A folder that a late writer fills again meanwhile is left to the next clean-up."""
+        """See ArtifactStore. What a late writer adds meanwhile is left to the next clean-up, as is what is not ours."""
         path = self._path(prefix)
         self.staging()
         with self._translated(prefix):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
+            if not path.is_dir():
                 path.unlink(missing_ok=True)
+                return
+            for folder, _, names in os.walk(path, topdown=False):
+                for name in names:
+                    _remove(os.unlink, os.path.join(folder, name))
+                _remove(os.rmdir, folder)
 
     def sizes(self) -> dict[str, int]:
         """See ArtifactStore. What goes meanwhile counts for nothing."""
@@ -166,9 +172,11 @@ class LocalStore(Staging):
         return sizes
 
     def free_bytes(self) -> int | None:
-        """See ArtifactStore."""
+        """See ArtifactStore. Raises: StorageUnavailable where nothing can be written at all."""
         self.staging()
         with self._translated(""):
+            if os.statvfs(self.root).f_flag & os.ST_RDONLY:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
             return shutil.disk_usage(self.root).free
 
     @contextlib.contextmanager
@@ -211,6 +219,19 @@ class LocalStore(Staging):
             copy.unlink(missing_ok=True)
             raise
         return copy
+
+
+def _remove(remove: Callable[[str], None], path: str) -> None:
+    """Remove one thing, if it is still there and can be; a disk that takes no more is told."""
+    try:
+        remove(path)
+    except FileNotFoundError:
+        pass
+    except OSError as err:
+        if err.errno in BROKEN_DISK:
+            raise
+        if err.errno != errno.ENOTEMPTY:
+            log.warning("%s cannot be removed: %s", path, err.strerror)
 
 
 def _sync(file: IO[bytes]) -> None:
