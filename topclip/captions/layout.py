@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from unicodedata import category, combining
 
 from topclip.captions.direction import Base, base_of, bases_of
 from topclip.captions.styles import Look
@@ -18,7 +19,11 @@ LINE_COST, MARK_BONUS = 0.3, 0.25
 """What another line costs, and what it is worth to break behind a mark, in squares of an unfilled line."""
 MARKS = (",", ";", ":", "،", "؛", "、", "，", "–", "—")
 WITHIN = re.compile(r"(?<=[/\\._?&=#-])(?=\w)")
-"""Where a word that is longer than a line, such as an address, may be broken."""
+"""Where a word that is longer than a line, such as an address, is rather broken; else between any two signs."""
+LEADING, FOLLOWING = frozenset("เแโใไເແໂໃໄ"), frozenset("ะาำๅๆฯະາຳໆ")
+"""Vowels of Thai and Lao that stand before their consonant, and vowels and signs that stand behind it."""
+JOINER, VIRAMA = "\u200d", 9
+"""What makes one sign of two, and the class of combining signs that do so with the letter behind them."""
 MAX_LINE_EM = 22.0
 """About 40 letters: as long as the eye takes in at once."""
 
@@ -95,9 +100,10 @@ def _parted(words: Sequence[Word], most_em: float, measure: Measure) -> Iterator
             continue
         parts = [""]
         for piece in WITHIN.split(word.text):
-            if parts[-1] and measure(parts[-1] + piece) > most_em:
-                parts.append("")
-            parts[-1] += piece
+            for part in [piece] if measure(piece) <= most_em else _clusters(piece):
+                if parts[-1] and measure(parts[-1] + part) > most_em:
+                    parts.append("")
+                parts[-1] += part
         ends = itertools.accumulate(len(part) / len(word.text) for part in parts)
         times = [word.start_s, *(round(word.start_s + (word.end_s - word.start_s) * share, 3) for share in ends)]
         for n, part in enumerate(parts):
@@ -105,6 +111,24 @@ def _parted(words: Sequence[Word], most_em: float, measure: Measure) -> Iterator
             update = {"text": part, "start_s": times[n], "end_s": word.end_s if is_last else times[n + 1]}
             update |= {"is_joined": word.is_joined or n > 0, "ends_sentence": word.ends_sentence and is_last}
             yield word.model_copy(update=update)
+
+
+def _clusters(text: str) -> Iterator[str]:
+    """Signs with all that stands on them or belongs to them. Where words of Thai end none of them tells."""
+    cluster = ""
+    for sign in text:
+        before = cluster[-1:]
+        if cluster and not (
+            category(sign).startswith("M")
+            or sign in FOLLOWING
+            or before in LEADING
+            or JOINER in (sign, before)
+            or combining(before) == VIRAMA
+        ):
+            yield cluster
+            cluster = ""
+        cluster += sign
+    yield cluster
 
 
 def _bases(cue: Cue, lines: Sequence[Line]) -> list[Base | None]:

@@ -106,7 +106,11 @@ class _Scribe:
 
     def _event(self, block: Block, times: tuple[float, float], lit: Word | None) -> str:
         text = "\\N".join(self._line(*of_line, lit) for of_line in zip(block.lines, block.bases, strict=True))
-        size = f"{{\\fs{max(6, int(self.frame.font_px * block.shrink))}}}" if block.shrink < 1 else ""
+        size = ""
+        if block.shrink < 1:
+            edge = max(1.0, self.look.edge_em * self.frame.font_px * block.shrink)
+            around = f"\\{'shad' if self.look.is_boxed else 'bord'}{edge:.1f}"
+            size = f"{{\\fs{max(6, int(self.frame.font_px * block.shrink))}{around}}}"
         return f"Dialogue: 0,{_stamp(times[0])},{_stamp(times[1])},Captions,,0,0,0,,{size}{text}"
 
     def _line(self, line: Sequence[Word], base: Base | None, lit: Word | None) -> str:

@@ -6,6 +6,7 @@ only gets near; what the demuxer hands over before the range is decoded and drop
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from topclip.media.colour import clip_filter, reading_filter, scale_filter
 from topclip.media.glide import crop_place
@@ -41,10 +42,15 @@ X264 = {
 
 @dataclass(frozen=True)
 class Level:
-    """How the sound is brought to its loudness: a gain, then a limit of the samples' peaks, dB."""
+    """How the sound is brought to its loudness: a gain, then a limit of the samples' peaks, dB.
+
+    search: how FFmpeg's AAC coder looks for its steps. The usual way may make a peak of its own where a clip begins, 4 dB above
+    any limit; the quick one does not, and sounds a little worse.
+    """
 
     gain_db: float
     limit_db: float = PEAK_LIMIT_DB
+    search: Literal["twoloop", "fast"] = "twoloop"
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,7 @@ def resound_args(
     assert info.audio is not None
     args = ["-copyts", *input_args(clip, None), *_input(source, info, spec, attempt, max_pixels)]
     args += ["-map", "0:v", "-c:v", "copy", *_sound(1, info.audio, audio_filter(info, spec, attempt.level))]
+    args += ["-aac_coder", attempt.level.search]
     return [*args, *_mp4(out)]
 
 

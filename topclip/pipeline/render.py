@@ -245,8 +245,17 @@ def _encode(job: _Job, path: Path) -> _Made:
 
 
 def _with_better_sound(job: _Job, attempt: Attempt, made: _Made) -> _Made:
-    """The clip after as many tries of its sound as it needs and may have; if its peaks leave no room, as loud as they allow."""
-    level, tried = attempt.level, list[Tried]()
+    """The clip with other sound, if that is off; by the coder's other way where its peaks stay."""
+    made = _by_trying(job, attempt, attempt.level, made)
+    if "true_peak" in made.failed and not made.failed - SOUND_CHECKS:
+        level = replace(attempt.level, search="fast")
+        made = _by_trying(job, attempt, level, _with_sound(job, attempt, made, level))
+    return made
+
+
+def _by_trying(job: _Job, attempt: Attempt, level: Level, made: _Made) -> _Made:
+    """The clip after as many tries as it needs and may have; if its peaks leave no room, as loud as they allow."""
+    tried = list[Tried]()
     while made.failed and (following := _next_level(job, level, made, tried)) is not None:
         level, made = following, _with_sound(job, attempt, made, following)
     if made.failed and not made.failed - SOUND_CHECKS and tried and (held := held_level(tried, job.spec.loudness)):

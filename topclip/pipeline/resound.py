@@ -46,7 +46,7 @@ def next_level(tried: list[Tried], target: float) -> Level:
     n_loud = sum(one.peak_db > MOST_PEAK_DB for one in tried)
     if now.peak_db > MOST_PEAK_DB:
         limit_db = round(limit_db - (now.peak_db - MOST_PEAK_DB) - PEAK_ROOM_DB * n_loud, 2)
-    return Level(gain_db, limit_db)
+    return Level(gain_db, limit_db, now.level.search)
 
 
 def held_level(tried: list[Tried], target: float) -> Level | None:
@@ -61,7 +61,7 @@ def held_level(tried: list[Tried], target: float) -> Level | None:
     if kept:
         return max(kept, key=lambda one: one.loudness).level
     limit_db = first.level.limit_db - max(0.0, first.peak_db - MOST_PEAK_DB) - HELD_ROOM_DB
-    return Level(first.level.gain_db, round(limit_db, 2))
+    return Level(first.level.gain_db, round(limit_db, 2), first.level.search)
 
 
 def resound(
