@@ -10,6 +10,8 @@ import logging
 import time
 from datetime import datetime
 from functools import cached_property
+from json import JSONDecodeError
+from queue import Empty
 from typing import Any
 
 import kombu.transport.redis as kombu_redis
@@ -25,10 +27,33 @@ from workers.scripts import Scripts
 log = logging.getLogger(__name__)
 
 
-class Channel(kombu_redis.Channel):  # type: ignore[misc]  # kombu is untyped here
+class Unreadable(Exception):
+    """What lies in a queue is no message."""
+
+
+class Message(kombu_redis.Channel.Message):  # type: ignore[misc]  # kombu is untyped here
+    """A message that says what it is not."""
+
+    def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
+        try:
+            super().__init__(payload, channel=channel, **kwargs)
+        except (KeyError, TypeError, ValueError) as err:
+            raise Unreadable(f"{type(err).__name__}: {err}") from err
+
+
+class Channel(kombu_redis.Channel):  # type: ignore[misc]
     """A channel to one Redis server."""
 
     QoS = LeasedQoS
+    Message = Message
+
+    def _brpop_read(self, **options: Any) -> Any:
+        """Take a message. One that cannot be read is gone, and told of: it would end each worker that takes it."""
+        try:
+            return super()._brpop_read(**options)
+        except (JSONDecodeError, UnicodeDecodeError, Unreadable) as err:
+            log.error("what was taken from a queue is no message, and was dropped: %s", err)
+            raise Empty from None
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         """Publish a message, or hold it."""
