@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.nodes import program
 from topclip.config import Settings, variable
 from workers.names import QUEUES
 
@@ -162,3 +163,23 @@ def test_the_image_installs_by_hash_and_runs_without_root() -> None:
         "!web",
         "!celeryconfig.py",
     } <= copied
+
+
+def test_a_second_certificate_is_signed_by_the_same_authority(tmp_path: Path) -> None:
+    def make() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(ROOT / "docker" / "make_tls.sh"), str(tmp_path)], capture_output=True, text=True, check=False
+        )
+
+    openssl = program("openssl")
+    assert make().returncode == 0
+    first, ca = (tmp_path / "redis.crt").read_bytes(), (tmp_path / "ca.crt").read_bytes()
+    assert make().returncode == 0
+    assert (tmp_path / "redis.crt").read_bytes() != first
+    assert (tmp_path / "ca.crt").read_bytes() == ca
+    subprocess.run([openssl, "verify", "-CAfile", tmp_path / "ca.crt", tmp_path / "redis.crt"], check=True)
+    (tmp_path / "ca.key").unlink()
+    refused = make()
+    assert refused.returncode == 1
+    assert "no ca.key" in refused.stderr
+    assert (tmp_path / "ca.crt").read_bytes() == ca
