@@ -111,6 +111,28 @@ def test_what_is_not_the_span_is_an_error_of_its_kind(server: Server, answer: An
     assert len(server.requests) == (TRIES if error is UrlUnreachable else 1)
 
 
+def at_most(n: int) -> Answer:
+    """A server that sends no more at once, and says so."""
+
+    def answer(conn: socket.socket, request: Request) -> None:
+        start, end = (int(text) for text in request.headers["range"].removeprefix("bytes=").split("-"))
+        shorter = replace(request, headers=request.headers | {"range": f"bytes={start}-{min(end, start + n - 1)}"})
+        ranged()(conn, shorter)
+
+    return answer
+
+
+def test_a_span_may_come_in_pieces(server: Server) -> None:
+    server.answer = at_most(30)
+    with opened(server) as ranges:
+        assert ranges.read(0, 100) == CONTENT[:100]
+        assert ranges.read(len(CONTENT) - 40, len(CONTENT) + 5) == CONTENT[-40:]
+    assert len(server.requests) == 4 + 2
+    server.answer = at_most(1)
+    with opened(server) as ranges, pytest.raises(UrlUnreachable, match="too small pieces"):
+        ranges.read(0, 100)
+
+
 @pytest.mark.parametrize(
     "later",
     [

@@ -138,6 +138,11 @@ class _Reading(io.RawIOBase):
         return self._at
 
     def read(self, size: int = -1) -> bytes:
-        found = self._sparse.read_at(self._at, self._sparse.size if size < 0 else size)
+        try:
+            found = self._sparse.read_at(self._at, self._sparse.size if size < 0 else size)
+        except (
+            TopClipError
+        ):  # which is raised at the end; FFmpeg, which stands between, would drop it and print where it was
+            return b""
         self._at += len(found)
         return found

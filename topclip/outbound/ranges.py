@@ -17,6 +17,8 @@ PATIENCE: Final = Patience(connect_s=10.0, idle_s=30.0, total_s=30.0, head_s=30.
 MIN_BYTES_PER_S: Final = 10_240
 """A server that is slower than this drips."""
 TRIES: Final = 4
+MOST_PIECES: Final = 64
+"""That one span may come in."""
 PAUSE_S: Final = 1.0
 WORTH_ANOTHER_TRY: Final = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
@@ -66,6 +68,17 @@ class Ranges:
         Raises: WholeOnly, of the first span only; SourceChanged, SourceNotFound, SourceTooLarge, UnsupportedMedia if there is
         nothing, UrlRefused, UrlUnreachable.
         """
+        found = self._try(start, end)
+        n_pieces = 1
+        while len(found) < min(end, self.size) - start:  # a server may send less than it was asked for, and say so
+            n_pieces += 1
+            if n_pieces > MOST_PIECES:
+                raise UrlUnreachable("the server sends the source in too small pieces")
+            found += self._try(start + len(found), end)
+        return found
+
+    def _try(self, start: int, end: int) -> bytes:
+        """The first of these bytes, as many as come at once."""
         n_tries = 1
         while True:
             try:
@@ -115,7 +128,7 @@ class Ranges:
             raise _changed()
         if size > MAX_SIZE:
             raise SourceTooLarge(f"{origin} says that the source has {size} bytes", {"field": "source"})
-        if (first, last) != (start, min(end, size) - 1) or first > last:
+        if first != start or not first <= last < min(end, size):
             raise UrlUnreachable(f"{origin} sends another part of the source than the one asked for")
         if is_first:
             self.size, self._tag, self._date = size, answer.header("etag"), date
