@@ -71,6 +71,10 @@ def _writable(name: str, folder: Path) -> Check:
         places = [top] if top != folder.absolute() else [p for sub in OURS if (p := top / sub).is_dir()]
     except PermissionError as err:
         return Check(name, "fail", f"{err.filename}: {err.strerror}", _let_in(Path(err.filename)))
+    except OSError as err:
+        return Check(
+            name, "fail", f"{err.filename}: {err.strerror}", "is the share mounted, and does its server answer?"
+        )
     for place in places:
         try:
             with tempfile.TemporaryFile(dir=place):
@@ -100,7 +104,7 @@ def _user() -> str:
 def _disk(name: str, folder: Path, least_bytes: int) -> Check:
     try:
         free_bytes = shutil.disk_usage(_existing(folder)).free
-    except PermissionError as err:
+    except OSError as err:
         return Check("disk", "warn", f"room for the {name} cannot be told: {err.strerror}", "see above")
     text = f"{free_bytes / 1024**3:.1f} GiB free for the {name}"
     advice = (

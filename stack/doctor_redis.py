@@ -17,6 +17,7 @@ from topclip.config import Settings
 from topclip.errors import ConfigError, StorageError
 from topclip.redis_url import CLUSTER_HINT
 from topclip.storage.factory import store_for
+from topclip.storage.local import STAGING
 from topclip.storage.mark import known_mark
 from web.doors import is_loopback
 from workers import names
@@ -24,7 +25,7 @@ from workers.budget import StoreUse
 from workers.cluster import is_cluster
 from workers.health import report
 from workers.links import KEEPER, redis_client, redis_now
-from workers.one_store import HINT, is_another
+from workers.one_store import HINT, is_another, is_named
 
 MIN_REDIS: Final = (6, 2)
 """It brought `ZRANGE ... BYSCORE`, which our scripts and lists use."""
@@ -246,9 +247,11 @@ def _same_store(settings: Settings, redis: Redis) -> Iterator[Check]:
     """Whether the store is the web server's. One that does not answer is told of elsewhere; one that nobody uses yet may be
     that of a machine that only asks.
     """
-    is_local = "://" not in settings.store
-    if is_local and not os.access(settings.store_dir, os.R_OK | os.W_OK | os.X_OK):
-        return  # told of elsewhere, or not there: nothing is made here
+    if "://" not in settings.store and not os.path.isdir(settings.store_dir / STAGING):
+        if is_named(redis, settings.key_prefix):  # looking on would make a store of it, that passes for an empty one
+            text = f"{settings.store_dir} holds no store, and the web server uses one"
+            yield Check("same store", "warn", text, f"is the share mounted? {HINT}")
+        return
     with contextlib.suppress(StorageError):
         store = store_for(settings, for_requests=True)
         if is_another(redis, settings.key_prefix, store):

@@ -204,6 +204,12 @@ class StorageUnavailable(StorageError):
     retryable = True
 
 
+class NotRemoved(StorageError):
+    """Something in the store cannot be removed: it is another user's."""
+
+    code = "NOT_REMOVED"
+
+
 class StorageFull(StorageError):
     """No room is left in the store."""
 

@@ -45,6 +45,7 @@ STATUS = {
     "URL_UNREACHABLE": 502,
     "SOURCE_CHANGED": 502,
     "STORAGE_FULL": 507,
+    "NOT_REMOVED": 503,
 }
 """HTTP status by the code of a TopClipError; what is not here is the server's own fault, 500."""
 

@@ -13,6 +13,7 @@ from typing import Final
 from redis import Redis
 
 from topclip.config import Settings
+from topclip.errors import NotRemoved
 from topclip.model.job import JobState
 from topclip.storage.base import ArtifactStore, job_folder
 from workers import keys
@@ -81,24 +82,45 @@ class Budget:
         self._measure_at = time.monotonic() + MEASURE_EVERY_S
         sizes = self._store.sizes()
         for folder in self._removed([name for name in sizes if name.startswith(job_folder(""))]):
-            del sizes[folder]
-        used, gone = sum(sizes.values()), []
+            if self._delete(folder.removeprefix(job_folder(""))):
+                del sizes[folder]
         ended = [job for job in self._ended() if sizes.get(job_folder(job))]
-        while used > budget and ended:
-            job = ended.pop(0)
-            verdict = self._scripts("forget", job, self._settings.retention_s, "0")
-            if verdict == "OK":
-                delete_job(self._store, job)
-                log.info("job %s is removed: the store had passed its budget", job)
-                gone.append(job)
-            if verdict != "BUSY":  # which was started again; any other has gone meanwhile
-                used -= sizes[job_folder(job)]
+        gone, used = self._let_go(ended, sizes, budget)
         may_go = sum(sizes[job_folder(job)] for job in ended)
         figures = {"used": str(used), "may_go": str(may_go), "at": f"{redis_now(self._redis):.3f}", "refused": "0"}
         self._redis.hset(self._prefix + keys.STORE, mapping=figures)
         if used > budget:
             log.warning("the store holds %d MiB, more than its budget, and no finished job is left to go", used >> 20)
         return gone
+
+    def _let_go(self, ended: list[str], sizes: dict[str, int], budget: int) -> tuple[list[str], int]:
+        """Jobs that went, and what the store holds then. ended: those that may go, the first ones first; loses those that were
+        tried.
+        """
+        used, gone = sum(sizes.values()), []
+        if used > budget and ended:
+            self._store.free_bytes()  # a store that can only be read says so before anything is forgotten
+        while used > budget and ended:
+            job = ended.pop(0)
+            verdict = self._scripts("forget", job, self._settings.retention_s, "0")
+            is_kept = verdict == "BUSY"  # it was started again; any other has gone meanwhile
+            if verdict == "OK":
+                is_kept = not self._delete(job)
+                if not is_kept:
+                    log.info("job %s is removed: the store had passed its budget", job)
+                    gone.append(job)
+            if not is_kept:
+                used -= sizes[job_folder(job)]
+        return gone, used
+
+    def _delete(self, job: str) -> bool:
+        """Remove a job's files, those that somebody else removes too; whether none is left that cannot be."""
+        try:
+            delete_job(self._store, job)
+        except NotRemoved as err:
+            log.warning("the store keeps job %s: %s", job, err)
+            return False
+        return True
 
     def _removed(self, folders: list[str]) -> list[str]:
         """Those of these folders of jobs that somebody removes, or has since they were measured: that can take minutes."""

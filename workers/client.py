@@ -20,7 +20,7 @@ from topclip.errors import InvalidRequest, JobConflict, QueueUnavailable, Storag
 from topclip.model.callback import CallbackLog
 from topclip.model.job import JobEvent, JobId, JobRecord, JobState, JobStatus, Stage, SubmissionKey
 from topclip.model.request import Change, ClipRequest
-from topclip.storage.base import ArtifactStore, cancelled_key, record_key
+from topclip.storage.base import ArtifactStore, cancelled_key, job_folder, record_key
 from topclip.storage.mark import mark_of
 from workers import cancelled, health
 from workers.again import Again
@@ -197,7 +197,7 @@ class JobClient:
         return self._begun(job_id)
 
     def delete(self, job_id: JobId) -> None:
-        """Forget a finished job: results, index and files go, a tombstone stays.
+        """Forget a finished job: results, index and files go, a tombstone stays. Asked again it removes what is left.
 
         Raises: UnknownJob, JobExpired, JobConflict if it is not finished, QueueUnavailable, StorageError.
         """
@@ -209,7 +209,8 @@ class JobClient:
             verdict = self._scripts("forget", job_id, self._settings.retention_s, "0")
         if verdict == "BUSY":
             raise JobConflict(f"job {job_id} has not ended", {"hint": "Cancel it first."})
-        self._reach.known(job_id, verdict)
+        if verdict != "EXPIRED" or not self._store.list(job_folder(job_id)):  # which the last try could not remove
+            self._reach.known(job_id, verdict)
         delete_job(self._store, job_id)
 
     def callbacks(self, job_id: JobId) -> CallbackLog:

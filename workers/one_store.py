@@ -28,6 +28,11 @@ def name_store(redis: Redis, prefix: str, mark: str) -> None:
     redis.hset(prefix + keys.STORE, MARK, mark)
 
 
+def is_named(redis: Redis, prefix: str) -> bool:
+    """Whether a web server has said which store it uses. Raises: RedisError."""
+    return bool(redis.hexists(prefix + keys.STORE, MARK))
+
+
 def is_another(redis: Redis, prefix: str, store: ArtifactStore) -> bool:
     """Whether the web server uses another store than this; not while it has not said. Raises: RedisError, StorageError."""
     named = redis.hget(prefix + keys.STORE, MARK)

@@ -19,7 +19,7 @@ from celery import Celery, bootsteps, states
 from redis.exceptions import ResponseError
 
 from topclip.config import Settings
-from topclip.errors import ArtifactMissing, TopClipError
+from topclip.errors import ArtifactMissing, NotRemoved, TopClipError
 from topclip.model.job import JobState
 from topclip.storage.base import analysis_folder, record_key
 from topclip.storage.factory import store_for
@@ -167,6 +167,8 @@ class Rounds:
             try:
                 if act(job):
                     done.append(job)
+            except NotRemoved as err:
+                log.warning("reconciler: job %s is left as it is: %s", job, err)
             except ResponseError as err:
                 if refuses_writes(err):
                     raise
@@ -187,14 +189,17 @@ class Rounds:
     def clear_away(self) -> None:
         """Remove the files and the index entries of expired jobs, and analyses that no job uses any more."""
         self._of_each(self._due(keys.EXPIRY), self._clear_away)
-        for sha256 in self._due(keys.ANALYSES):
-            self._store.delete(analysis_folder(sha256))
-            self._redis.zrem(self._prefix + keys.ANALYSES, sha256)
+        self._of_each(self._due(keys.ANALYSES), self._clear_analysis)
 
     def _clear_away(self, job: str) -> bool:
         delete_job(self._store, job)
         self._scripts("forget", job, self._settings.retention_s, "1")
         log.info("job %s expired", job)
+        return True
+
+    def _clear_analysis(self, sha256: str) -> bool:
+        self._store.delete(analysis_folder(sha256))
+        self._redis.zrem(self._prefix + keys.ANALYSES, sha256)
         return True
 
     def keep_budget(self) -> list[str]:

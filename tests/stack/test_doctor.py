@@ -305,6 +305,23 @@ def test_nothing_is_made_where_a_store_is_to_be(tmp_path: Path, started: Started
     assert not (tmp_path / "later").exists()
 
 
+def test_a_folder_that_no_system_call_likes(tmp_path: Path, started: Started) -> None:
+    """As a mount whose server is gone: whatever the error is, it is told, and the rest is looked at."""
+    checks = found(started().url, tmp_path, TOPCLIP_STORE=str(tmp_path / ("a" * 300)))
+    assert "File name too long" in told(checks["store"])
+    assert "redis" in checks
+
+
+def test_a_share_that_is_not_mounted_stays_an_empty_folder(tmp_path: Path, started: Started) -> None:
+    """A store made there would pass for the service's, which took jobs into it."""
+    node, mount = started(), tmp_path / "mount"
+    mount.mkdir()
+    node.client.hset("topclip:store", "mark", "of another")
+    checks = found(node.url, tmp_path, TOPCLIP_STORE=str(mount))
+    assert "is the share mounted?" in told(checks["same store"])
+    assert list(mount.iterdir()) == []
+
+
 def test_a_file_where_a_folder_is_to_be(tmp_path: Path, started: Started) -> None:
     (tmp_path / "file").touch()
     told_so = told(found(started().url, tmp_path, TOPCLIP_STORE=str(tmp_path / "file" / "store"))["store"])

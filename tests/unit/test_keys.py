@@ -1,5 +1,6 @@
 """Spans that begin at key frames: together they are the whole, and none decodes what another does."""
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from topclip.media import decode
 from topclip.media.decode import Faults, Picture, Span, decode_span
 from topclip.media.keys import span_starts
 from topclip.media.probe import probe
+from topclip.media.skim import Effort
 from topclip.model.analysis import Analysis
 from topclip.model.source import SourceInfo
 from topclip.pipeline.analyse import measure_chunk
@@ -87,3 +89,18 @@ def test_spans_are_of_like_work(media: Media) -> None:
 @pytest.mark.parametrize("name", ["offset.ts", "h264.avi", "raw.h264", "short.mpg"])
 def test_where_times_may_be_damaged_or_made_up_there_are_none(media: Media, name: str) -> None:
     assert cut_up(media(name), 6).chunk_pts == ()
+
+
+@pytest.mark.parametrize("effort", list(Effort))
+def test_what_a_decoder_held_goes_with_it(media: Media, effort: Effort) -> None:
+    """And not when cycles are looked for: until then each chunk's would stay."""
+    path = media("base.mp4")
+    info = cut_up(path, 4)
+    span = Span(*info.chunk_pts[:2], is_at_key=True)
+    gc.collect()
+    gc.disable()
+    try:
+        assert list(decode_span(path, info, span, Faults(), max_pixels=MAX_PIXELS, effort=effort))
+        assert not [one for one in gc.get_objects() if type(one).__name__ in ("_Pass", "Skim", "InputContainer")]
+    finally:
+        gc.enable()

@@ -14,7 +14,7 @@ from typing import IO
 import pytest
 
 from tests.nodes import program
-from topclip.errors import ConfigError, StorageFull, StorageUnavailable
+from topclip.errors import ConfigError, NotRemoved, StorageFull, StorageUnavailable
 from topclip.storage.local import LocalStore
 
 
@@ -83,9 +83,27 @@ def test_what_is_not_ours_to_remove_stays_and_is_told(
         unlink(path)
 
     monkeypatch.setattr(os, "unlink", refuse)
-    store.delete("jobs/a")
+    with pytest.raises(NotRemoved, match="Permission denied"):
+        store.delete("jobs/a")
     assert store.list("jobs/a") == ["jobs/a/1"]
     assert f"{store.root / 'jobs/a/1'} cannot be removed: Permission denied" in caplog.text
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told_too(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.put_bytes("jobs/a/clips/1", b"x")
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("/clips"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(NotRemoved):
+        store.delete("jobs/a")
+    monkeypatch.undo()
+    store.delete("jobs/a")
+    assert not (store.root / "jobs/a").exists()
 
 
 def test_a_fault_is_not_taken_for_a_no(store: LocalStore) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.workers.conftest import P
 from topclip.config import Settings
+from topclip.errors import NotRemoved, StorageUnavailable
 from topclip.storage.base import ArtifactStore
 from topclip.storage.factory import store_for
 from workers.backend import result_meta
@@ -102,6 +103,42 @@ def test_what_is_deleted_while_it_is_measured_makes_room_as_well(
     monkeypatch.setattr(store, "sizes", lambda: found)
     assert budget.keep() == []
     assert store.folders("jobs") == [oldest]
+
+
+def test_what_cannot_be_removed_holds_up_no_other_and_counts_on(
+    budget: Budget, made: Made, redis: Any, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stays, goes, newest = made(0, 6, 1001.0), made(1, 6, 1002.0), made(2, 3, 1003.0)
+    delete = store.delete
+
+    def refuse(prefix: str) -> None:
+        if prefix == f"jobs/{stays}":
+            raise NotRemoved("it is another user's")
+        delete(prefix)
+
+    monkeypatch.setattr(store, "delete", refuse)
+    assert budget.keep() == [goes]
+    assert store.folders("jobs") == [stays, newest]
+    assert int(redis.hget(f"{P}store", "used")) == 9 * MB
+    monkeypatch.undo()
+    redis.hset(f"{P}store", "refused", "1")
+    assert budget.keep() == []  # it is removed as soon as it can be, and makes room
+    assert store.folders("jobs") == [newest]
+
+
+def test_nothing_is_forgotten_of_a_store_that_can_only_be_read(
+    budget: Budget, made: Made, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(0, 6, 1001.0), made(1, 6, 1002.0)
+    before = budget._ended()
+
+    def refuse() -> int:
+        raise StorageUnavailable("Read-only file system")
+
+    monkeypatch.setattr(store, "free_bytes", refuse)
+    with pytest.raises(StorageUnavailable):
+        budget.keep()
+    assert budget._ended() == before
 
 
 def test_a_job_that_another_leader_has_just_removed_makes_room_as_well(

@@ -9,6 +9,7 @@ import pytest
 
 from tests.nodes import RedisContainer
 from topclip.config import Settings
+from topclip.errors import JobExpired, NotRemoved
 from topclip.model.job import JobRecord, JobState
 from topclip.model.request import ClipOptions, ClipRequest, MediaPath
 from topclip.storage.base import ArtifactStore, record_key
@@ -75,6 +76,27 @@ def test_an_owner_pages_through_his_own_jobs_alone(client: JobClient) -> None:
     assert ids(client, "nobody") == []
     assert len(ids(client, None)) == 6
     assert client.read(alices[0]).owner == "alice"
+
+
+def test_what_a_delete_could_not_remove_the_next_one_does(
+    client: JobClient, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = submit(client, "alice")
+    client.cancel(job)
+    delete = store.delete
+
+    def refuse(prefix: str) -> None:
+        raise NotRemoved("it is another user's")
+
+    monkeypatch.setattr(store, "delete", refuse)
+    for _ in range(2):
+        with pytest.raises(NotRemoved):
+            client.delete(job)
+    monkeypatch.setattr(store, "delete", delete)
+    client.delete(job)
+    assert store.list(f"jobs/{job}") == []
+    with pytest.raises(JobExpired):
+        client.delete(job)
 
 
 def test_a_deleted_job_leaves_the_lists_and_its_tombstone_knows_the_owner(client: JobClient) -> None:

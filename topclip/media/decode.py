@@ -158,6 +158,7 @@ class _Pass:
 
     def __exit__(self, *_: object) -> None:
         self._container.close()
+        self._skim, self._stream = None, iter(())  # they know us: what they hold would stay until cycles are looked for
 
     def begin(self) -> bool:
         """Seek and decode up to the first owned picture; False if too little came before it and more lead may help, or

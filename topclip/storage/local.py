@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from topclip.errors import ArtifactMissing, ConfigError, StorageError
+from topclip.errors import ArtifactMissing, ConfigError, NotRemoved, StorageError
 from topclip.storage.base import BROKEN_DISK, FULL, Tick, add_size, no_tick, translated
 from topclip.storage.staging import Staging
 
@@ -52,7 +52,8 @@ class LocalStore(Staging):
             ) from err
         finally:
             for path in (first, second):
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # of a disk that takes nothing
+                    path.unlink(missing_ok=True)
 
     def put_bytes(self, key: str, content: bytes) -> bool:
         """See ArtifactStore."""
@@ -146,17 +147,23 @@ class LocalStore(Staging):
         return [key for key in keys if not key.startswith(STAGING + "/")]
 
     def delete(self, prefix: str) -> None:
-        """See ArtifactStore. What a late writer adds meanwhile is left to the next clean-up, as is what is not ours."""
+        """See ArtifactStore. A folder that a late writer fills again meanwhile is left to the next clean-up."""
         path = self._path(prefix)
         self.staging()
+        refused: list[OSError] = []
         with self._translated(prefix):
             if not path.is_dir():
-                path.unlink(missing_ok=True)
-                return
-            for folder, _, names in os.walk(path, topdown=False):
-                for name in names:
-                    _remove(os.unlink, os.path.join(folder, name))
-                _remove(os.rmdir, folder)
+                _remove(os.unlink, str(path), refused)
+            else:
+                for folder, _, names in os.walk(path, topdown=False, onerror=refused.append):
+                    for name in names:
+                        _remove(os.unlink, os.path.join(folder, name), refused)
+                    _remove(os.rmdir, folder, refused)
+        refused = [err for err in refused if not isinstance(err, FileNotFoundError)]
+        if refused:
+            hint = "it is another user's, as after a restore: `chown -R` it to the one that we run as, then try again"
+            text = f"{prefix} cannot be removed from the store: {refused[0].strerror}"
+            raise NotRemoved(text, {"key": prefix, "hint": hint}) from refused[0]
 
     def sizes(self) -> dict[str, int]:
         """See ArtifactStore. What goes meanwhile counts for nothing."""
@@ -221,8 +228,8 @@ class LocalStore(Staging):
         return copy
 
 
-def _remove(remove: Callable[[str], None], path: str) -> None:
-    """Remove one thing, if it is still there and can be; a disk that takes no more is told."""
+def _remove(remove: Callable[[str], None], path: str, refused: list[OSError]) -> None:
+    """Remove one thing, if it is still there; `refused` takes why not. Raises: OSError of a disk that takes no more."""
     try:
         remove(path)
     except FileNotFoundError:
@@ -232,6 +239,7 @@ def _remove(remove: Callable[[str], None], path: str) -> None:
             raise
         if err.errno != errno.ENOTEMPTY:
             log.warning("%s cannot be removed: %s", path, err.strerror)
+            refused.append(err)
 
 
 def _sync(file: IO[bytes]) -> None:
