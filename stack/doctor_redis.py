@@ -17,7 +17,6 @@ from topclip.config import Settings
 from topclip.errors import ConfigError, StorageError
 from topclip.redis_url import CLUSTER_HINT
 from topclip.storage.factory import store_for
-from topclip.storage.local import STAGING
 from topclip.storage.mark import known_mark
 from web.doors import is_loopback
 from workers import names
@@ -25,7 +24,7 @@ from workers.budget import StoreUse
 from workers.cluster import is_cluster
 from workers.health import report
 from workers.links import KEEPER, redis_client, redis_now
-from workers.one_store import HINT, is_another, is_named
+from workers.one_store import HINT, is_another, is_unmounted
 
 MIN_REDIS: Final = (6, 2)
 """It brought `ZRANGE ... BYSCORE`, which our scripts and lists use."""
@@ -247,13 +246,12 @@ def _same_store(settings: Settings, redis: Redis) -> Iterator[Check]:
     """Whether the store is the web server's. One that does not answer is told of elsewhere; one that nobody uses yet may be
     that of a machine that only asks.
     """
-    if "://" not in settings.store and not os.path.isdir(settings.store_dir / STAGING):
-        if is_named(redis, settings.key_prefix):  # looking on would make a store of it, that passes for an empty one
-            text = f"{settings.store_dir} holds no store, and the web server uses one"
-            yield Check("same store", "warn", text, f"is the share mounted? {HINT}")
+    if is_unmounted(settings, redis):
+        text = f"{settings.store_dir} holds no store, and the web server uses one"
+        yield Check("same store", "warn", text, f"is the share mounted? {HINT}")
         return
     with contextlib.suppress(StorageError):
-        store = store_for(settings, for_requests=True)
+        store = store_for(settings, for_requests=True, is_made=False)
         if is_another(redis, settings.key_prefix, store):
             text = f"{settings.store or settings.store_dir} is not the store that the web server uses"
             grade: Grade = "fail" if known_mark(store) else "warn"

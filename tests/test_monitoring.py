@@ -38,7 +38,7 @@ class BusyClient(FakeClient):
     def health(self) -> dict[str, Any]:
         told = super().health()
         worker = told["workers"][0] | {"memory_bytes": 1, "memory_limit_bytes": 2, "disk_free_bytes": 3}
-        counts = {field_of(figures.FAILURES, "probe/PROBE_ERROR"): 1.0}
+        counts = {field_of(name, "probe/PROBE_ERROR"): 1.0 for name in (figures.FAILURES, figures.RETRIES)}
         for name, label in ((figures.RUN, "probe"), (figures.WAIT, "control")):
             counts |= {field_of(name, label, bound): 1.0 for bound in ("1", figures.SUM)}
         oldest = {"QUEUED": 1.0}

@@ -115,8 +115,12 @@ def _counted(counted: Counted) -> Iterator[Metric]:
         ("task_kills", figures.KILLS, "why", "Processes that died at a task, or were killed since they did not stop."),
     ):  # fmt: skip
         yield _labelled_counter(metric, words, (label,), {(value,): n for value, n in counted.counts(name)})
-    failures = {tuple(value.split("/")): n for value, n in counted.counts(figures.FAILURES)}
-    yield _labelled_counter("task_failures", "Tasks that failed.", ("task", "code"), failures)
+    for metric, name, words in (
+        ("task_failures", figures.FAILURES, "Tasks that failed."),
+        ("task_retries", figures.RETRIES, "Runs of tasks that failed and are tried again."),
+    ):
+        of = {tuple(value.split("/")): n for value, n in counted.counts(name)}
+        yield _labelled_counter(metric, words, ("task", "code"), of)
     for metric, name, label, words in (
         ("task_run_seconds", figures.RUN, "task", "Time of a task's run."),
         ("queue_wait_seconds", figures.WAIT, "queue", "Time from when a task could begin until it did."),

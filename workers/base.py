@@ -100,6 +100,7 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
             hand_back(str(error))
         if error.retryable and self.request.retries < _tries(error):
             self.pulse.finish("published")
+            runtime.count(figures.RETRIES, f"{names.short(self.name)}/{error.code}")
             log.warning("%s will be tried again: %s", self.name, error)
             self._try_again(error)
         runtime.count(figures.FAILURES, f"{names.short(self.name)}/{error.code}")

@@ -102,6 +102,8 @@ class Budget:
             self._store.free_bytes()  # a store that can only be read says so before anything is forgotten
         while used > budget and ended:
             job = ended.pop(0)
+            if not self._is_ours(job):
+                continue
             verdict = self._scripts("forget", job, self._settings.retention_s, "0")
             is_kept = verdict == "BUSY"  # it was started again; any other has gone meanwhile
             if verdict == "OK":
@@ -112,6 +114,15 @@ class Budget:
             if not is_kept:
                 used -= sizes[job_folder(job)]
         return gone, used
+
+    def _is_ours(self, job: str) -> bool:
+        """Whether a job's files can be removed: it is not forgotten for nothing."""
+        try:
+            self._store.refuse_kept(job_folder(job))
+        except NotRemoved as err:
+            log.warning("the store keeps job %s: %s", job, err)
+            return False
+        return True
 
     def _delete(self, job: str) -> bool:
         """Remove a job's files, those that somebody else removes too; whether none is left that cannot be."""

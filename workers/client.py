@@ -205,6 +205,7 @@ class JobClient:
             record_key(job_id)
         )  # a store that is away, or can only be read, says so before anything is forgotten
         self._store.free_bytes()
+        self._store.refuse_kept(job_folder(job_id))
         with self._reach.reaching():
             verdict = self._scripts("forget", job_id, self._settings.retention_s, "0")
         if verdict == "BUSY":

@@ -41,7 +41,7 @@ def _measure(worker: Any) -> None:
     store: ArtifactStore | None = None
     while True:
         try:
-            store = store or store_for(Settings.from_env())
+            store = store or store_for(Settings.from_env(), is_made=False)
             found = {"memory_bytes": tree_memory(), "memory_limit_bytes": there_is_memory()}
             worker.footprint = found
             worker.footprint = found | {"disk_free_bytes": store.free_bytes()}

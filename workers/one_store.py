@@ -5,6 +5,7 @@ where TOPCLIP_STORE was forgotten, names another prefix, or is a network folder 
 """
 
 import contextlib
+import os
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -12,6 +13,7 @@ from redis.exceptions import RedisError
 from topclip.config import Settings
 from topclip.errors import ConfigError, StorageError
 from topclip.storage.base import ArtifactStore
+from topclip.storage.local import STAGING
 from topclip.storage.mark import known_mark
 from workers import keys
 from workers.links import KEEPER, redis_client
@@ -28,15 +30,27 @@ def name_store(redis: Redis, prefix: str, mark: str) -> None:
     redis.hset(prefix + keys.STORE, MARK, mark)
 
 
-def is_named(redis: Redis, prefix: str) -> bool:
-    """Whether a web server has said which store it uses. Raises: RedisError."""
-    return bool(redis.hexists(prefix + keys.STORE, MARK))
-
-
 def is_another(redis: Redis, prefix: str, store: ArtifactStore) -> bool:
     """Whether the web server uses another store than this; not while it has not said. Raises: RedisError, StorageError."""
     named = redis.hget(prefix + keys.STORE, MARK)
     return named is not None and named != known_mark(store)
+
+
+def is_unmounted(settings: Settings, redis: Redis) -> bool:
+    """Whether the store is a folder that holds none, though the web server uses one. To open it would make a store of it, which
+    the web server, if its own is the same, would take for its own. Raises: RedisError.
+    """
+    if "://" in settings.store or os.path.isdir(settings.store_dir / STAGING):
+        return False
+    return bool(redis.hexists(settings.key_prefix + keys.STORE, MARK))
+
+
+def refuse_unmounted(settings: Settings) -> None:
+    """Raises: ConfigError if the store is unmounted. A Redis that is away is asked at the next start."""
+    with contextlib.suppress(RedisError), redis_client(settings, KEEPER) as redis:
+        if is_unmounted(settings, redis):
+            text = f"the store {settings.store_dir} is not the one that the web server uses: it holds none"
+            raise ConfigError(text, {"field": "store", "hint": f"is the share mounted? {HINT}"})
 
 
 def refuse_another(settings: Settings, store: ArtifactStore) -> None:

@@ -33,7 +33,7 @@ from workers.drive import redrive
 from workers.figures import FIGURES
 from workers.health import UNFINISHED
 from workers.links import FAULTS, KEEPER, redis_client, redis_now
-from workers.one_store import refuse_another
+from workers.one_store import refuse_another, refuse_unmounted
 from workers.refusal import refuses_writes
 from workers.restore import bring_back, find_lost
 from workers.scripts import Scripts
@@ -63,9 +63,10 @@ class Reconciler(bootsteps.StartStopStep):  # type: ignore[misc]
     def start(self, worker: Any) -> None:
         """Begin to look. The thread ends with the process. What no worker can work with ends it, in words."""
         try:
+            refuse_cluster(self._settings)
+            refuse_unmounted(self._settings)
             store = store_for(self._settings)
             store.check()
-            refuse_cluster(self._settings)
             refuse_another(self._settings, store)
         except TopClipError as err:
             log.critical("%s%s", err.message, f": {err.hint}" if err.hint else "")
@@ -104,7 +105,7 @@ class Rounds:
         self._app, self._settings, self._prefix = app, settings, settings.key_prefix
         self._redis = redis_client(settings, KEEPER)
         self._scripts = Scripts(self._redis, self._prefix)
-        self._store = store_for(settings)
+        self._store = store_for(settings, is_made=False)
         self._budget = Budget(self._redis, settings, self._scripts, self._store)
         self._suspects: dict[str, str] = {}
         self._look_at = 0.0

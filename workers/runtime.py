@@ -45,8 +45,8 @@ def scripts() -> Scripts:
 
 @lru_cache(maxsize=1)
 def store() -> ArtifactStore:
-    """The artifact store."""
-    return store_for(settings())
+    """The artifact store, which the worker's main process has made, if it was new."""
+    return store_for(settings(), is_made=False)
 
 
 @lru_cache(maxsize=1)

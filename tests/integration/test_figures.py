@@ -132,6 +132,27 @@ def test_failures_are_counted_by_code(
     assert figure("topclip_jobs_ended_total", state="FAILED") == 1
 
 
+def test_what_is_tried_again_is_counted_by_code(
+    celery_setup: CeleryTestSetup,
+    submit: Submit,
+    finished: Finished,
+    figure: Read,
+    one_chunk: Path,
+    settings: Settings,
+) -> None:
+    """As where a worker's share is unmounted for a while."""
+    worker = container(celery_setup)
+    worker.kill("SIGSTOP")
+    job = submit(one_chunk, **PLAN)
+    staging, aside = settings.store_dir / ".staging", settings.store_dir / "aside"
+    staging.rename(aside)
+    worker.kill("SIGCONT")
+    until(lambda: figure("topclip_task_retries_total", task="probe", code="STORAGE_UNAVAILABLE") >= 1, 20)
+    aside.rename(staging)
+    assert finished(job).state is JobState.SUCCEEDED
+    assert figure("topclip_task_failures_total") == 0
+
+
 @pytest.mark.faults
 class TestFaults:
     @pytest.fixture

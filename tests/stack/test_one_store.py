@@ -58,6 +58,7 @@ def test_a_worker_with_another_store_ends_and_says_why(web: WebContainer, settin
     try:
         assert until(wrong.process.poll, 60, wrong.logs) == 1
         assert f"{tmp_path / 'elsewhere/store'} {REASON}" in wrong.logs()
+        assert not (tmp_path / "elsewhere/store/.staging").exists()  # or a web server on it would take it for its own
         assert "TOPCLIP_STORE is to name the same store" in wrong.logs()
         assert "Traceback" not in wrong.logs()
         assert right.ready()

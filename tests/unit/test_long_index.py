@@ -1,6 +1,8 @@
 """A long index is not loaded whole, and nothing comes out otherwise for that."""
 
+import contextlib
 import hashlib
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 
 from tests.media import X264, Media, run
 from tests.unit.conftest import make_context
+from topclip.errors import MediaError
 from topclip.media import long_index, moov, sample_tables
 from topclip.media.boxes import Runs, Unusual, run_table
 from topclip.media.decode import Faults, Picture, Span, decode_span
@@ -162,6 +165,36 @@ def test_what_cannot_be_shortened_is_read_as_it_is(
     assert probe(path).duration_s > 60
     assert shortened
     assert not any(shortened)
+
+
+def test_a_count_that_is_a_lie_takes_no_memory(
+    film: Callable[[str], Path], tmp_path: Path, shortened: list[bool]
+) -> None:
+    content = bytearray(film("closed.mp4").read_bytes())
+    at = content.index(b"stsz") + 12
+    content[at : at + 4] = (300_000_000).to_bytes(4, "big")
+    path = tmp_path / "lie.mp4"
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(MediaError):
+            span_starts(path, probe(path), 6, MAX_PIXELS, lambda: None)
+        assert tracemalloc.get_traced_memory()[1] < 50 << 20
+    finally:
+        tracemalloc.stop()
+    assert not any(shortened)
+
+
+def test_an_index_of_endless_times_is_read_as_it_is(
+    film: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, shortened: list[bool]
+) -> None:
+    """Each sample may last for hours by what it says."""
+    monkeypatch.setattr(sample_tables, "MOST_TICKS", 20_000)
+    path, part = film("closed.mp4"), [Part(40.0, 41.0, margin_s=0.5)]
+    assert n_entries(path, part) < n_entries(path, None)
+    monkeypatch.setattr(sample_tables, "MOST_STOPS", 10)
+    assert n_entries(path, part) == n_entries(path, None)
+    assert shortened == [True, False]
 
 
 def test_a_short_index_is_read_as_it_is(film: Callable[[str], Path]) -> None:

@@ -89,6 +89,15 @@ def test_what_is_not_ours_to_remove_stays_and_is_told(
     assert f"{store.root / 'jobs/a/1'} cannot be removed: Permission denied" in caplog.text
 
 
+def test_what_could_not_be_removed_is_told_before(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.put_bytes("jobs/a/clips/1", b"x")
+    store.refuse_kept("jobs/a")
+    store.refuse_kept("jobs/none")
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("/clips"))
+    with pytest.raises(NotRemoved):
+        store.refuse_kept("jobs/a")
+
+
 def test_a_folder_that_cannot_be_looked_into_is_told_too(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.put_bytes("jobs/a/clips/1", b"x")
     scandir = os.scandir

@@ -105,25 +105,30 @@ def test_what_is_deleted_while_it_is_measured_makes_room_as_well(
     assert store.folders("jobs") == [oldest]
 
 
+@pytest.mark.parametrize("ask", ["refuse_kept", "delete"])
 def test_what_cannot_be_removed_holds_up_no_other_and_counts_on(
-    budget: Budget, made: Made, redis: Any, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+    budget: Budget, made: Made, redis: Any, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch, ask: str
 ) -> None:
+    """And is not forgotten, where that is seen before."""
     stays, goes, newest = made(0, 6, 1001.0), made(1, 6, 1002.0), made(2, 3, 1003.0)
-    delete = store.delete
+    answer = getattr(store, ask)
 
     def refuse(prefix: str) -> None:
         if prefix == f"jobs/{stays}":
             raise NotRemoved("it is another user's")
-        delete(prefix)
+        answer(prefix)
 
-    monkeypatch.setattr(store, "delete", refuse)
+    monkeypatch.setattr(store, ask, refuse)
     assert budget.keep() == [goes]
     assert store.folders("jobs") == [stays, newest]
+    assert redis.exists(f"{P}job:{stays}") == (ask == "refuse_kept")
     assert int(redis.hget(f"{P}store", "used")) == 9 * MB
     monkeypatch.undo()
     redis.hset(f"{P}store", "refused", "1")
-    assert budget.keep() == []  # it is removed as soon as it can be, and makes room
-    assert store.folders("jobs") == [newest]
+    assert budget.keep() == []
+    assert store.folders("jobs") == (
+        [newest] if ask == "delete" else [stays, newest]
+    )  # what was forgotten goes when it can
 
 
 def test_nothing_is_forgotten_of_a_store_that_can_only_be_read(

@@ -88,6 +88,11 @@ def test_what_a_delete_could_not_remove_the_next_one_does(
     def refuse(prefix: str) -> None:
         raise NotRemoved("it is another user's")
 
+    monkeypatch.setattr(store, "refuse_kept", refuse)
+    with pytest.raises(NotRemoved):
+        client.delete(job)
+    assert client.read(job).state is JobState.CANCELLED  # it is not forgotten
+    monkeypatch.undo()
     monkeypatch.setattr(store, "delete", refuse)
     for _ in range(2):
         with pytest.raises(NotRemoved):

@@ -57,7 +57,7 @@ def span_starts(
 def _targets(path: Path, info: SourceInfo, n_spans: int, max_pixels: int) -> list[int]:
     """Times in pts units that part the work: half of it goes with the bytes, by the container's index, half with the time."""
     start, end = info.video.start_pts, info.video.start_pts + round(info.duration_s / info.video.tick)
-    times, sizes = times_and_sizes(path, info.video.index) or _index(path, info, max_pixels)
+    times, sizes = _index(path, info, max_pixels)
     is_inside = (start <= times) & (times <= end)
     times, done = times[is_inside], np.cumsum(sizes[is_inside])
     if not len(done) or not done[-1]:
@@ -69,8 +69,12 @@ def _targets(path: Path, info: SourceInfo, n_spans: int, max_pixels: int) -> lis
 
 def _index(path: Path, info: SourceInfo, max_pixels: int) -> tuple[Numbers, Numbers]:
     """Times and sizes as FFmpeg knows them."""
-    with open_media(path, max_pixels) as container:
+    found = times_and_sizes(path, info.video.index)
+    with open_media(path, max_pixels, parts=None if found is None else []) as container:
         entries = container.streams[info.video.index].index_entries
+        if found is not None and len(entries):  # whose first one is there, by which FFmpeg's clock is known
+            times, sizes = found
+            return times - times[0] + entries[0].timestamp, sizes
         numbers = (number for entry in entries for number in (entry.timestamp, entry.size))
         times, sizes = np.fromiter(numbers, np.int64, 2 * len(entries)).reshape(-1, 2).T
     return times, sizes

@@ -39,7 +39,7 @@ def open_parts(path: Path, place: tuple[int, int], parts: Iterable[Part]) -> Bin
 
 
 def times_and_sizes(path: Path, index: int) -> tuple[Numbers, Numbers] | None:
-    """When the samples of a stream are decoded, in its units, and their sizes, bytes; None: the index is none to be shortened.
+    """When the samples of a stream are decoded, in its units from 0, and their sizes, bytes; None: it is none to be shortened.
 
     index: of the stream in the container. Raises: OSError.
     """
@@ -60,6 +60,8 @@ def _content(path: Path, place: tuple[int, int]) -> memoryview:
 
 
 def _tracks(content: memoryview) -> list[Track]:
+    if any(kind == b"mvex" for kind, _ in boxes(content)):
+        raise Unusual  # most of its index lies elsewhere
     header = inside(content, b"mvhd")
     rate = int.from_bytes(header[20:24] if header[0] else header[12:16], "big")
     return [Track(data, rate) for kind, data in boxes(content) if kind == b"trak"]
@@ -67,8 +69,6 @@ def _tracks(content: memoryview) -> list[Track]:
 
 def _shortened(content: memoryview, parts: list[Part]) -> bytes:
     tracks = _tracks(content)
-    if any(kind == b"mvex" for kind, _ in boxes(content)):
-        raise Unusual  # most of its index lies elsewhere
     spans = [(_start_s(tracks, part), part.end_s + part.margin_s) for part in parts]
     short: list[bytes] = []
     for kind, data in boxes(content):

@@ -14,6 +14,8 @@ BEHIND_SAMPLES = 64
 """That are there behind a part, however late they come."""
 MOST_TICKS = 1 << 30
 """Between two samples: FFmpeg takes no duration of twice as much."""
+MOST_STOPS = 10_000
+"""Samples that are there for that alone; ten hours by a clock of ten million ticks a second need some 300."""
 SHARED = frozenset({b"stsd", b"sgpd", b"cslg", b"free", b"skip"})
 """Boxes that hold nothing by sample."""
 REWRITTEN = frozenset({b"stts", b"ctts", b"stsz", b"stsc", b"stco", b"co64", b"stss", b"stps", b"sdtp", b"sbgp"})
@@ -41,10 +43,12 @@ class Track:
             raise Unusual
         self._n = int.from_bytes(stsz[8:12], "big")
         is_listed = not any(stsz[4:8])  # else all are as large, and FFmpeg keeps of such no more than of chunks
+        if is_listed and len(self.sizes) != self._n:
+            raise Unusual
         is_media = bytes(inside(trak, b"mdia", b"hdlr")[8:12]) in (b"vide", b"soun")
         self.is_long = is_listed and is_media and self._n > LONG_SAMPLES
         self._first_shown, late = _edit(trak)
-        self._shift = self._first_shown - late * self._rate // movie_rate
+        self._shift = self._first_shown - round(late * self._rate / movie_rate)
 
     @property
     def sizes(self) -> NDArray[np.generic]:
@@ -53,8 +57,8 @@ class Track:
 
     @property
     def times(self) -> Numbers:
-        """When all samples are decoded, in the track's units, on the file's clock."""
-        return self._durations.before(np.arange(self._n)) - self._shift
+        """When all samples are decoded, in the track's units, from 0."""
+        return self._durations.before(np.arange(self._n))
 
     def key_s(self, at_s: float) -> float:
         """When the last sample by a time is decoded that decoding can begin with; seconds on the file's clock."""
@@ -63,7 +67,7 @@ class Track:
 
     def kept(self, spans: Iterable[tuple[float, float]], margin_s: float) -> Numbers:
         """The samples of spans, seconds on the file's clock, each from where decoding can begin; of the start, with a margin;
-        and enough of the others to tell how late they come. Rising.
+        and enough of the others to tell how late they come. Rising. Raises: Unusual.
         """
         wanted = np.zeros(self._n, bool)
         wanted[: self._durations.reaching(self._first_shown + round(margin_s * self._rate))] = True
@@ -76,6 +80,8 @@ class Track:
         chosen = np.append(chosen, self._n - 1)
         times = self._durations.before(chosen)
         gaps = np.flatnonzero(np.diff(times) > MOST_TICKS)
+        if int(np.sum(np.diff(times)[gaps] // MOST_TICKS)) > MOST_STOPS:
+            raise Unusual
         stops = [self._durations.reaching(at) - 1 for g in gaps for at in range(times[g], times[g + 1], MOST_TICKS)]
         return np.unique(np.concatenate([chosen, np.array(stops, np.int64)]))
 

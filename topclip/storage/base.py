@@ -64,7 +64,10 @@ class ArtifactStore(Protocol):
         """All keys below a folder, sorted."""
 
     def delete(self, prefix: str) -> None:
-        """Remove an object, or all objects below a folder; no error if there are none."""
+        """Remove an object, or all objects below a folder; no error if there are none. Raises: NotRemoved if any stays."""
+
+    def refuse_kept(self, prefix: str) -> None:
+        """Say before anything is removed that something below a folder cannot be. Raises: NotRemoved."""
 
     def staging(self) -> Path:
         """A local folder in which files can be made before they are put; where it can be, on the store's own disk."""

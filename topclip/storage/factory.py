@@ -7,9 +7,10 @@ from topclip.storage.base import ArtifactStore
 from topclip.storage.local import LocalStore
 
 
-def store_for(settings: Settings, *, for_requests: bool = False) -> ArtifactStore:
-    """Open the store; a folder is made if it is missing. Raises: StorageError.
+def store_for(settings: Settings, *, for_requests: bool = False, is_made: bool = True) -> ArtifactStore:
+    """Open the store. Raises: StorageError.
 
+    is_made: whether a folder is made if it is missing; else it answers as one that is away.
     for_requests: somebody waits for the answer, who would rather hear soon that the store is away.
     """
     if found := re.fullmatch(S3_URL, settings.store):
@@ -26,4 +27,4 @@ def store_for(settings: Settings, *, for_requests: bool = False) -> ArtifactStor
             secret_key=settings.s3_secret_key,
         )
         return S3Store(place, settings.data_dir / "s3", settings.s3_cache_mb << 20, SHORT if for_requests else LONG)
-    return LocalStore(settings.store_dir)
+    return LocalStore(settings.store_dir, is_made=is_made)

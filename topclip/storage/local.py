@@ -30,12 +30,13 @@ NO_NAMELESS = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
 class LocalStore(Staging):
     """An ArtifactStore in a folder, which may be a network share; made if it is missing.
 
-    One whose staging area is gone is not there: a share that was unmounted must not pass for an empty store.
+    One whose staging area is gone is not there: a share that was unmounted must not pass for an empty store. is_made: False
+    where it must be there already.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, is_made: bool = True) -> None:
         self.root = root.absolute()
-        super().__init__(self.root / STAGING)
+        super().__init__(self.root / STAGING, is_made=is_made)
 
     def check(self) -> None:
         """See ArtifactStore: the file system must know hard links."""
@@ -159,11 +160,17 @@ class LocalStore(Staging):
                     for name in names:
                         _remove(os.unlink, os.path.join(folder, name), refused)
                     _remove(os.rmdir, folder, refused)
-        refused = [err for err in refused if not isinstance(err, FileNotFoundError)]
-        if refused:
-            hint = "it is another user's, as after a restore: `chown -R` it to the one that we run as, then try again"
-            text = f"{prefix} cannot be removed from the store: {refused[0].strerror}"
-            raise NotRemoved(text, {"key": prefix, "hint": hint}) from refused[0]
+        _refuse(prefix, refused)
+
+    def refuse_kept(self, prefix: str) -> None:
+        """See ArtifactStore. What is in a folder can be removed by whoever may write there."""
+        path = self._path(prefix)
+        self.staging()
+        refused: list[OSError] = []
+        for folder, _, _ in os.walk(path, onerror=refused.append):
+            if not os.access(folder, os.W_OK | os.X_OK):
+                refused.append(PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder))
+        _refuse(prefix, refused)
 
     def sizes(self) -> dict[str, int]:
         """See ArtifactStore. What goes meanwhile counts for nothing."""
@@ -226,6 +233,15 @@ class LocalStore(Staging):
             copy.unlink(missing_ok=True)
             raise
         return copy
+
+
+def _refuse(prefix: str, refused: list[OSError]) -> None:
+    """Raises: NotRemoved if anything was refused that is still there."""
+    refused = [err for err in refused if not isinstance(err, FileNotFoundError)]
+    if refused:
+        hint = "it is another user's, as after a restore: `chown -R` it to the one that we run as, then try again"
+        text = f"{prefix} cannot be removed from the store: {refused[0].strerror}"
+        raise NotRemoved(text, {"key": prefix, "hint": hint}) from refused[0]
 
 
 def _remove(remove: Callable[[str], None], path: str, refused: list[OSError]) -> None:

@@ -171,6 +171,9 @@ class S3Store(Staging):
                 text = f"the store keeps {errors[0].get('Key')}: {errors[0].get('Message')}"
                 raise StorageUnavailable(text, {"key": prefix})
 
+    def refuse_kept(self, prefix: str) -> None:
+        """See ArtifactStore. A bucket lets its key delete, or not; that is told as it is tried."""
+
     def sweep(self, older_than_s: float) -> int:
         """See ArtifactStore: in staging, among the copies, and uploads that were not completed within a day."""
         n_swept = super().sweep(older_than_s) + self._cache.sweep(older_than_s)

@@ -17,10 +17,14 @@ class Staging:
     """A folder for files in the making, the same for every kind of store.
 
     It is made at the start alone: one that is gone later says that its disk is. Raises: StorageFull, StorageUnavailable.
+
+    is_made: False where it must be there already.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_made: bool = True) -> None:
         self._staging = folder.absolute()
+        if not is_made:
+            return
         with translated(str(self._staging)):
             self._staging.mkdir(parents=True, exist_ok=True)
 
