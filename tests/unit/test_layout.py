@@ -31,7 +31,9 @@ GERMAN = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamteng
 
 
 @pytest.mark.parametrize(
-    "word", [THAI, GERMAN, "क्षत्रिय" * 12, "👩‍🚀" * 40], ids=["Thai", "German", "Devanagari", "joined"]
+    "word",
+    [THAI, GERMAN, "क्षत्रिय" * 12, "👩‍🚀" * 40, "👍🏽🇩🇪" * 20],
+    ids=["Thai", "German", "Devanagari", "joined", "flags"],
 )
 def test_a_word_longer_than_a_line_is_broken_between_signs_and_not_made_small(word: str) -> None:
     (cue,) = build_cues([RawCue(start_ms=0, end_ms=10_000, markup=word, syntax="plain")], 10.0)
@@ -44,4 +46,4 @@ def test_a_word_longer_than_a_line_is_broken_between_signs_and_not_made_small(wo
     for before, after in pairwise(parts):
         assert not unicodedata.category(after[0]).startswith("M")
         assert before[-1] not in "เแโใไ\u094d\u200d"
-        assert after[0] not in "ะาำ\u200d"
+        assert after[0] not in "ะาำ\u200d🏽🇪"

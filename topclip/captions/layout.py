@@ -22,6 +22,8 @@ WITHIN = re.compile(r"(?<=[/\\._?&=#-])(?=\w)")
 """Where a word that is longer than a line, such as an address, is rather broken; else between any two signs."""
 LEADING, FOLLOWING = frozenset("เแโใไເແໂໃໄ"), frozenset("ะาำๅๆฯະາຳໆ")
 """Vowels of Thai and Lao that stand before their consonant, and vowels and signs that stand behind it."""
+SKIN, FLAG = ("\U0001f3fb", "\U0001f3ff"), ("\U0001f1e6", "\U0001f1ff")
+"""First and last of the signs that colour the one before, and of those two of which are a flag."""
 JOINER, VIRAMA = "\u200d", 9
 """What makes one sign of two, and the class of combining signs that do so with the letter behind them."""
 MAX_LINE_EM = 22.0
@@ -117,18 +119,18 @@ def _clusters(text: str) -> Iterator[str]:
     """Signs with all that stands on them or belongs to them. Where words of Thai end none of them tells."""
     cluster = ""
     for sign in text:
-        before = cluster[-1:]
-        if cluster and not (
-            category(sign).startswith("M")
-            or sign in FOLLOWING
-            or before in LEADING
-            or JOINER in (sign, before)
-            or combining(before) == VIRAMA
-        ):
+        if cluster and not _belongs(sign, cluster):
             yield cluster
             cluster = ""
         cluster += sign
     yield cluster
+
+
+def _belongs(sign: str, cluster: str) -> bool:
+    before = cluster[-1]
+    stands_on = category(sign)[0] == "M" or category(sign) == "Cf" or sign in FOLLOWING or SKIN[0] <= sign <= SKIN[1]
+    is_flag = cluster == before and all(FLAG[0] <= letter <= FLAG[1] for letter in (before, sign))
+    return stands_on or is_flag or before in LEADING or before == JOINER or combining(before) == VIRAMA
 
 
 def _bases(cue: Cue, lines: Sequence[Line]) -> list[Base | None]:
