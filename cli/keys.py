@@ -9,11 +9,18 @@ from topclip.config import Settings
 from topclip.model.key import ApiKey
 from topclip.storage.factory import store_for
 from web.keys import LOOK_EVERY_S, KeyStore, given_keys
+from workers.one_store import refuse_unmounted
 
 data_dir_option = click.option(
     "--data-dir", type=click.Path(file_okay=False, path_type=Path), help="The server's data folder."
 )
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _store(settings: Settings) -> KeyStore:
+    """The keys in the server's store, which is made if it is new, but not where its share is not mounted."""
+    refuse_unmounted(settings)
+    return KeyStore(store_for(settings))
 
 
 @click.group()
@@ -33,7 +40,7 @@ def keys() -> None:
 def add(name: str, owner: str | None, admin: bool, data_dir: Path | None, as_json: bool) -> None:
     """Make a key called NAME and print it, this once."""
     settings = Settings.from_env(data_dir=data_dir)
-    key = KeyStore(store_for(settings)).add(name, owner or name, is_admin=admin)
+    key = _store(settings).add(name, owner or name, is_admin=admin)
     click.echo(json.dumps({"name": name, "owner": owner or name, "admin": admin, "key": key}) if as_json else key)
     click.echo("It is shown this once; keep it safe.", err=True)
 
@@ -44,7 +51,7 @@ def add(name: str, owner: str | None, admin: bool, data_dir: Path | None, as_jso
 def list_(data_dir: Path | None, as_json: bool) -> None:
     """List the keys: their names and owners, never the keys themselves."""
     settings = Settings.from_env(data_dir=data_dir)
-    rows = [_row(key, "store") for key in KeyStore(store_for(settings)).all()]
+    rows = [_row(key, "store") for key in _store(settings).all()]
     rows += [_row(key, "TOPCLIP_API_KEYS") for key in given_keys(settings)]
     if as_json:
         click.echo(json.dumps(rows))
@@ -61,7 +68,7 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
 @data_dir_option
 def revoke(name: str, data_dir: Path | None) -> None:
     """Make the key NAME worthless, and the cookies that were given for it."""
-    store = KeyStore(store_for(Settings.from_env(data_dir=data_dir)))
+    store = _store(Settings.from_env(data_dir=data_dir))
     store.revoke(name)
     click.echo(f"revoked; running servers refuse it within {LOOK_EVERY_S:.0f} s", err=True)
     if not store.all():

@@ -1,5 +1,7 @@
 """A worker whose store is not the web server's does not start: it would fail every job that it touched."""
 
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from stack.doctor import examine
 from stack.findings import Check
 from tests.nodes import RedisContainer, WebContainer, WorkerContainer
+from tests.stack.running import TOPCLIP
 from tests.waiting import until
 from topclip.config import Settings
 from topclip.storage.factory import store_for
@@ -119,3 +122,14 @@ def test_a_store_that_cannot_be_made_ends_both_and_is_told(settings: Settings, t
     finally:
         for node in nodes:
             node.teardown()
+
+
+def test_no_command_makes_a_store_of_a_mount_point(redis: RedisContainer, settings: Settings, tmp_path: Path) -> None:
+    redis.client.hset("topclip:store", "mark", "of another")
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    env = {**os.environ, **settings.model_copy(update={"store": str(mount)}).to_env()}
+    told = subprocess.run([TOPCLIP, "keys", "list"], env=env, capture_output=True, text=True, check=False)
+    assert told.returncode == 2
+    assert "is the share mounted?" in told.stderr
+    assert list(mount.iterdir()) == []
