@@ -18,8 +18,6 @@ from topclip.media.moov import long_index
 from topclip.media.part import MARGIN_S, Part
 from topclip.media.sample_tables import Track
 
-LONG_BYTES, MOST_BYTES = 4 << 20, 1 << 28
-"""Of an index that is shortened: what is less takes some 30 MB, an hour of video; what is more no film has."""
 TO_TABLES = (b"trak", b"mdia", b"minf", b"stbl")
 
 
