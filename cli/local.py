@@ -19,6 +19,8 @@ from topclip.model.clip import Plan
 from topclip.model.manifest import Manifest
 from topclip.model.request import ClipOptions
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.plan import plan_document
+from topclip.pipeline.plot import draw_plan
 from topclip.run_analysis import analyse
 from topclip.storage.base import drawing_key, job_folder
 
@@ -58,8 +60,6 @@ def plan(
     as_json: bool,
 ) -> int:
     """Show the highlights of FILE, and why they are."""
-    if is_first and (plot or exports):
-        raise click.UsageError("--plot and --export are of the full plan: leave out --first")
     for flag, path in [("--plot", plot), *(("--export", path) for path in exports)]:
         if path and not path.absolute().parent.is_dir():
             raise click.BadParameter(f"no folder {path.absolute().parent}", param_hint=flag)
@@ -69,14 +69,14 @@ def plan(
     request = local_request(file, options, attached)
     with workplace(cache=cache) as ctx, progress() as on_progress:
         if is_first:
-            found = first_plan(request, ctx, on_progress)
-            print_document(found.to_dict(), _describe_plan, as_json=as_json)
-            return 0
-        info = analyse(request, ctx, on_progress)
-        key = run_local.make_whole_plan(request, info, ctx, on_progress).plan_key
-        content = ctx.store.get_bytes(key)
+            made, info, analysis = first_plan(request, ctx, on_progress)
+            content, drawing = plan_document(made), draw_plan(made, analysis).encode()
+        else:
+            info = analyse(request, ctx, on_progress)
+            key = run_local.make_whole_plan(request, info, ctx, on_progress).plan_key
+            content, drawing = ctx.store.get_bytes(key), ctx.store.get_bytes(drawing_key(key))
         if plot:
-            _write(plot, ctx.store.get_bytes(drawing_key(key)))
+            _write(plot, drawing)
         cuts = cut_list(Plan.model_validate_json(content), info, file.absolute().as_uri())
         for path in exports:
             _write(path, KINDS[path.suffix[1:]].write(cuts).encode())

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,7 +39,15 @@ REACH_S = 1.5 * TOLERANCE_S
 Window = tuple[float, float]
 
 
-def first_plan(request: ClipRequest, ctx: StageContext, on_progress: OnProgress = no_progress) -> Plan:
+class FirstPlan(NamedTuple):
+    """A plan by a first look, and what it was made from."""
+
+    plan: Plan
+    info: SourceInfo
+    analysis: Analysis
+
+
+def first_plan(request: ClipRequest, ctx: StageContext, on_progress: OnProgress = no_progress) -> FirstPlan:
     """Choose by a first look. Raises: TopClipError."""
     info, options = probe_source(request, ctx), request.options
     transcribe(request, info, ctx)
@@ -63,7 +72,8 @@ def first_plan(request: ClipRequest, ctx: StageContext, on_progress: OnProgress 
         for look, found in zip(looks, measured(silent, looks, Effort.WHOLE), strict=True):
             tracks = _with_pictures(tracks, found, look)
     seen = replace(analysis_of(tracks), signals=glance.signals, fingerprints=glance.fingerprints)
-    return select_clips(info, seen, options).model_copy(update={"is_first": True})
+    plan = select_clips(info, seen, options).model_copy(update={"is_first": True})
+    return FirstPlan(plan, info, seen)
 
 
 def _windows(plan: Plan, info: SourceInfo) -> list[Window]:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import av
 import pytest
@@ -56,7 +57,7 @@ def test_it_chooses_like_the_full_plan_by_and_large_and_decodes_less(
     request = request_for(long_source, mode="plan", **OPTIONS)
     full = full_plan(request, tmp_path / "full")
     n_full, made[0] = made[0], 0
-    first = first_plan(request, make_context(tmp_path / "first"))
+    first = first_plan(request, make_context(tmp_path / "first")).plan
     (one,), (other,) = first.highlights, full.highlights
     shared_s = min(one.end_s, other.end_s) - max(one.start_s, other.start_s)
     assert shared_s > 0.5 * (other.end_s - other.start_s)
@@ -87,7 +88,7 @@ def test_edges_fall_on_cuts_between_key_frames(tmp_path: Path) -> None:
     code = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "100", "-sc_threshold", "0", "-pix_fmt", "yuv420p"]
     run(*inputs, *graph, *code, "-c:a", "aac", tmp_path / "loud.mp4")
     request = request_for(tmp_path / "loud.mp4", mode="plan", count=1, min_length=5, max_length=12)
-    (found,) = first_plan(request, make_context(tmp_path / "store")).highlights
+    (found,) = first_plan(request, make_context(tmp_path / "store")).plan.highlights
     assert (found.start_s, found.start_edge) == (20.6, "cut")
 
 
@@ -99,7 +100,11 @@ def test_the_command_says_that_it_is_one(long_source: Path) -> None:
     assert len(document["highlights"]) == 1
 
 
-def test_it_is_not_drawn(long_source: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(plan_command, [str(long_source), "--first", "--plot", str(tmp_path / "p.svg")])
-    assert result.exit_code == 2
-    assert "--first" in result.output
+def test_it_is_drawn_and_handed_on(long_source: Path, tmp_path: Path) -> None:
+    plot, cuts = tmp_path / "p.svg", tmp_path / "p.edl"
+    flags = ["--count", "1", "--min-length", "5", "--max-length", "8", "--plot", str(plot), "--export", str(cuts)]
+    result = CliRunner().invoke(plan_command, [str(long_source), "--first", *flags])
+    assert result.exit_code == 0
+    ElementTree.fromstring(plot.read_text())
+    assert "motion" in plot.read_text()
+    assert "001" in cuts.read_text()
