@@ -12,6 +12,8 @@ from topclip.model.base import JsonDict
 from topclip.model.job import Stage
 from topclip.pipeline.cut import cut_range
 
+MP4 = (".mp4", ".m4v")
+
 
 @click.command()
 @click.argument("file", type=FileOrUrl(exists=True, dir_okay=False, path_type=Path))
@@ -32,6 +34,8 @@ def cut(file: Path | str, start: float, end: float, out: Path, *, is_all_decoded
     """
     if not out.absolute().parent.is_dir():
         raise click.BadParameter(f"no folder {out.absolute().parent}", param_hint="--out")
+    if out.suffix.lower() not in ("", *MP4):
+        raise click.BadParameter(f"{out.name}: what is made is an mp4, and to be named so", param_hint="--out")
     refuse_source(file if isinstance(file, Path) else None, out)
     read: JsonDict = {}
     with workplace() as ctx, progress() as on_progress:

@@ -222,3 +222,10 @@ def test_a_submission_that_could_not_be_fetched_is_not_sent(tmp_path: Path, caps
     nowhere = "http://127.0.0.1:9"
     assert run_command(["submit", str(source), "--url", nowhere, "--out", str(tmp_path)]) == 2
     assert "--out" in capsys.readouterr().err
+
+
+def test_a_cut_is_named_as_what_it_is(media: Media, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.mkv"
+    assert run_command(["cut", str(media("short.mp4")), "--start", "1", "--end", "2", "--out", str(out)]) == 2
+    assert "out.mkv: what is made is an mp4" in capsys.readouterr().err
+    assert not out.exists()
