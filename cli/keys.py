@@ -18,7 +18,7 @@ json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def _store(settings: Settings) -> KeyStore:
-    """The keys in the server's store, which is made if it is new, but not where its share is not mounted."""
+    """The keys in the server's store; where its share is not mounted none is made, but by a first key."""
     refuse_unmounted(settings)
     return KeyStore(store_for(settings))
 
@@ -40,7 +40,7 @@ def keys() -> None:
 def add(name: str, owner: str | None, admin: bool, data_dir: Path | None, as_json: bool) -> None:
     """Make a key called NAME and print it, this once."""
     settings = Settings.from_env(data_dir=data_dir)
-    key = _store(settings).add(name, owner or name, is_admin=admin)
+    key = KeyStore(store_for(settings)).add(name, owner or name, is_admin=admin)
     click.echo(json.dumps({"name": name, "owner": owner or name, "admin": admin, "key": key}) if as_json else key)
     click.echo("It is shown this once; keep it safe.", err=True)
 

@@ -252,34 +252,6 @@ def test_one_odd_message_does_not_stop_the_reconciler(
     assert finished(job_id).state is JobState.SUCCEEDED
 
 
-@pytest.mark.parametrize("queue", ["control", "render"])
-def test_what_is_no_message_ends_no_worker(
-    celery_setup: CeleryTestSetup,
-    one_chunk: Path,
-    submit: Submit,
-    finished: Finished,
-    redis_node: RedisContainer,
-    queue: str,
-) -> None:
-    worker = container(celery_setup)
-    pid = worker.process.pid
-    odd = [
-        "no json",
-        "[]",
-        "{}",
-        '{"properties": {}}',
-        b"\xff",
-        '{"properties": {"delivery_tag": "x"}, "headers": {}, "body": "("}',
-    ]
-    for oddity in odd:
-        redis_node.client.lpush(f"topclip:{queue}", oddity)
-    until(lambda: redis_node.client.llen(f"topclip:{queue}") == 0, 20)
-    assert finished(submit(one_chunk, mode="plan")).state is JobState.SUCCEEDED
-    assert worker.process.pid == pid
-    assert worker.status == "running"
-    assert worker.logs().count("is no message, and was dropped") >= 5
-
-
 @pytest.mark.faults
 def test_jobs_that_redis_has_lost_come_back_from_the_store(
     celery_setup: CeleryTestSetup,

@@ -1,0 +1,43 @@
+"""What lies in a queue and is no message."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pytest_celery import CeleryTestSetup
+
+from tests.integration.faults import container
+from tests.nodes import RedisContainer
+from tests.waiting import until
+from topclip.model.job import JobState, JobStatus
+
+Submit = Callable[..., str]
+Finished = Callable[..., JobStatus]
+
+
+@pytest.mark.parametrize("queue", ["control", "render"])
+def test_what_is_no_message_ends_no_worker(
+    celery_setup: CeleryTestSetup,
+    one_chunk: Path,
+    submit: Submit,
+    finished: Finished,
+    redis_node: RedisContainer,
+    queue: str,
+) -> None:
+    worker = container(celery_setup)
+    pid = worker.process.pid
+    odd = [
+        "no json",
+        "[]",
+        "{}",
+        '{"properties": {}}',
+        b"\xff",
+        '{"properties": {"delivery_tag": "x"}, "headers": {}, "body": "("}',
+    ]
+    for oddity in odd:
+        redis_node.client.lpush(f"topclip:{queue}", oddity)
+    until(lambda: redis_node.client.llen(f"topclip:{queue}") == 0, 20)
+    assert finished(submit(one_chunk, mode="plan")).state is JobState.SUCCEEDED
+    assert worker.process.pid == pid
+    assert worker.status == "running"
+    assert worker.logs().count("is no message, and was dropped") >= 5
