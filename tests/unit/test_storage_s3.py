@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.exceptions import ClientError
 
 from tests.proxy import Fate, Proxy
 from tests.s3 import BUCKET, S3Container
@@ -365,3 +366,22 @@ def test_clients_are_sent_to_the_server_where_they_reach_it(make_store: MakeStor
 def test_missing_is_said_in_the_settings_words(make_store: MakeStore) -> None:
     with pytest.raises(ArtifactMissing, match="jobs/a/x"):
         make_store().get_bytes("jobs/a/x")
+
+
+def test_a_line_that_a_refused_object_has_spoilt_is_no_fault_of_the_store(
+    make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was left of its body the server took for the next request: 400, and it hangs up."""
+    store = make_store()
+    store.put_bytes("k", b"first")
+    head, refused = store._s3.head_object, list[str]()
+
+    def once(**asked: Any) -> Any:
+        if not refused:
+            refused.append(asked["Key"])
+            raise ClientError({"Error": {"Code": "400"}, "ResponseMetadata": {"HTTPStatusCode": 400}}, "HeadObject")
+        return head(**asked)
+
+    monkeypatch.setattr(store._s3, "head_object", once)
+    assert store.size("k") == 5
+    assert refused

@@ -14,6 +14,7 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -280,7 +281,13 @@ class S3Store(Staging):
 
     def _head(self, key: str) -> dict[str, Any]:
         with self._bucket.said(key):
-            found: dict[str, Any] = self._s3.head_object(**self._bucket.at(key))
+            try:
+                found: dict[str, Any] = self._s3.head_object(**self._bucket.at(key))
+            except ClientError as err:
+                # A server that refuses an object before reading it may take its rest for the next request, and hang up.
+                if err.response["ResponseMetadata"]["HTTPStatusCode"] != HTTPStatus.BAD_REQUEST:
+                    raise
+                found = self._s3.head_object(**self._bucket.at(key))
         return found
 
     def _pages(self, what: str, operation: str, **asked: str) -> Iterator[dict[str, Any]]:
