@@ -98,8 +98,6 @@ class Budget:
         tried.
         """
         used, gone = sum(sizes.values()), []
-        if used > budget and ended:
-            self._store.free_bytes()  # a store that can only be read says so before anything is forgotten
         while used > budget and ended:
             job = ended.pop(0)
             if not self._is_ours(job):

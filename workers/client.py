@@ -201,11 +201,7 @@ class JobClient:
 
         Raises: UnknownJob, JobExpired, JobConflict if it is not finished, QueueUnavailable, StorageError.
         """
-        self._store.exists(
-            record_key(job_id)
-        )  # a store that is away, or can only be read, says so before anything is forgotten
-        self._store.free_bytes()
-        self._store.refuse_kept(job_folder(job_id))
+        self._store.refuse_kept(job_folder(job_id))  # what stands against it is said before anything is forgotten
         with self._reach.reaching():
             verdict = self._scripts("forget", job_id, self._settings.retention_s, "0")
         if verdict == "BUSY":

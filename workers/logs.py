@@ -68,7 +68,7 @@ def _ids(record: logging.LogRecord, message: str) -> JsonDict:
         if header := header_of(task.request):
             ids |= {key: header[key] for key in OF_A_PART}
     ids |= {key: value for key in OF_A_PART if (value := getattr(record, key, None)) is not None}
-    if job := ids.get("job") or _first_id(str(ids.get("task", ""))) or _first_id(message):
+    if "job" not in ids and (job := _first_id(str(ids.get("task", ""))) or _first_id(message)):
         ids["job"] = job
     if ids.get("task_name"):
         ids["task_name"] = names.short(ids["task_name"])

@@ -51,7 +51,8 @@ from pathlib import Path
 from topclip.errors import StorageUnavailable
 from topclip.storage.local import LocalStore
 store = LocalStore(Path(sys.argv[1]))
-for ask in (store.free_bytes, lambda: store.delete("jobs/a"), lambda: store.put_bytes("jobs/b/1", b"x")):
+of_one = (store.refuse_kept, store.delete, lambda folder: store.put_bytes(folder + "/2", b"x"))
+for ask in (store.free_bytes, *(lambda act=act: act("jobs/a") for act in of_one)):
     try:
         ask()
     except StorageUnavailable as err:
@@ -65,7 +66,7 @@ def test_a_disk_that_can_only_be_read_says_so(store: LocalStore) -> None:
     argv += ['mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"', str(store.root)]  # for it alone
     argv += [sys.executable, "-c", READ_ONLY, str(store.root)]
     told = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
-    assert len(told) == 3
+    assert len(told) == 4
     assert all("Read-only file system" in line for line in told)
     assert store.get_bytes("jobs/a/1") == b"x"
 

@@ -137,10 +137,10 @@ def test_nothing_is_forgotten_of_a_store_that_can_only_be_read(
     made(0, 6, 1001.0), made(1, 6, 1002.0)
     before = budget._ended()
 
-    def refuse() -> int:
+    def refuse(prefix: str) -> None:
         raise StorageUnavailable("Read-only file system")
 
-    monkeypatch.setattr(store, "free_bytes", refuse)
+    monkeypatch.setattr(store, "refuse_kept", refuse)
     with pytest.raises(StorageUnavailable):
         budget.keep()
     assert budget._ended() == before

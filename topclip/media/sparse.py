@@ -140,9 +140,8 @@ class _Reading(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         try:
             found = self._sparse.read_at(self._at, self._sparse.size if size < 0 else size)
-        except (
-            TopClipError
-        ):  # which is raised at the end; FFmpeg, which stands between, would drop it and print where it was
+        except TopClipError:
+            # It is raised at the end. FFmpeg, which stands between, would drop it here, and print where it was.
             return b""
         self._at += len(found)
         return found

@@ -67,7 +67,7 @@ class ArtifactStore(Protocol):
         """Remove an object, or all objects below a folder; no error if there are none. Raises: NotRemoved if any stays."""
 
     def refuse_kept(self, prefix: str) -> None:
-        """Say before anything is removed that something below a folder cannot be. Raises: NotRemoved."""
+        """Say before anything is removed what stands against it. Raises: NotRemoved if something below a folder cannot be."""
 
     def staging(self) -> Path:
         """A local folder in which files can be made before they are put; where it can be, on the store's own disk."""

@@ -165,7 +165,7 @@ class LocalStore(Staging):
     def refuse_kept(self, prefix: str) -> None:
         """See ArtifactStore. What is in a folder can be removed by whoever may write there."""
         path = self._path(prefix)
-        self.staging()
+        self._refuse_read_only()
         refused: list[OSError] = []
         for folder, _, _ in os.walk(path, onerror=refused.append):
             if not os.access(folder, os.W_OK | os.X_OK):
@@ -186,12 +186,17 @@ class LocalStore(Staging):
         return sizes
 
     def free_bytes(self) -> int | None:
-        """See ArtifactStore. Raises: StorageUnavailable where nothing can be written at all."""
+        """See ArtifactStore."""
+        self._refuse_read_only()
+        with self._translated(""):
+            return shutil.disk_usage(self.root).free
+
+    def _refuse_read_only(self) -> None:
+        """Raises: StorageUnavailable where nothing can be written at all."""
         self.staging()
         with self._translated(""):
             if os.statvfs(self.root).f_flag & os.ST_RDONLY:
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-            return shutil.disk_usage(self.root).free
 
     @contextlib.contextmanager
     def _translated(self, key: str) -> Iterator[None]:

@@ -173,7 +173,8 @@ class S3Store(Staging):
                 raise StorageUnavailable(text, {"key": prefix})
 
     def refuse_kept(self, prefix: str) -> None:
-        """See ArtifactStore. A bucket lets its key delete, or not; that is told as it is tried."""
+        """See ArtifactStore. Whether a bucket lets its key delete is told as it is tried."""
+        self.exists(prefix)
 
     def sweep(self, older_than_s: float) -> int:
         """See ArtifactStore: in staging, among the copies, and uploads that were not completed within a day."""
