@@ -7,6 +7,7 @@ two measurements and the leader hears of it when the budget is passed.
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -100,7 +101,7 @@ class Budget:
         used, gone = sum(sizes.values()), []
         while used > budget and ended:
             job = ended.pop(0)
-            if not self._is_ours(job):
+            if not self._can_go(job):  # it is not forgotten for nothing
                 continue
             verdict = self._scripts("forget", job, self._settings.retention_s, "0")
             is_kept = verdict == "BUSY"  # it was started again; any other has gone meanwhile
@@ -113,23 +114,21 @@ class Budget:
                 used -= sizes[job_folder(job)]
         return gone, used
 
-    def _is_ours(self, job: str) -> bool:
-        """Whether a job's files can be removed: it is not forgotten for nothing."""
+    def _lets(self, act: Callable[[], None], job: str) -> bool:
+        """Whether the store does something to a job's files; what it keeps holds up no other."""
         try:
-            self._store.refuse_kept(job_folder(job))
+            act()
         except NotRemoved as err:
             log.warning("the store keeps job %s: %s", job, err)
             return False
         return True
 
+    def _can_go(self, job: str) -> bool:
+        return self._lets(lambda: self._store.refuse_kept(job_folder(job)), job)
+
     def _delete(self, job: str) -> bool:
         """Remove a job's files, those that somebody else removes too; whether none is left that cannot be."""
-        try:
-            delete_job(self._store, job)
-        except NotRemoved as err:
-            log.warning("the store keeps job %s: %s", job, err)
-            return False
-        return True
+        return self._lets(lambda: delete_job(self._store, job), job)
 
     def _removed(self, folders: list[str]) -> list[str]:
         """Those of these folders of jobs that somebody removes, or has since they were measured: that can take minutes."""

@@ -5,7 +5,8 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from unicodedata import category, combining
+
+from wcwidth import iter_graphemes
 
 from topclip.captions.direction import Base, base_of, bases_of
 from topclip.captions.styles import Look
@@ -22,10 +23,6 @@ WITHIN = re.compile(r"(?<=[/\\._?&=#-])(?=\w)")
 """Where a word that is longer than a line, such as an address, is rather broken; else between any two signs."""
 LEADING, FOLLOWING = frozenset("เแโใไເແໂໃໄ"), frozenset("ะาำๅๆฯະາຳໆ")
 """Vowels of Thai and Lao that stand before their consonant, and vowels and signs that stand behind it."""
-SKIN, FLAG = ("\U0001f3fb", "\U0001f3ff"), ("\U0001f1e6", "\U0001f1ff")
-"""First and last of the signs that colour the one before, and of those two of which are a flag."""
-JOINER, VIRAMA = "\u200d", 9
-"""What makes one sign of two, and the class of combining signs that do so with the letter behind them."""
 MAX_LINE_EM = 22.0
 """About 40 letters: as long as the eye takes in at once."""
 
@@ -116,21 +113,14 @@ def _parted(words: Sequence[Word], most_em: float, measure: Measure) -> Iterator
 
 
 def _clusters(text: str) -> Iterator[str]:
-    """Signs with all that stands on them or belongs to them. Where words of Thai end none of them tells."""
+    """Signs with all that belongs to them, vowels of Thai and Lao too. Where words of these end none of them tells."""
     cluster = ""
-    for sign in text:
-        if cluster and not _belongs(sign, cluster):
+    for sign in iter_graphemes(text):
+        if cluster and sign not in FOLLOWING and cluster[-1] not in LEADING:
             yield cluster
             cluster = ""
         cluster += sign
     yield cluster
-
-
-def _belongs(sign: str, cluster: str) -> bool:
-    before = cluster[-1]
-    stands_on = category(sign)[0] == "M" or category(sign) == "Cf" or sign in FOLLOWING or SKIN[0] <= sign <= SKIN[1]
-    is_flag = cluster == before and all(FLAG[0] <= letter <= FLAG[1] for letter in (before, sign))
-    return stands_on or is_flag or before in LEADING or before == JOINER or combining(before) == VIRAMA
 
 
 def _bases(cue: Cue, lines: Sequence[Line]) -> list[Base | None]:

@@ -173,7 +173,7 @@ class S3Store(Staging):
                 raise StorageUnavailable(text, {"key": prefix})
 
     def refuse_kept(self, prefix: str) -> None:
-        """See ArtifactStore. Whether a bucket lets its key delete is told as it is tried."""
+        """See ArtifactStore. Whether a bucket lets its key delete is told as it is tried; one that is away says so here."""
         self.exists(prefix)
 
     def sweep(self, older_than_s: float) -> int:
