@@ -36,10 +36,23 @@ def test_a_chunk_hears_what_the_whole_source_hears(tmp_path: Path, rate_hz: int,
     assert np.ptp([whole[at] for at in shared]) > 3
 
 
+@pytest.mark.parametrize("container", ["mkv", "avi", "mp4"])
+def test_sound_that_goes_on_behind_the_picture_is_not_followed(tmp_path: Path, container: str) -> None:
+    """The silence that ends it lies there by the clock of its stream, be that of milliseconds or of whole frames of sound."""
+    path = tmp_path / f"long.{container}"
+    inputs = ["-f", "lavfi", "-i", "testsrc=s=64x36:r=10:d=4", "-f", "lavfi", "-i", "sine=300:r=44100:d=10"]
+    code = ["-c:v", "libx264", "-c:a", "libmp3lame" if container == "avi" else "aac"]
+    subprocess.run([find_ffmpeg(""), "-v", "error", *inputs, *code, str(path)], check=True)
+    heard = loudness(path, 0.0, math.inf)
+    assert 4.0 <= max(heard) <= 5.5
+
+
 def loudness(path: Path, start_s: float, end_s: float) -> dict[float, float]:
     """Momentary loudness by the time at which its block begins."""
     info = probe(path)
-    first, last = (info.video.start_pts + math.ceil(t / info.video.tick) for t in (start_s, end_s))
+    first, last = (
+        info.video.start_pts + math.ceil(min(t, info.duration_s) / info.video.tick) for t in (start_s, end_s)
+    )
     span = Span(first if start_s else None, last if end_s < info.duration_s else None)
     items = decode_span(path, info, span, Faults(), max_pixels=10_000_000)
     return {round(b.start_s, 1): b.momentary_lufs for b in items if isinstance(b, SoundBlock)}

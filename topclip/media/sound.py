@@ -97,8 +97,8 @@ class Meter:
         frame = AudioFrame(format=like.format.name, layout=like.layout.name, samples=like.sample_rate // 10)
         for plane in frame.planes:
             plane.update(bytes(plane.buffer_size))
-        frame.sample_rate, frame.time_base = like.sample_rate, Fraction(1, like.sample_rate)
-        frame.pts = int(self._end_s * like.sample_rate)
+        frame.sample_rate, frame.time_base = like.sample_rate, like.time_base  # in which the filters count
+        frame.pts = int(self._end_s / (like.time_base or Fraction(1, like.sample_rate)))
         return frame
 
     def finish(self) -> Iterator[SoundBlock]:
