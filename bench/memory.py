@@ -19,7 +19,7 @@ SIDE_BY_SIDE = 2
 GOAL_MB = 300
 
 STAGE = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 from topclip.media.binary import find_ffmpeg
 from topclip.model.request import ClipOptions, ClipRequest, MediaPath
@@ -39,7 +39,9 @@ if stage == "analyse":
         analyse_chunk(request, info, chunk, ctx)
 if stage == "select":
     make_plan(request, info, ctx)
-print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+# not ru_maxrss, which begins with what the process held that started this one
+most = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(json.dumps(int(most.split()[1]) / 1024))
 """
 
 
