@@ -1,11 +1,13 @@
 """What can be wrong with this machine: folders, disk, memory, ffmpeg, open files."""
 
+import errno
 import os
 import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -25,8 +27,11 @@ HDR_FILTERS = ("zscale", "tonemap")
 FFMPEG_TIMEOUT_S = 20
 MIN_FFMPEG: Final = (5, 1)
 """It brought `-fps_mode`, which every rendering asks for."""
-OURS: Final = ("", ".staging", "jobs", "analysis", "keys", "logs", "redis", "flower", "s3", "store")
+OURS: Final = ("", ".staging", "jobs", "analysis", "changes", "keys", "logs", "redis", "flower", "s3", "store")
 """Folders inside the data folder and the store that some process of ours writes to."""
+HOLDERS: Final = ("jobs", "analysis", "changes")
+"""Those with a folder for each job or source."""
+MOST_LOOKED_AT = 10_000
 
 
 def check_machine(settings: Settings) -> Iterator[Check]:
@@ -84,8 +89,30 @@ def _writable(name: str, folder: Path) -> Check:
                 name, "fail", f"{place}: {err.strerror}", "set another folder, or move away what is in its place"
             )
         except OSError as err:
-            return Check(name, "fail", f"{place}: {err.strerror}", _let_in(place))
+            return Check(name, "fail", f"{place}: {err.strerror}", _way_out(err, place))
+    return _removable(name, folder, places)
+
+
+def _removable(name: str, folder: Path, places: list[Path]) -> Check:
+    """What lies in our folders and may not be removed holds its jobs in the store, and is not brought back from there."""
+    for place in (place for place in places if place.name in HOLDERS):
+        with os.scandir(place) as entries:
+            looked_at = [one.path for one in islice(entries, MOST_LOOKED_AT) if one.is_dir(follow_symlinks=False)]
+        closed = sorted(path for path in looked_at if not os.access(path, os.R_OK | os.W_OK | os.X_OK))
+        if closed:
+            more = f", and {len(closed) - 1} more beside it" if len(closed) > 1 else ""
+            return Check(name, "fail", f"{closed[0]}: may not be read and removed{more}", _let_in(place))
     return Check(name, "ok", f"{folder.absolute()} can be written")
+
+
+def _way_out(err: OSError, place: Path) -> str:
+    if err.errno == errno.EROFS:
+        return (
+            "mount it for writing (`mount -o remount,rw`; a disk with faults is set read-only), or set another folder"
+        )
+    if err.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "make room there: bytes (`df`), or inodes, which may run out first (`df -i`)"
+    return _let_in(place)
 
 
 def _let_in(place: Path) -> str:

@@ -25,6 +25,7 @@ from topclip.storage.base import (
 )
 from workers.backend import result_meta
 from workers.drive import publish
+from workers.each import of_each
 from workers.scripts import Scripts
 
 log = logging.getLogger(__name__)
@@ -74,14 +75,18 @@ def find_left(redis: Redis, prefix: str, store: ArtifactStore) -> list[str]:
         for job in numbers:
             pipe.hmget(f"{prefix}job:{job}", "state", "change")
         found = pipe.execute() if numbers else []
-    left = []
-    for job, (state, n) in zip(numbers, found, strict=True):
-        if state is None and not store.exists(record_key(job)):
-            for k in numbers[job]:
-                store.delete(change_folder(job, k))
-        elif state is not None and JobState(state).is_terminal and int(n or 0) < max(numbers[job]):
-            left.append(job)
-    return left
+    known = {job: (state, int(n or 0)) for job, (state, n) in zip(numbers, found, strict=True) if state is not None}
+    of_each(numbers.keys() - known.keys(), lambda job: _is_cleared(store, job, numbers[job]))
+    return [job for job, (state, n) in known.items() if JobState(state).is_terminal and n < max(numbers[job])]
+
+
+def _is_cleared(store: ArtifactStore, job_id: str, numbers: list[int]) -> bool:
+    """Whether the job is gone, and by now its changes too."""
+    if store.exists(record_key(job_id)):
+        return False
+    for n in numbers:
+        store.delete(change_folder(job_id, n))
+    return True
 
 
 def make_left(app: Celery, redis: Redis, prefix: str, store: ArtifactStore, jobs: list[str]) -> list[str]:
@@ -89,19 +94,22 @@ def make_left(app: Celery, redis: Redis, prefix: str, store: ArtifactStore, jobs
 
     Raises: RedisError, OperationalError, StorageError.
     """
-    scripts, made = Scripts(redis, prefix), []
-    for job in jobs:
+    scripts = Scripts(redis, prefix)
+
+    def make(job: str) -> bool:
         epoch, n, text = redis.hmget(f"{prefix}job:{job}", "epoch", "change", "request")
         change = change_of(store, job, int(n or 0) + 1)
         if change is None or text is None:
-            continue
+            return False
         store.delete(cancelled_key(job))  # before: a task that finds it cancels the job
         verdict, new = make_change(scripts, job, (int(epoch), int(n or 0)), text, change)
-        if verdict == "OK":
-            log.warning("a change of job %s was begun and not made; it is made now, attempt %d", job, new)
-            made.append(job)
-            publish(app, job, new)
-    return made
+        if verdict != "OK":
+            return False
+        log.warning("a change of job %s was begun and not made; it is made now, attempt %d", job, new)
+        publish(app, job, new)
+        return True
+
+    return of_each(jobs, make)
 
 
 def delete_job(store: ArtifactStore, job_id: str) -> None:

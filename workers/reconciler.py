@@ -12,29 +12,27 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from celery import Celery, bootsteps, states
-from redis.exceptions import ResponseError
 
 from topclip.config import Settings
-from topclip.errors import ArtifactMissing, NotRemoved, TopClipError
+from topclip.errors import ArtifactMissing, TopClipError
 from topclip.model.job import JobState
 from topclip.storage.base import analysis_folder, record_key
 from topclip.storage.factory import store_for
-from workers import figures, keys, names
+from workers import keys, names
 from workers.backend import result_meta
 from workers.budget import Budget
 from workers.cancelled import cancel_after_a_start, cancel_if_it_was
 from workers.changes import delete_job, find_left, make_left
 from workers.cluster import refuse_cluster
 from workers.drive import redrive
-from workers.figures import FIGURES
+from workers.each import of_each
 from workers.health import UNFINISHED
 from workers.links import FAULTS, KEEPER, redis_client, redis_now
 from workers.one_store import refuse_another, refuse_unmounted
-from workers.refusal import refuses_writes
 from workers.restore import bring_back, find_lost
 from workers.scripts import Scripts
 
@@ -46,6 +44,8 @@ LOOK_EVERY_S = 60.0
 """Between two looks through the store for jobs that Redis does not know."""
 OWNER = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?=-)")
 """The job at the head of the name of a file in staging."""
+KEPT_S = 600.0
+"""Between two tries to remove what has expired and could not be removed."""
 STAGING_KEPT_S = 6 * 3600
 """A file in staging that was not written for so long belongs to nobody any more."""
 
@@ -134,10 +134,7 @@ class Rounds:
                 self._app, self._redis, self._prefix, self._store, find_left(self._redis, self._prefix, self._store)
             )
             self._keep_analyses()
-        brought = bring_back(self._app, self._redis, self._settings, self._store, lost)
-        if brought:
-            FIGURES.count(figures.REPAIRS, "restored", len(brought))
-        return brought
+        return bring_back(self._app, self._redis, self._settings, self._store, lost)
 
     def _keep_analyses(self) -> None:
         """An analysis that the index has lost is kept as long as one that was made now."""
@@ -156,25 +153,7 @@ class Rounds:
         epochs = {job: self._epoch(job) for job in twice}
         alive = set(self._messages())
         silent = [job for job, epoch in epochs.items() if (job, epoch) not in alive]
-        return self._of_each(
-            silent, lambda job: not self._scripts("waits", job) and self._start_again(job, epochs[job])
-        )
-
-    @staticmethod
-    def _of_each(jobs: Iterable[str], act: Callable[[str], bool]) -> list[str]:
-        """The jobs for which it was so. One whose keys are not what they should be is left out, and holds up no other."""
-        done = []
-        for job in jobs:
-            try:
-                if act(job):
-                    done.append(job)
-            except NotRemoved as err:
-                log.warning("reconciler: job %s is left as it is: %s", job, err)
-            except ResponseError as err:
-                if refuses_writes(err):
-                    raise
-                log.warning("reconciler: job %s is left out: %s", job, err)
-        return done
+        return of_each(silent, lambda job: not self._scripts("waits", job) and self._start_again(job, epochs[job]))
 
     def _start_again(self, job: str, epoch: int) -> bool:
         if not self._store.exists(record_key(job)):
@@ -189,8 +168,16 @@ class Rounds:
 
     def clear_away(self) -> None:
         """Remove the files and the index entries of expired jobs, and analyses that no job uses any more."""
-        self._of_each(self._due(keys.EXPIRY), self._clear_away)
-        self._of_each(self._due(keys.ANALYSES), self._clear_analysis)
+        self._clear(keys.EXPIRY, self._clear_away)
+        self._clear(keys.ANALYSES, self._clear_analysis)
+
+    def _clear(self, index: str, remove: Callable[[str], bool]) -> None:
+        """Remove what is due, oldest first. What cannot be removed is tried again later: no other waits behind it."""
+        due = self._due(index)
+        kept = set(due) - set(of_each(due, remove))
+        if kept:
+            again_at = redis_now(self._redis) + KEPT_S
+            self._redis.zadd(self._prefix + index, dict.fromkeys(kept, again_at), xx=True)
 
     def _clear_away(self, job: str) -> bool:
         delete_job(self._store, job)

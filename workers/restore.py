@@ -15,10 +15,12 @@ from topclip.config import Settings
 from topclip.errors import ArtifactMissing
 from topclip.model.job import JobRecord, JobState, Stage
 from topclip.storage.base import ArtifactStore, cancelled_key, record_key
-from workers import keys
+from workers import figures, keys
 from workers.backend import result_meta, revoked_meta
 from workers.changes import changed, delete_job
 from workers.drive import publish
+from workers.each import of_each
+from workers.figures import FIGURES
 from workers.links import redis_now
 from workers.scripts import Scripts
 
@@ -43,11 +45,10 @@ def find_lost(redis: Redis, prefix: str, store: ArtifactStore) -> list[str]:
 def bring_back(app: Celery, redis: Redis, settings: Settings, store: ArtifactStore, jobs: list[str]) -> list[str]:
     """Write lost jobs to Redis and start them again; those that were. Raises: RedisError, OperationalError, StorageError."""
     now, scripts = redis_now(redis), Scripts(redis, settings.key_prefix)
-    brought = [
-        job for job in jobs if _is_lost(redis, settings.key_prefix, job) and _bring_back(app, scripts, store, job, now)
-    ]
+    prefix = settings.key_prefix
+    brought = of_each(jobs, lambda job: _is_lost(redis, prefix, job) and _bring_back(app, scripts, store, job, now))
     if jobs:
-        redis.srem(settings.key_prefix + keys.LOST, *jobs)
+        redis.srem(prefix + keys.LOST, *jobs)
     return brought
 
 
@@ -107,6 +108,7 @@ def _bring_back(app: Celery, scripts: Scripts, store: ArtifactStore, job_id: str
     epoch = int(now)
     if now - record.created_at.timestamp() < JUST_MADE_S or not _write(scripts, record, epoch):
         return False
+    FIGURES.count(figures.REPAIRS, "restored")
     if store.exists(cancelled_key(job_id)):
         scripts("cancel", job_id, revoked_meta(job_id, epoch))
         return True

@@ -92,7 +92,7 @@ def flower_is_guarded_and_remembers(running: Stack, job: str) -> None:
 
 def test_a_job_outlives_the_master(tmp_path: Path) -> None:
     with stack(tmp_path, "sentinel") as running:
-        on_sentinel = {"exec sentinel1": "exec -T sentinel1"}
+        on_sentinel = {"exec sentinel1": "exec -T sentinel1", "exec redis ": "exec -T redis "}
         assert running.follow("compose-sentinel", on_sentinel).split() == ["redis", "6379"]
         running.is_up()
         job = running.submit(**OPTIONS)

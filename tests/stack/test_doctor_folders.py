@@ -40,6 +40,44 @@ def test_wrong_permissions(tmp_path: Path, started: Started) -> None:
     assert "store" in checks
 
 
+def test_jobs_of_another_user_in_a_store_of_ours(tmp_path: Path, started: Started) -> None:
+    """As after a restore by root: neither retention nor DELETE gets them away, and they do not come back from there."""
+    jobs = tmp_path / "data" / "store" / "jobs"
+    for name in ("a", "b", "c"):
+        (jobs / name).mkdir(parents=True)
+    before: list[str] = []
+    if os.geteuid() == 0:
+        caps = "-dac_override,-dac_read_search,-fowner"
+        before = [program("setpriv"), f"--bounding-set={caps}", f"--inh-caps={caps}"]
+        for name in ("b", "c"):
+            os.chown(jobs / name, 65534, 65534)
+    else:
+        for name in ("b", "c"):
+            (jobs / name).chmod(0o500)
+    env = {"REDIS_URL": started().url, "TOPCLIP_DATA_DIR": str(tmp_path / "data")}
+    text = told(command(*before, env=env, cwd=tmp_path)["store"])
+    assert text.startswith(f"fail: {jobs / 'b'}: may not be read and removed, and 1 more beside it")
+    assert "chown -R" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "told_of", "advice"),
+    [("ro", "Read-only file system", "remount,rw"), ("nr_inodes=1", "No space left on device", "df -i")],
+)
+def test_a_folder_where_no_owner_is_at_fault(
+    tmp_path: Path, started: Started, options: str, told_of: str, advice: str
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    mount = [program("unshare"), "--user", "--map-root-user", "--mount", program("sh"), "-c"]
+    mount += [f'mount -t tmpfs -o {options} small {data} && exec "$@"', "sh"]
+    checks = command(*mount, env={"REDIS_URL": started().url, "TOPCLIP_DATA_DIR": str(data)}, cwd=tmp_path)
+    text = told(checks["data folder"])
+    assert text.startswith(f"fail: {data}: {told_of}")
+    assert advice in text
+    assert "chown" not in text
+
+
 @pytest.mark.parametrize("setting", ["TOPCLIP_DATA_DIR", "TOPCLIP_STORE"])
 def test_a_folder_that_cannot_be_entered(tmp_path: Path, started: Started, setting: str) -> None:
     """As somebody's home is, or a folder of another user's: everything else is looked at all the same."""
