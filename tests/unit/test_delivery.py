@@ -226,11 +226,25 @@ def test_a_smart_cut_keeps_what_was_copied_when_its_sound_is_mended(media: Media
     (clip,) = manifest.clips
     assert (clip.method, clip.note) == ("smart", None)
     runs = (tmp_path / "runs").read_text().splitlines()
-    assert [("libx264" in line, "-c:v copy" in line) for line in runs] == [(True, False), (False, True)]
+    assert [("libx264" in line, " -vn " in line) for line in runs] == [(True, False), (False, True)]
     folder = f"{job_folder(ctx.job_id)}/"
     ctx.store.delete(folder + clip.file.replace(".mp4", ".json"))
     assert manifest_of(path, ctx, aspect="source", ranges=[[1.3, 6.9]]) == manifest  # taken up, proved again
     assert len((tmp_path / "runs").read_text().splitlines()) == len(runs)
+
+
+@pytest.mark.parametrize("aspect", ["source", "1:1"])
+@pytest.mark.parametrize("rate", ["24", "30000/1001"])
+def test_a_clip_is_as_long_with_other_sound_where_times_are_rounded(tmp_path: Path, rate: str, aspect: str) -> None:
+    """As in Matroska, to milliseconds: no two pictures in a row last alike."""
+    path = tmp_path / "source.mkv"
+    pictures = ("-f", "lavfi", "-i", f"testsrc2=s=320x180:r={rate}:d=9")
+    sound = ("-f", "lavfi", "-i", SOUNDS["what AAC takes away"], "-t", "8", "-c:a", "flac")
+    run(*pictures, *sound, "-c:v", "libx264", "-g", "24", "-bf", "3", path)
+    ctx = make_context(tmp_path / "store", ffmpeg=faulty(tmp_path))
+    (clip,) = manifest_of(path, ctx, aspect=aspect, ranges=[[1.3, 6.9]]).clips
+    assert clip.note is None
+    assert [" -vn " in line for line in (tmp_path / "runs").read_text().splitlines()] == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -107,20 +107,19 @@ def clip_args(
     args = ["-copyts", *_input(source, info, spec, attempt, max_pixels), "-map", f"0:{info.video.index}"]
     args += ["-vf", video_filter(info, spec, attempt, overlay), *_video_codec(info, spec)]
     if info.audio is not None:
-        args += _sound(0, info.audio, audio_filter(info, spec, attempt.level))
+        args += _sound(info.audio, audio_filter(info, spec, attempt.level))
     args += ["-threads", str(threads), "-filter_threads", str(threads), "-max_muxing_queue_size", "9999"]
     return [*args, *_mp4(out)]
 
 
-def resound_args(
-    clip: Path, source: Path, info: SourceInfo, spec: ClipSpec, attempt: Attempt, *, out: Path, max_pixels: int
+def sound_args(
+    source: Path, info: SourceInfo, spec: ClipSpec, attempt: Attempt, *, out: Path, max_pixels: int
 ) -> list[str]:
-    """Arguments of ffmpeg that give a clip other sound; its picture is copied as it is."""
+    """Arguments of ffmpeg that make a clip's sound alone."""
     assert info.audio is not None
-    args = ["-copyts", *input_args(clip, None), *_input(source, info, spec, attempt, max_pixels)]
-    args += ["-map", "0:v", "-c:v", "copy", *_sound(1, info.audio, audio_filter(info, spec, attempt.level))]
-    args += ["-aac_coder", attempt.level.search]
-    return [*args, *_mp4(out)]
+    args = ["-copyts", *_input(source, info, spec, attempt, max_pixels)]
+    args += _sound(info.audio, audio_filter(info, spec, attempt.level))
+    return [*args, "-vn", "-aac_coder", attempt.level.search, *_mp4(out)]
 
 
 def _input(source: Path, info: SourceInfo, spec: ClipSpec, attempt: Attempt, max_pixels: int) -> list[str]:
@@ -128,9 +127,9 @@ def _input(source: Path, info: SourceInfo, spec: ClipSpec, attempt: Attempt, max
     return [*_seek(info, spec, attempt), *form, *input_args(source, max_pixels)]
 
 
-def _sound(n_input: int, audio: AudioStream, chain: str) -> list[str]:
+def _sound(audio: AudioStream, chain: str) -> list[str]:
     code = ["-c:a", "aac", "-b:a", AUDIO_BITRATE, "-ar", str(AUDIO_RATE_HZ), "-ac", "2"]
-    return ["-map", f"{n_input}:{audio.index}", "-af", chain, *code]
+    return ["-map", f"0:{audio.index}", "-af", chain, *code]
 
 
 def _mp4(out: Path) -> list[str]:

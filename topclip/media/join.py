@@ -15,6 +15,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
+from av.video.stream import VideoStream
 
 from topclip.errors import EncodeError, StorageFull
 from topclip.media import h264
@@ -56,19 +57,37 @@ def join(prospect: Prospect, ends: Ends, out: Path, tick: Callable[[], None]) ->
 
     Raises: EncodeError if it does not fit together; StorageFull; MediaError if a file cannot be opened.
     """
+    with _joining() as stack:
+
+        def opened(path: Path | None) -> InputContainer | None:
+            return None if path is None else stack.enter_context(open_media(path))
+
+        parts = _Parts(opened(ends.head), opened(ends.tail), opened(ends.sound))
+        container = stack.enter_context(open_media(prospect.source, parts=[prospect.part]))
+        writer = stack.enter_context(_Writer(out, prospect, container, parts))
+        _write(writer.container, writer.pictures(_samples(container, prospect, parts)), writer.sound(), tick)
+
+
+def join_sound(clip: Path, sound: Path, out: Path, tick: Callable[[], None]) -> None:
+    """Write a clip's pictures, as they are and as long as they are shown, with the sound of another mp4.
+
+    By FFmpeg's own copying the last picture in decoding order would get another length. tick, Raises: as of `join`.
+    """
+    with _joining() as stack:
+        pictures, heard = (stack.enter_context(open_media(path)) for path in (clip, sound))
+        container = stack.enter_context(_opened_mp4(out))
+        seen = container.add_stream_from_template(pictures.streams.video[0], opaque=True)
+        seen.time_base = pictures.streams.video[0].time_base
+        told = container.add_stream_from_template(heard.streams.audio[0], opaque=True)
+        _write(container, _same_pictures(pictures, seen), _same(heard, told), tick)
+
+
+@contextlib.contextmanager
+def _joining() -> Iterator[contextlib.ExitStack]:
+    """For files to be open in. Raises: EncodeError, StorageFull."""
     try:
         with contextlib.ExitStack() as stack, within_memory("joining the clip"):
-
-            def opened(path: Path | None) -> InputContainer | None:
-                return None if path is None else stack.enter_context(open_media(path))
-
-            parts = _Parts(opened(ends.head), opened(ends.tail), opened(ends.sound))
-            container = stack.enter_context(open_media(prospect.source, parts=[prospect.part]))
-            writer = stack.enter_context(_Writer(out, prospect, container, parts))
-            pictures = writer.pictures(_samples(container, prospect, parts))
-            for packet in heapq.merge(pictures, writer.sound(), key=_decoded_s):
-                tick()
-                writer.container.mux_one(packet)
+            yield stack
     except OSError as err:  # FFmpeg's errors that have a number are such too
         if err.errno in NO_ROOM_NUMBERS:
             hint = "Free some of the store's disk, then retry the job."
@@ -76,6 +95,23 @@ def join(prospect: Prospect, ends: Ends, out: Path, tick: Callable[[], None]) ->
         raise EncodeError(f"the clip cannot be joined: {err}") from err
     except (FFmpegError, ValueError, Obstacle) as err:
         raise EncodeError(f"the clip cannot be joined: {err}") from err
+
+
+def _write(
+    container: OutputContainer,
+    pictures: Iterable["Packet[Any]"],
+    sound: Iterable["Packet[Any]"],
+    tick: Callable[[], None],
+) -> None:
+    for packet in heapq.merge(pictures, sound, key=_decoded_s):
+        tick()
+        container.mux_one(packet)
+
+
+def _opened_mp4(out: Path) -> OutputContainer:
+    options = {"movflags": "faststart", "fflags": "bitexact"}
+    found: OutputContainer = av.open(file_url(out), "w", format="mp4", container_options=options)
+    return found
 
 
 def decoding_times(pts: Iterable[int], step: int) -> list[int]:
@@ -97,9 +133,7 @@ class _Writer:
         self._splice, self._parts = prospect.splice, parts
         video = prospect.info.video
         self._step, self._tick = frame_ticks(video), video.tick
-        self.container: OutputContainer = av.open(
-            file_url(out), "w", format="mp4", container_options={"movflags": "faststart", "fflags": "bitexact"}
-        )
+        self.container = _opened_mp4(out)
         self._picture = self.container.add_stream_from_template(container.streams[video.index], opaque=True)
         made = [h264.read_extradata(c.streams.video[0].codec_context.extradata) for c in parts.ends]
         sps, pps = (
@@ -128,18 +162,43 @@ class _Writer:
             packet: Packet[Any] = Packet(sample.content)
             packet.stream, packet.time_base = self._picture, self._tick
             packet.pts, packet.dts, packet.is_keyframe = sample.pts - start, dts - start, sample.is_key
-            # As in `encode`: the muxer keeps the length of the last one in decoding order, and the end of the one shown last.
-            packet.duration = length - (dts - times[0] if n == len(times) - 1 else sample.pts - start)
+            packet.duration = _duration(length, sample.pts - start, dts - times[0], is_last=n == len(times) - 1)
             yield packet
 
     def sound(self) -> Iterator["Packet[Any]"]:
         """The sound's packets as they were made."""
-        if self._parts.sound is None or self._sound is None:
-            return
-        for packet in self._parts.sound.demux(self._parts.sound.streams.audio[0]):
-            if packet.size:
-                packet.stream = self._sound
-                yield packet
+        if self._parts.sound is not None and self._sound is not None:
+            yield from _same(self._parts.sound, self._sound)
+
+
+def _duration(length: int, pts: int, since_first: int, *, is_last: bool) -> int:
+    """What to say of a picture so that the clip is so long. As in `encode`: the muxer keeps the length of the last one in
+    decoding order, and the end of the one shown last.
+
+    pts: from the clip's start. since_first: of its decoding time.
+    """
+    return length - (since_first if is_last else pts)
+
+
+def _same(container: InputContainer, stream: AudioStream) -> Iterator["Packet[Any]"]:
+    """The sound's packets for another file's stream."""
+    for packet in container.demux(container.streams.audio[0]):
+        if packet.size:
+            packet.stream = stream
+            yield packet
+
+
+def _same_pictures(container: InputContainer, stream: VideoStream) -> Iterator["Packet[Any]"]:
+    """A clip's pictures for another file's stream."""
+    video = container.streams.video[0]
+    packets = [packet for packet in container.demux(video) if packet.size]
+    for n, packet in enumerate(packets):
+        assert packet.pts is not None
+        assert packet.dts is not None
+        since_first = packet.dts - (packets[0].dts or 0)
+        packet.duration = _duration(video.duration or 0, packet.pts, since_first, is_last=n == len(packets) - 1)
+        packet.stream = stream
+        yield packet
 
 
 def _samples(container: InputContainer, prospect: Prospect, parts: _Parts) -> Iterator[Sample]:

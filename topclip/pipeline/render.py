@@ -30,7 +30,7 @@ from topclip.pipeline.reuse import ClipKeys, clip_keys, made_before
 from topclip.pipeline.smart import find_prospect, make_smart, prove_smart
 from topclip.pipeline.source import source_path
 
-RENDER_VERSION = "11"
+RENDER_VERSION = "12"
 LEAST_KEPT = 0.9
 """Of the planned frames: where more are lost to damage, it is no clip of that range."""
 SAFE_LEAD_S = 300.0

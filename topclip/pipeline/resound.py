@@ -8,8 +8,9 @@ from pathlib import Path
 from av.container import InputContainer
 
 from topclip.errors import CheckFailed
-from topclip.media.encode import Attempt, Level, clip_allowance, limited_gain, resound_args
+from topclip.media.encode import Attempt, Level, clip_allowance, limited_gain, sound_args
 from topclip.media.ffmpeg import run_ffmpeg
+from topclip.media.join import join_sound
 from topclip.media.look import Sound, listen
 from topclip.media.opening import open_media
 from topclip.model.clip import ClipSpec
@@ -72,11 +73,20 @@ def resound(
     Raises: EncodeError; CheckFailed if the picture is another one; JobStopped, StorageError.
     """
     length_s = spec.end_s - spec.start_s
-    args = resound_args(clip, source, info, spec, attempt, out=out, max_pixels=ctx.max_pixels)
-    allowance = clip_allowance(info, spec, attempt, ctx.memory_bytes)
-    run_ffmpeg(ctx.ffmpeg, args, lambda _: ctx.report(length_s, length_s), allowance=allowance)
+
+    def tick() -> None:
+        ctx.report(length_s, length_s)
+
+    made = out.with_suffix(".sound.mp4")
+    args = sound_args(source, info, spec, attempt, out=made, max_pixels=ctx.max_pixels)
+    try:
+        allowance = clip_allowance(info, spec, attempt, ctx.memory_bytes)
+        run_ffmpeg(ctx.ffmpeg, args, lambda _: tick(), allowance=allowance)
+        join_sound(clip, made, out, tick)
+    finally:
+        made.unlink(missing_ok=True)
     _prove_same_picture(clip, out)
-    sound = listen(out, lambda: ctx.report(length_s, length_s))
+    sound = listen(out, tick)
     if sound is None:
         raise CheckFailed("the clip lost its sound")
     return sound
