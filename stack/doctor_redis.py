@@ -51,7 +51,7 @@ CAUSES: Final = (
     ),
     (
         r"NOAUTH|Authentication required|already authenticated",
-        "put the password into REDIS_URL: redis://:password@host:6379/0",
+        "put the password into REDIS_URL: redis://default:password@host:6379/0",
     ),
     (
         r"WRONGPASS|invalid username-password|without any password configured|AUTH",

@@ -148,7 +148,7 @@ class RedisContainer(ProcessContainer):
 
     @property
     def url(self) -> str:
-        secret = f":{self._password}@" if self._password else ""
+        secret = f"default:{self._password}@" if self._password else ""
         return f"redis://{secret}127.0.0.1:{self.port}/0"
 
     @property

@@ -30,7 +30,7 @@ def _checked(url: str) -> str:
     url = f"{scheme}://{rest}"
     parts = urlsplit(url)
     if "password" in parse_qs(parts.query):  # Celery does not take it there, and it would not be masked
-        raise ValueError("the password goes before the host: redis://:password@host:6379/0")
+        raise ValueError("the password goes before the host: redis://default:password@host:6379/0")
     if not _is_whole(parts):
         raise ValueError("host or port cannot be read; in a password write %2F for /, %3F for ?, %23 for #, %3B for ;")
     if scheme != "redis+socket" and not (parts.path.strip("/") or "0").isdecimal():

@@ -31,7 +31,7 @@ class Site:
         for path in (self.redis_dir, self.backup, folder / "logs", folder / "bin"):
             path.mkdir()
         (folder / "bin/redis-server").symlink_to(binary)  # the restore is done by the same server
-        self.redis = RedisContainer(self.redis_dir, binary=binary)
+        self.redis = RedisContainer(self.redis_dir, password="secret", binary=binary)
         assert self.redis.ready()
         settings = Settings(redis_url=self.redis.url, data_dir=self.data, lease_s=4.0)
         self.worker = WorkerContainer(folder / "logs", "worker", settings.to_env(), 1)

@@ -36,6 +36,7 @@ def configured(tmp_path: Path) -> Iterator[Configured]:
     nodes: list[RedisContainer] = []
 
     def start(conf: str, *more: str, password: str = "") -> RedisContainer:
+        conf += f"requirepass {password}\n" if password and "requirepass" not in conf else ""
         folder = tmp_path / f"redis{len(nodes)}"
         folder.mkdir()
         (folder / "redis.conf").write_text(conf)
@@ -86,7 +87,7 @@ def test_the_settings_for_jobs_that_last_please_the_doctor(configured: Configure
 
 
 def test_a_running_server_takes_them_by_command(configured: Configured, tmp_path: Path) -> None:
-    node = configured("bind 127.0.0.1\n")
+    node = configured("bind 127.0.0.1\n", password="secret")
     assert found(node.url, tmp_path)["persistence"].grade == "warn"
     assert run_shown("config-set", REDIS_URL=node.url).split() == ["OK"] * 3
     checks = found(node.url, tmp_path)
@@ -95,13 +96,13 @@ def test_a_running_server_takes_them_by_command(configured: Configured, tmp_path
 
 def test_the_port_and_whether_it_works(configured: Configured, tmp_path: Path) -> None:
     program("ss")
-    node = configured("bind 127.0.0.1\n")
+    node = configured("bind 127.0.0.1\n", password="secret")
     assert "redis-server" in run_shown("port", instead={"6379": str(node.port)})
     ping, doctor = shown("check").splitlines()
     assert run_text(ping, REDIS_URL=node.url).strip() == "PONG"
     (tmp_path / "place").mkdir()
     told = run_text(f"{doctor.partition('#')[0]} || [ $? = 1 ]", cwd=tmp_path / "place", REDIS_URL=node.url, PATH=PATH)
-    assert f"at {node.url} answers" in told
+    assert f"at {node.url.replace('secret', '***')} answers" in told
     assert "FAIL workers" in told
 
 
@@ -128,7 +129,7 @@ def test_masters_that_ask_for_replicas(configured: Configured) -> None:
 
 
 def test_what_tells_of_its_performance(configured: Configured) -> None:
-    node = configured("bind 127.0.0.1\nmaxmemory 1gb\n")
+    node = configured("bind 127.0.0.1\nmaxmemory 1gb\n", password="secret")
     node.client.hset("topclip:job:x", mapping={"state": "QUEUED"})
     told = run_shown("performance", REDIS_URL=node.url)
     for words in ("maxmemory_human:1.00G", "topclip:job:x", "cmdstat_hset", "Max latency so far"):
