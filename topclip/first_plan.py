@@ -112,4 +112,6 @@ def _with_pictures(tracks: Tracks, found: Tracks, look: Chunk) -> Tracks:
         before, _, after = (getattr(tracks, name)[a:b] for a, b in pairwise(edges))
         return np.concatenate([before, getattr(found, name), after])
 
-    return replace(tracks, **{name: spliced(name) for name in ("pts", "differences", "layouts", "grids", "tones")})
+    return replace(
+        tracks, **{name: spliced(name) for name in ("pts", "differences", "layouts", "grids", "tones", "kinds")}
+    )

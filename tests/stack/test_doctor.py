@@ -61,7 +61,9 @@ class TestWrongUrl:
 
     def test_no_password_and_a_wrong_one(self, tmp_path: Path, started: Started) -> None:
         node = started(password="right")
-        assert "put the password into REDIS_URL" in told(found(node.url.replace("default:right@", ""), tmp_path)["redis"])
+        assert "put the password into REDIS_URL" in told(
+            found(node.url.replace("default:right@", ""), tmp_path)["redis"]
+        )
         assert "mend user and password" in told(found(node.url.replace("right", "wrong"), tmp_path)["redis"])
         assert found(node.url, tmp_path)["redis"].grade == "ok"
 

@@ -25,15 +25,17 @@ def scene(seed: int, n: int, *, level: int = 120, moving: float = 1.0, noise: fl
     return frames
 
 
-def cuts_of(frames: list[Picture]) -> list[int]:
+def cuts_of(
+    frames: list[Picture], *, rate: float = 25.0, keys: tuple[int, ...] = (), drawn: range = range(0)
+) -> list[int]:
     numbers = FrameNumbers()
     for i, frame in enumerate(frames):
-        numbers.add(i, frame, is_owned=True)
+        numbers.add(i, frame, is_owned=True, is_key=i in keys, is_drawn=i in drawn)
     empty = np.empty(0, np.float32)
     tracks = Tracks(
         **numbers.arrays(), loudness_lufs=empty, levels_db=empty, spectra=empty, n_corrupt=np.zeros(1, np.int64)
     )
-    return [int(c) for c in find_cuts(tracks)]
+    return [int(c) for c in find_cuts(tracks, rate)]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -66,6 +68,25 @@ def test_a_fast_pan_is_no_cut() -> None:
 
 def test_two_quick_cuts_are_both_found() -> None:
     assert cuts_of(scene(1, 30, level=70) + scene(2, 10, level=180) + scene(3, 30, level=90)) == [30, 40]
+
+
+@pytest.mark.parametrize("shown", [2, 5, 6])
+def test_motion_that_was_taken_at_a_lower_rate_is_no_cut(shown: int) -> None:
+    moving = [picture for picture in scene(3, 40, moving=3) for _ in range(shown)]
+    assert cuts_of(moving, rate=60.0) == []
+    other = [picture for picture in scene(9, 20, level=170, moving=3) for _ in range(shown)]
+    assert cuts_of(moving + other, rate=60.0) == [len(moving)]
+
+
+def test_what_a_key_frame_sets_right_is_no_cut() -> None:
+    """Pictures drift while no key frame comes. A cut that falls on one is larger, or comes earlier than by the clock."""
+    shot, keys = scene(2, 600, moving=0.2), (0, 240, 480, 540)
+    for k, frame in enumerate(shot):
+        back = k - max(key for key in keys if key <= k)
+        shot[k] = np.clip(frame + 9 * back / 240, 0, 255).astype(np.uint8)
+    assert cuts_of(shot, keys=keys) == []
+    assert cuts_of(shot, keys=(0, 250, 490)) == [240, 480]
+    assert cuts_of(shot[:480] + scene(3, 60, level=150), keys=keys) == [480]
 
 
 def noise(seed: int, n: int, low: int, high: int) -> list[Picture]:
@@ -169,3 +190,10 @@ def test_light_that_changes_on_one_set_is_no_dissolve() -> None:
     levels = np.concatenate([np.ones(40), np.linspace(1, 0.6, 20), np.full(40, 0.6)])
     frames = [np.round(f * level).astype(np.uint8) for f, level in zip(scene(7, 100, moving=0), levels, strict=True)]
     assert cuts_of(frames) == []
+
+
+def test_a_dissolve_of_pictures_that_were_drawn_is_not_believed() -> None:
+    one, other = scene(1, 70, level=90, moving=0.1), scene(101, 80, level=160, moving=0.1)
+    frames = dissolve(one, other, 30)
+    assert cuts_of(frames, drawn=range(40, 44)) == cuts_of(frames) != []
+    assert cuts_of(frames, drawn=range(40, 70)) == []

@@ -86,6 +86,7 @@ def test_hours_of_numbers_are_merged_in_little_memory() -> None:
             layouts=rng.random(n, np.float32) + jumps,
             grids=np.repeat(rng.integers(0, 255, (shots, N_BLOCKS)), n // shots, axis=0).astype(np.uint8),
             tones=np.repeat(rng.integers(0, 40, (shots, N_TONES)), n // shots, axis=0).astype(np.uint8),
+            kinds=np.zeros(n, np.uint8),
             head=blank,
             tail=blank,
             loudness_lufs=rng.random(80, np.float32),

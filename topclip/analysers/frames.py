@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from topclip.analysers.tracks import N_LAGS, Array
+from topclip.analysers.tracks import DRAWN, KEY, N_LAGS, Array
 
 N_TONES = 16
 BLOCK_ROWS, BLOCK_COLUMNS = 4, 8
@@ -30,14 +30,16 @@ class FrameNumbers:
         self._batch: list[Thumbs] = []
         self._head: list[Thumbs] = []
         self._pts: list[int] = []
+        self._kinds = bytearray()
         self._parts: list[dict[str, Array]] = []
 
-    def add(self, pts: int, thumb: Thumbs, *, is_owned: bool) -> None:
+    def add(self, pts: int, thumb: Thumbs, *, is_owned: bool, is_key: bool = False, is_drawn: bool = False) -> None:
         """Take the next picture, uint8 grey, shape (36, 64). Those that are not owned come before all others."""
         if not is_owned:
             self._before = [*self._before, thumb][-N_LAGS:]
             return
         self._pts.append(pts)
+        self._kinds.append(KEY * is_key | DRAWN * is_drawn)
         self._batch.append(thumb)
         if len(self._head) < N_LAGS:
             self._head.append(thumb)
@@ -63,7 +65,11 @@ class FrameNumbers:
         n_tail = min(N_LAGS, len(self._pts))
         found = {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
         tail = self._before[len(self._before) - n_tail :]
-        return {"pts": np.array(self._pts, np.int64), **found, "head": stacked(self._head), "tail": stacked(tail)}
+        known: dict[str, Array] = {
+            "pts": np.array(self._pts, np.int64),
+            "kinds": np.frombuffer(bytes(self._kinds), np.uint8),
+        }
+        return {**known, **found, "head": stacked(self._head), "tail": stacked(tail)}
 
 
 def stacked(thumbs: Sequence[Thumbs]) -> Thumbs:

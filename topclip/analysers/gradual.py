@@ -31,9 +31,15 @@ MIN_SPREAD = 0.55
 """Change of the median part to that of the mean one: a dissolve changes the picture everywhere, what moves in it does not."""
 BLOCK = 8192
 
-SLACK, AT_EDGE = 1.05, 0.6
+SLACK, AT_EDGE = 1.05, 0.5
 """Where some pictures are only guessed: by how much a dissolve may miss the bounds, and what share of the change is asked for
-where it may go on beyond the pictures.
+where it may go on beyond the pictures: the longer part of one that a key frame divides. What may be amiss with that is as
+much as with all of it.
+"""
+
+DRAWN = 0.3
+"""How much straighter a dissolve must be if all of its frames were drawn between others: those go straight by themselves. Where
+one is suspected they are decoded, but for a short part that a key frame divides from it.
 """
 
 DEEP, FLAT = 24.0, 12.0
@@ -103,6 +109,17 @@ def _rising(depths: Array) -> int:
     return n
 
 
+class _Course(NamedTuple):
+    """How pictures change. jumps: over one frame, float32 (n,). steps, strides, drawn: of the frames before each one together,
+    float64 (n + 1,), the changes over one frame, those over N_LAGS, and how many were drawn.
+    """
+
+    jumps: Array
+    steps: Array
+    strides: Array
+    drawn: Array
+
+
 class _Found(NamedTuple):
     """A dissolve: how far it is from a perfect one, its middle, its half length."""
 
@@ -111,13 +128,14 @@ class _Found(NamedTuple):
     half: int
 
 
-def find_dissolves(grids: Array, changes: Array, apart: list[Passage]) -> list[Passage]:
+def find_dissolves(grids: Array, changes: Array, apart: list[Passage], is_drawn: Array) -> list[Passage]:
     """Dissolves in time order.
 
     grids: uint8 (n, parts). changes: float32 (n, N_LAGS), to the frame 1 to N_LAGS before. apart: where there are none.
+    is_drawn: bool (n,), frames that were drawn between others.
     """
     found: list[_Found] = []
-    sums = _sums(changes)
+    course = _course(changes, is_drawn)
     is_open = np.ones(len(grids), bool)
     for one in apart:
         is_open[one.first : one.last + 1] = False
@@ -125,7 +143,7 @@ def find_dissolves(grids: Array, changes: Array, apart: list[Passage]) -> list[P
         reach = half + BESIDE
         for low in range(reach, len(grids) - reach, BLOCK):
             middles = np.arange(low, min(low + BLOCK, len(grids) - reach))
-            found.extend(_dissolves(grids, changes[:, 0], sums, middles[is_open[middles]], half))
+            found.extend(_dissolves(grids, course, middles[is_open[middles]], half))
     taken: list[_Found] = []
     for dissolve in sorted(found):
         if all(abs(dissolve.middle - other.middle) > dissolve.half + other.half for other in taken):
@@ -147,11 +165,11 @@ def suspected(thumbs: Array) -> list[tuple[int, int]]:
     if not any(len(at) for _, at in found):
         return []
     changes = np.nan_to_num(differences(thumbs, thumbs[:0]), nan=0.0)
-    sums = _sums(changes)
+    course = _course(changes, np.zeros(len(changes), bool))
     return [
         (middle - half, middle + half)
         for half, at in found
-        for middle in at[_is_straight(changes[:, 0], sums, at, half, slack=SLACK)].tolist()
+        for middle in at[_is_straight(course, at, half, slack=SLACK)].tolist()
     ]
 
 
@@ -165,8 +183,9 @@ def _may_dissolve(grids: Array, at: Array, half: int) -> Array:
     beside = _change(grids, np.maximum(at - half - BESIDE, 0), at - half)
     beside += _change(grids, at + half, np.minimum(at + half + BESIDE, last))
     stray = _stray(grids, at, half)
-    is_one = (beside <= SLACK * MAX_BESIDE * change) & (_spread(grids, at, half) * SLACK >= MIN_SPREAD * change)
-    is_one &= (stray <= SLACK * MAX_STRAY * change) & (stray + beside / 3 <= SLACK * MAX_FAULT * change)
+    is_one = _spread(grids, at, half) * SLACK >= MIN_SPREAD * change
+    most = SLACK * np.where(is_edge, np.maximum(change, LEAST_CHANGE), change)
+    is_one &= (beside <= MAX_BESIDE * most) & (stray <= MAX_STRAY * most) & (stray + beside / 3 <= MAX_FAULT * most)
     kept[kept] = is_one & (is_edge | (_likeness(grids, at, half) <= (1 + MAX_ALIKE * 3) / 4))
     return kept
 
@@ -178,7 +197,7 @@ def _halfway(grids: Array, found: _Found) -> int:
     return found.middle - found.half + int(np.argmin(np.abs((around - around[0]) @ way - (way @ way) / 2)))
 
 
-def _dissolves(grids: Array, jumps: Array, sums: list[Array], at: Array, half: int) -> list[_Found]:
+def _dissolves(grids: Array, course: _Course, at: Array, half: int) -> list[_Found]:
     """Which of the frames `at` are middles of dissolves of one half length."""
     at = at[_change(grids, at - half, at + half) >= LEAST_CHANGE]
     change = _change(grids, at - half, at + half)
@@ -190,22 +209,23 @@ def _dissolves(grids: Array, jumps: Array, sums: list[Array], at: Array, half: i
         return []
     faults = _stray(grids, at, half) / change + beside / change / 3
     is_one = (faults <= MAX_FAULT) & (faults - beside / change / 3 <= MAX_STRAY)
-    is_one &= _is_straight(jumps, sums, at, half) & (_likeness(grids, at, half) <= MAX_ALIKE)
+    is_one &= _is_straight(course, at, half) & (_likeness(grids, at, half) <= MAX_ALIKE)
     return [_Found(round(f, 6), t, half) for f, t in zip(faults[is_one].tolist(), at[is_one].tolist(), strict=True)]
 
 
-def _sums(changes: Array) -> list[Array]:
-    """Of the changes over one frame and over N_LAGS, those before each frame together."""
-    return [np.concatenate([[0.0], np.cumsum(changes[:, lag], dtype=np.float64)]) for lag in (0, N_LAGS - 1)]
+def _course(changes: Array, is_drawn: Array) -> _Course:
+    before = [np.concatenate([[0.0], np.cumsum(of, dtype=np.float64)]) for of in (*changes[:, [0, -1]].T, is_drawn)]
+    return _Course(changes[:, 0], *before)
 
 
-def _is_straight(jumps: Array, sums: list[Array], at: Array, half: int, slack: float = 1.0) -> Array:
+def _is_straight(course: _Course, at: Array, half: int, slack: float = 1.0) -> Array:
     """Whether the points go straight on around the frames `at`, and all the time: bool."""
-    steps = [(s[at + half + 1] - s[at - half + lag]) for s, lag in zip(sums, (1, N_LAGS), strict=True)]
-    mean_step = np.maximum(steps[0] / (2 * half), 1e-6)
-    straight = steps[1] / (2 * half + 1 - N_LAGS) / N_LAGS / mean_step
-    peak = np.max([jumps[at + k] for k in range(1 - half, half + 1)], axis=0) / mean_step
-    is_one: Array = (straight * slack >= MIN_STRAIGHT) & (peak <= MAX_PEAK * slack)
+    end, first = at + half + 1, at - half
+    mean_step = np.maximum((course.steps[end] - course.steps[first + 1]) / (2 * half), 1e-6)
+    strides = (course.strides[end] - course.strides[first + N_LAGS]) / (2 * half + 1 - N_LAGS)
+    least = MIN_STRAIGHT + DRAWN * (course.drawn[end] - course.drawn[first]) / (2 * half + 1)
+    peak = np.max([course.jumps[at + k] for k in range(1 - half, half + 1)], axis=0) / mean_step
+    is_one: Array = (strides / N_LAGS / mean_step * slack >= least) & (peak <= MAX_PEAK * slack)
     return is_one
 
 

@@ -12,8 +12,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-ANALYSIS_VERSION = "14"
+ANALYSIS_VERSION = "15"
 """Raise it with every change of the numbers: analysis is cached under it."""
+KEY, DRAWN = 1, 2
+"""Bits of a picture's kind: a key frame; not decoded, but drawn between its neighbours."""
 N_LAGS = 5
 """A flash lasts at most 4 frames: the picture after it is compared with the one before it."""
 SOUND_HOP_S = 0.1
@@ -33,7 +35,7 @@ class Tracks:
     pts: int64 (n,), rising. differences: float32 (n, N_LAGS), mean absolute grey difference 0-255 to the frame 1 to
     N_LAGS before; not a number where there is none. layouts: float32 (n,), mean absolute difference of the parts' means to
     the frame before. grids: uint8 (n, N_BLOCKS), the parts' means. tones: uint8 (n, N_TONES), share of each tone, 255 being
-    all. head, tail: uint8 (k, 36, 64), the first and last N_LAGS pictures.
+    all. kinds: uint8 (n,), bits. head, tail: uint8 (k, 36, 64), the first and last N_LAGS pictures.
     loudness_lufs: float32 (m,), momentary, one for each SOUND_HOP_S; levels_db: float32 (2m,), RMS, one for each
     LEVEL_HOP_S; not a number where unknown, both empty without sound. spectra: uint8 (2m, N_BANDS + 1), one for each
     LEVEL_HOP_S: the bands' powers in steps of BAND_STEP_DB above BAND_FLOOR_DB, a sine at full scale being at -3 dB, and the
@@ -46,6 +48,7 @@ class Tracks:
     layouts: Array
     grids: Array
     tones: Array
+    kinds: Array
     head: Array
     tail: Array
     loudness_lufs: Array

@@ -45,11 +45,13 @@ SOUND_END_S = 1
 
 @dataclass(frozen=True)
 class Picture:
-    """A frame: its pts and its thumb, uint8, shape (36, 64), full-range grey. Not owned: lead-in."""
+    """A frame: its pts and its thumb, uint8, shape (36, 64), full-range grey. Not owned: lead-in. is_drawn: not decoded."""
 
     pts: int
     thumb: Thumb
     is_owned: bool
+    is_key: bool = False
+    is_drawn: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,7 @@ class _Pass:
         self._held: list[SoundBlock] = []
         self._first: Picture | None = None
         self._key_pts: int | None = None
+        self._keys = set[int]()
         self._video_done = self._audio_done = False
         self._stream: Iterator[Picture | SoundBlock] = iter(())
 
@@ -255,6 +258,8 @@ class _Pass:
         is_video = packet.stream is self._video
         if (self._video_done or self._is_before_key(packet)) if is_video else self._audio_done:
             return
+        if is_video and packet.is_keyframe and packet.pts is not None:
+            self._keys.add(packet.pts)
         if is_video and self._skim is not None:
             for pts, thumb in self._skim.push(packet):
                 yield from self._judged(pts, thumb)
@@ -321,7 +326,10 @@ class _Pass:
         if end is not None and placed >= end:
             self._video_done = True
             return
-        yield Picture(placed, thumb, start is None or placed >= start)
+        drawn = set[int]() if self._skim is None else self._skim.drawn
+        yield Picture(placed, thumb, start is None or placed >= start, is_key=pts in self._keys, is_drawn=pts in drawn)
+        self._keys.discard(pts)
+        drawn.discard(pts)
 
     def _time(self, frame: VideoFrame) -> int | None:
         """The frame's time as ffmpeg takes it: where a pts runs back (MPEG-PS has such), the dts tells.

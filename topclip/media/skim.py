@@ -155,6 +155,8 @@ class Skim:
         self._next_key: Skimmed | None = None
         self.is_done = False
         """Whether all of the span is out."""
+        self.drawn = set[int]()
+        """Times of frames whose thumbs were drawn; whoever takes them may forget them."""
 
     def push(self, packet: "Packet[Any]") -> Iterator[Skimmed]:
         """Take the next packet; an empty one ends all. Raises: Unsound."""
@@ -261,7 +263,7 @@ class Skim:
         self._next_key = last = self._key(group.after[0]) if group.after else None
         if last is not None and _difference(first[1], last[1]) > most:
             return []
-        return _drawn(times, dict([first]), last)
+        return self._all(times, dict([first]), last)
 
     def _key(self, packet: "Packet[Any]") -> Skimmed:
         found = self._run([packet], "DEFAULT", {packet.pts})
@@ -282,6 +284,10 @@ class Skim:
             found |= self._run(needed, "DEFAULT", wanted)
             if not wanted <= found.keys():
                 raise Unsound
+        return self._all(times, found, last)
+
+    def _all(self, times: list[int], found: dict[int, Thumb], last: Skimmed | None) -> list[Skimmed]:
+        self.drawn.update(set(times) - found.keys())
         return _drawn(times, found, last)
 
     def _wanted(self, times: list[int], found: dict[int, Thumb], last: Skimmed | None) -> set[int]:

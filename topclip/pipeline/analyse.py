@@ -74,7 +74,7 @@ def _measured(path: Path, info: SourceInfo, chunk: Chunk, ctx: StageContext, eff
     faults = Faults(tick=tick)
     for item in decode_span(path, info, span, faults, max_pixels=ctx.max_pixels, effort=effort, suspected=suspected):
         if isinstance(item, Picture):
-            frames.add(item.pts, item.thumb, is_owned=item.is_owned)
+            frames.add(item.pts, item.thumb, is_owned=item.is_owned, is_key=item.is_key, is_drawn=item.is_drawn)
             source_s = float((item.pts - info.video.start_pts) * info.video.tick)
             at_s = min(max(0.0, source_s - chunk.start_s), chunk.duration_s)
         else:

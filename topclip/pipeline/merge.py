@@ -34,7 +34,7 @@ def merge_chunks(info: SourceInfo, parts: Iterable[Tracks]) -> Analysis:
             {"n_corrupt": int(tracks.n_corrupt.sum()), "hint": "the file is damaged"},
         )
     tick_s = float(info.video.tick)
-    cuts = find_cuts(tracks)
+    cuts = find_cuts(tracks, float(info.video.rate))
     end_pts = int(tracks.pts[-1]) + _last_ticks(info, tracks.pts)
     signals = [analyser(tracks, cuts, tick_s) for analyser in ANALYSERS.values()]
     return Analysis(
