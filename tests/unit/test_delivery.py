@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.media import Media, ffmpeg, run
 from tests.unit.conftest import make_context, request_for
@@ -15,7 +16,6 @@ from topclip.media.look import look
 from topclip.media.probe import probe
 from topclip.model.clip import ClipSpec
 from topclip.model.manifest import Manifest
-from topclip.model.request import Fit
 from topclip.pipeline.check import silent_share
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.resound import Tried, next_level
@@ -197,24 +197,47 @@ def test_a_level_follows_the_line_through_the_last_two() -> None:
     assert next_level([quiet], -14.0) == Level(30.0)
 
 
-def test_a_crop_may_stand_still_and_be_dark_where_it_lies_but_not_where_nothing_is(media: Media) -> None:
+def shares_shown(media: Media, grids: NDArray[np.uint8], changes: float = 9.0, **spec: object) -> tuple[float, float]:
+    """What of a clip may be black, and stand still. grids: (n, 4, 8), mean greys of the parts at 25 frames a second."""
     info = probe(media("short.mp4"))
-    spec = ClipSpec(
-        **{"n": 1, "start_s": 0, "end_s": 1, "start_pts": 0, "end_pts": 1, "frames": 4, "loudness": -14},
-        **{"aspect": "9:16", "fit": "crop", "quality": "draft", "source_loudness": None},
-    )
-    grids = np.full((4, 4, 8), 100, np.uint8) + np.arange(4, dtype=np.uint8)[:, None, None]
-    changes = np.array([np.nan, 1, 1, 1], np.float32)
-    moving = picture_shares(info, spec, grids.reshape(4, -1), changes)
-    assert (moving.black, moving.frozen) == (0, 0)
-    grids[:, :, 3:5] = 2
-    edge = picture_shares(info, spec, grids.reshape(4, -1), changes)
-    assert (edge.black, edge.frozen) == (1, 1)
-    scattered = np.full((4, 4, 8), 100, np.uint8) + np.arange(4, dtype=np.uint8)[:, None, None]
+    n = len(grids)
+    values = {"n": 1, "start_s": 0, "end_s": n / 25, "start_pts": 0, "end_pts": n, "frames": n, "loudness": -14}
+    values |= {"aspect": "9:16", "fit": "crop", "quality": "draft", "source_loudness": None, **spec}
+    pts = info.video.start_pts + np.arange(n) * round(1 / (25 * info.video.tick))
+    changed = np.array([np.nan] + [changes] * (n - 1), np.float32)
+    shares = picture_shares(info, ClipSpec.model_validate(values), pts, grids.reshape(n, -1), changed)
+    return shares.black, shares.frozen
+
+
+def test_a_crop_may_stand_still_and_be_dark_where_it_lies_but_not_where_nothing_is(media: Media) -> None:
+    moving = np.full((40, 4, 8), 100, np.uint8) + 3 * np.arange(40, dtype=np.uint8)[:, None, None]
+    assert shares_shown(media, moving) == (0, 0)
+    edge = moving.copy()
+    edge[:, :, 3:5] = 2
+    assert shares_shown(media, edge) == (1, 1)
+    assert shares_shown(media, edge, fit="pad")[0] == 0
+    scattered = moving.copy()
     scattered[:, :, ::3] = 2
-    assert picture_shares(info, spec, scattered.reshape(4, -1), changes).black == 0
-    whole = spec.model_copy(update={"fit": Fit.PAD})
-    assert picture_shares(info, whole, grids.reshape(4, -1), changes).black == 0
+    assert shares_shown(media, scattered)[0] == 0
+    beside = moving.copy()
+    beside[:, :, 6:] = 2
+    assert shares_shown(media, beside) == (0, 0)
+    at_right = {"time_s": 0.8, "x": 0.86, "y": 0.5}
+    cut, gone = ({**at_right, "cut": cut} for cut in (True, False))
+    first = {"time_s": 0.0, "x": 0.3, "y": 0.5}
+    assert shares_shown(media, beside, keyframes=[first, cut])[0] == pytest.approx(0.5, abs=0.03)
+    assert 0.45 < shares_shown(media, beside, keyframes=[first, gone])[0] < 0.7
+    assert shares_shown(media, beside, keyframes=[at_right]) == (1, 1)
+
+
+def test_what_moves_slowly_does_not_stand_still_for_a_while(media: Media) -> None:
+    slow = np.full((100, 4, 8), 100, np.uint8) + (np.arange(100, dtype=np.uint8) // 4)[:, None, None]
+    assert shares_shown(media, slow, 0.3, fit="pad")[1] < 0.2
+    noisy = np.full((100, 4, 8), 100, np.uint8) + np.random.default_rng(1).integers(0, 2, (100, 4, 8)).astype(np.uint8)
+    assert shares_shown(media, noisy, 0.3, fit="pad")[1] > 0.4
+    again = np.repeat(slow[::10], 10, axis=0) * 2
+    assert shares_shown(media, again, 0.05, fit="pad")[1] == 1
+    assert shares_shown(media, again)[1] == pytest.approx(0.9, abs=0.02)
 
 
 def test_a_smart_cut_keeps_what_was_copied_when_its_sound_is_mended(media: Media, tmp_path: Path) -> None:
@@ -234,10 +257,10 @@ def test_a_smart_cut_keeps_what_was_copied_when_its_sound_is_mended(media: Media
 
 
 @pytest.mark.parametrize("aspect", ["source", "1:1"])
-@pytest.mark.parametrize("rate", ["24", "30000/1001"])
-def test_a_clip_is_as_long_with_other_sound_where_times_are_rounded(tmp_path: Path, rate: str, aspect: str) -> None:
-    """As in Matroska, to milliseconds: no two pictures in a row last alike."""
-    path = tmp_path / "source.mkv"
+@pytest.mark.parametrize(("rate", "name"), [("24", "source.mkv"), ("30000/1001", "source.mkv"), ("24", "source.mp4")])
+def test_a_clip_is_as_long_with_other_sound(tmp_path: Path, rate: str, name: str, aspect: str) -> None:
+    """Also where times are rounded to milliseconds, as in Matroska, or lengths are none, as a 24th of a second."""
+    path = tmp_path / name
     pictures = ("-f", "lavfi", "-i", f"testsrc2=s=320x180:r={rate}:d=9")
     sound = ("-f", "lavfi", "-i", SOUNDS["what AAC takes away"], "-t", "8", "-c:a", "flac")
     run(*pictures, *sound, "-c:v", "libx264", "-g", "24", "-bf", "3", path)

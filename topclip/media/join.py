@@ -5,6 +5,7 @@ Decoding times are made anew from the presentation times, since those of three e
 
 import contextlib
 import heapq
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,7 @@ from av.video.stream import VideoStream
 
 from topclip.errors import EncodeError, StorageFull
 from topclip.media import h264
+from topclip.media.encode import AUDIO_RATE_HZ
 from topclip.media.ends import Ends
 from topclip.media.ffmpeg import NO_ROOM_NUMBERS
 from topclip.media.guard import file_url
@@ -29,6 +31,8 @@ from topclip.media.prospect import Prospect
 from topclip.media.splice import Obstacle, Piece, digest_of, sample_units
 from topclip.media.timeline import frame_ticks
 from topclip.model.source import SourceInfo
+
+LEAST_TIMESCALE, MOST_TIMESCALE = 10_000, 1 << 31
 
 
 class Sample(NamedTuple):
@@ -75,7 +79,7 @@ def join_sound(clip: Path, sound: Path, out: Path, tick: Callable[[], None]) -> 
     """
     with _joining() as stack:
         pictures, heard = (stack.enter_context(open_media(path)) for path in (clip, sound))
-        container = stack.enter_context(_opened_mp4(out))
+        container = stack.enter_context(_opened_mp4(out, pictures.streams.video[0].time_base))
         seen = container.add_stream_from_template(pictures.streams.video[0], opaque=True)
         seen.time_base = pictures.streams.video[0].time_base
         told = container.add_stream_from_template(heard.streams.audio[0], opaque=True)
@@ -108,8 +112,14 @@ def _write(
         container.mux_one(packet)
 
 
-def _opened_mp4(out: Path) -> OutputContainer:
+def _opened_mp4(out: Path, tick: Fraction | None) -> OutputContainer:
+    """An mp4 whose length is told as exactly as the times of its pictures and sound, as ffmpeg does; else in milliseconds."""
+    scale = tick.denominator if tick else 1
+    while scale < LEAST_TIMESCALE:  # as the muxer does with a track's
+        scale *= 2
+    exact = math.lcm(scale, AUDIO_RATE_HZ)
     options = {"movflags": "faststart", "fflags": "bitexact"}
+    options["movie_timescale"] = str(exact if exact < MOST_TIMESCALE else scale)
     found: OutputContainer = av.open(file_url(out), "w", format="mp4", container_options=options)
     return found
 
@@ -133,7 +143,7 @@ class _Writer:
         self._splice, self._parts = prospect.splice, parts
         video = prospect.info.video
         self._step, self._tick = frame_ticks(video), video.tick
-        self.container = _opened_mp4(out)
+        self.container = _opened_mp4(out, self._tick)
         self._picture = self.container.add_stream_from_template(container.streams[video.index], opaque=True)
         made = [h264.read_extradata(c.streams.video[0].codec_context.extradata) for c in parts.ends]
         sps, pps = (

@@ -132,7 +132,7 @@ def _decoded_spec(source: Path, info: SourceInfo, span: Span, max_pixels: int) -
         after = found[-1] + max(1, round(1 / (video.rate * video.tick)))
     spec = _spec(info, found, after)
     known = numbers.arrays()
-    shares = picture_shares(info, spec, known["grids"], known["differences"][:, 0])
+    shares = picture_shares(info, spec, known["pts"], known["grids"], known["differences"][:, 0])
     return spec.model_copy(update={"shares": shares})
 
 

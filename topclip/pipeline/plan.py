@@ -56,10 +56,8 @@ def make_plan(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> Plan
     plan = _with_framings(edited or select_clips(info, analysis, options), framings)
     asked_s = {h.n: h.asked_s for h in plan.highlights}
     captions = _captions(request, ctx)
-    specs = tuple(
-        _framed(_with_facts(info, analysis, spec.model_copy(update={"captions": captions}), asked_s[spec.n]), framings)
-        for spec in clip_specs(plan, analysis, options)
-    )
+    chosen = (spec.model_copy(update={"captions": captions}) for spec in clip_specs(plan, analysis, options))
+    specs = tuple(_with_facts(info, analysis, _framed(spec, framings), asked_s[spec.n]) for spec in chosen)
     outlooks = tuple(_outlook(analysis, spec) for spec in specs if is_cut_out and spec.n not in framings)
     key = plan_key(ctx.job_id, plan_digest(request, info, _told(ctx)))
     ctx.store.put_bytes(drawing_key(key), draw_plan(plan, analysis).encode())
@@ -83,7 +81,7 @@ def frame_plan(
     key = plan_key(ctx.job_id, hashlib.sha256(content).hexdigest()[:16])
     ctx.store.put_bytes(drawing_key(key), ctx.store.get_bytes(drawing_key(chosen.plan_key)))
     ctx.store.put_bytes(key, content)
-    return PlanResult(plan_key=key, specs=tuple(_framed(spec, framings) for spec in chosen.specs))
+    return PlanResult(plan_key=key, specs=_all_framed(info, chosen.specs, framings, ctx))
 
 
 def _asked_framings(edits: Edits | None) -> dict[int, Framing]:
@@ -135,6 +133,17 @@ def _framed(spec: ClipSpec, framings: Mapping[int, Framing]) -> ClipSpec:
         if framing is None
         else spec.model_copy(update={"is_whole": framing.method == "blur", "keyframes": framing.keyframes})
     )
+
+
+def _all_framed(
+    info: SourceInfo, specs: tuple[ClipSpec, ...], framings: Mapping[int, Framing], ctx: StageContext
+) -> tuple[ClipSpec, ...]:
+    """Clips with their framings, and what they are checked by for the part of the picture that they show."""
+    if not specs:
+        return ()
+    analysis = load_analysis(info, ctx)
+    framed = (_framed(spec, framings) for spec in specs)
+    return tuple(spec.model_copy(update={"shares": shares_of(info, analysis, spec)}) for spec in framed)
 
 
 def _wanted(request: ClipRequest, specs: tuple[ClipSpec, ...]) -> tuple[ClipSpec, ...]:
