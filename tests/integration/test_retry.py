@@ -23,9 +23,13 @@ Submit = Callable[..., str]
 Finished = Callable[..., JobStatus]
 OPTIONS = {"count": 3, "min_length": 3, "max_length": 5, "quality": "draft", "aspect": "1:1", "fit": "pad"}
 FFMPEG = """#!/bin/sh
-# Writes down each clip that is rendered; fails it with the words of the file `fail`, whose first line names which.
+# Writes down each clip that is rendered; fails it with the words of the file `fail`, whose first line names which. What looks
+# for subjects writes no mp4, and is clip `look`.
 for last; do :; done
-case "$last" in *.mp4) ;; *) exec {ffmpeg} "$@" ;; esac
+case "$last" in *.mp4) ;; *)
+  if [ -e {folder}/fail ] && head -n1 {folder}/fail | grep -qw look; then tail -n1 {folder}/fail >&2; exit 1; fi
+  exec {ffmpeg} "$@" ;;
+esac
 n=$(echo "$last" | sed -E 's/.*-([0-9]+)-[0-9a-f]+\\.mp4$/\\1/')
 echo "$n" >> {folder}/rendered
 if [ -e {folder}/fail ] && head -n1 {folder}/fail | grep -qw "$n"; then
@@ -134,6 +138,31 @@ def test_a_disk_that_gets_full_fails_the_job_by_name_and_a_retry_makes_it_good(
     assert finished(job_id, 120).state is JobState.SUCCEEDED
     assert sorted(rendered()) == [1, 2, 3]
     assert len(manifest_of(store, client.read(job_id)).clips) == 3
+
+
+@pytest.mark.faults
+def test_a_disk_that_is_full_while_subjects_are_looked_for_changes_no_framing(
+    celery_setup: CeleryTestSetup,
+    source: Path,
+    submit: Submit,
+    finished: Finished,
+    client: JobClient,
+    fail: Callable[[str, str], None],
+    tmp_path: Path,
+) -> None:
+    cropped = {**OPTIONS, "fit": "crop"}
+    fail("look", "pipe: No space left on device")
+    job_id = submit(source, **cropped)
+    failed = finished(job_id, 120)
+    assert failed.error
+    assert (failed.state, failed.error.code) == (JobState.FAILED, "STORAGE_FULL")
+    (tmp_path / "fail").unlink()
+    client.retry(job_id)
+    again, whole = finished(job_id, 120), finished(submit(source, **cropped), 120)
+    assert (again.state, whole.state) == (JobState.SUCCEEDED, JobState.SUCCEEDED)
+    assert again.plan_key
+    assert whole.plan_key
+    assert Path(again.plan_key).name == Path(whole.plan_key).name  # which says what is in it
 
 
 @pytest.mark.faults

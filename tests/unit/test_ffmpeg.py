@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from tests.media import ffmpeg
-from topclip.errors import ConfigError, EncodeError, JobCancelled, StorageFull
+from topclip.errors import ConfigError, EncodeError, JobCancelled, StorageFull, StorageUnavailable
 from topclip.media.ffmpeg import Progress, run_ffmpeg
 
 ENDLESS = ("-re", "-f", "lavfi", "-i", "testsrc2=s=64x64:r=25", "-f", "null", "-")
@@ -34,10 +34,21 @@ def test_a_full_disk_is_told_by_name() -> None:
 
 def test_it_says_why_ffmpeg_failed(tmp_path: Path) -> None:
     with pytest.raises(EncodeError) as caught:
-        run_ffmpeg(ffmpeg(), ["-i", str(tmp_path / "none.mp4"), str(tmp_path / "a.mp4")], lambda _: None)
-    assert "No such file" in caught.value.message
+        run_ffmpeg(ffmpeg(), ["-f", "lavfi", "-i", "no_such_thing", str(tmp_path / "a.mp4")], lambda _: None)
+    assert "no_such_thing" in caught.value.message
     assert caught.value.detail["exit_code"] != 0
-    assert "No such file" in caught.value.detail["stderr_tail"]
+    assert "no_such_thing" in caught.value.detail["stderr_tail"]
+
+
+@pytest.mark.parametrize("gone", ["in", "out"])
+def test_what_went_away_meanwhile_is_the_stores_fault(tmp_path: Path, gone: str) -> None:
+    """As a share does for seconds: it will be tried again."""
+    files = {"in": tmp_path / "in.wav", "out": tmp_path / "out.wav"}
+    run_ffmpeg(ffmpeg(), ["-f", "lavfi", "-i", "sine=d=1", str(files["in"])], lambda _: None)
+    files[gone] = tmp_path / "gone" / "file.wav"
+    with pytest.raises(StorageUnavailable) as caught:
+        run_ffmpeg(ffmpeg(), ["-i", f"file:{files['in']}", f"file:{files['out']}"], lambda _: None)
+    assert caught.value.retryable
 
 
 def test_it_kills_ffmpeg_when_the_job_is_cancelled() -> None:

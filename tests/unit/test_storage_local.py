@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 import pytest
 
 from tests.nodes import program
-from topclip.errors import ConfigError, NotRemoved, StorageFull, StorageUnavailable
+from topclip.errors import ArtifactMissing, ConfigError, EncodeError, NotRemoved, StorageFull, StorageUnavailable
 from topclip.storage.local import LocalStore
 
 
@@ -224,3 +224,20 @@ def test_of_many_writers_one_wins_and_knows_it(store: LocalStore) -> None:
         thread.join()
     assert len(won) == 1
     assert store.get_bytes("k") == b"%d" % won[0]
+
+
+def test_media_that_fails_while_the_store_is_away_is_the_stores_fault(store: LocalStore, tmp_path: Path) -> None:
+    store.put_bytes("jobs/a/source.mp4", b"x")
+
+    def fails(after: Callable[[], object]) -> None:
+        with store.local_path("jobs/a/source.mp4"):
+            after()
+            raise EncodeError("ffmpeg failed")
+
+    with pytest.raises(EncodeError):
+        fails(lambda: None)
+    with pytest.raises(StorageUnavailable, match="the store is not there"):
+        fails(lambda: store.root.rename(tmp_path / "away"))
+    (tmp_path / "away").rename(store.root)
+    with pytest.raises(ArtifactMissing):
+        fails(lambda: store.delete("jobs/a"))

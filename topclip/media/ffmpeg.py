@@ -8,6 +8,7 @@ import contextlib
 import errno
 import math
 import os
+import re
 import selectors
 import shutil
 import signal
@@ -29,6 +30,8 @@ NO_ROOM_NUMBERS = (errno.ENOSPC, errno.EDQUOT)
 NO_ROOM = tuple(os.strerror(number).encode() for number in NO_ROOM_NUMBERS)
 OUT_OF_REACH = tuple(os.strerror(number).encode() for number in (errno.ESTALE, errno.EROFS, errno.EACCES))
 """What ffmpeg says of the store's folder: its input was opened before, so it is not that."""
+GONE = re.compile(rb"Error opening (?:in|out)put[^\n]*" + os.strerror(errno.ENOENT).encode())
+"""What it says of files that were there when it was started."""
 LAUNCH = (sys.executable, "-I", "-S", launch.__file__)
 
 COMMON_ARGS = ("-nostdin", "-hide_banner", "-v", "error", "-progress", "pipe:1", "-stats_period", "0.25", "-y")
@@ -71,6 +74,8 @@ def _storage_failure(tail: bytes) -> StorageError | None:
         return StorageFull("no room left for a clip", {"hint": "Free some of the store's disk, then retry the job."})
     if any(words in tail for words in OUT_OF_REACH):
         return StorageUnavailable("the store's folder cannot be written", {"hint": "Check its mount and permissions."})
+    if GONE.search(tail):
+        return StorageUnavailable("a file or folder has gone meanwhile", {"hint": "Is its disk or share mounted?"})
     return None
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from topclip.errors import ArtifactMissing, ConfigError, NotRemoved, StorageError
+from topclip.errors import ArtifactMissing, ConfigError, MediaError, NotRemoved, StorageError
 from topclip.storage.base import BROKEN_DISK, FULL, Tick, add_size, no_tick, translated
 from topclip.storage.staging import Staging
 
@@ -125,7 +125,13 @@ class LocalStore(Staging):
             path.stat()  # a disk that fails is not a missing file
         if not path.is_file():
             raise ArtifactMissing(f"no artifact {key}", {"key": key})
-        yield path
+        try:
+            yield path
+        except MediaError:
+            self.staging()  # a source that went away with the store is not at fault
+            if not path.exists():
+                raise ArtifactMissing(f"no artifact {key}", {"key": key}) from None
+            raise
 
     def download_url(self, key: str, disposition: str, media_type: str) -> str | None:
         """See ArtifactStore."""

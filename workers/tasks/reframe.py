@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from topclip.errors import TopClipError
+from topclip.errors import StorageError, TopClipError
 from topclip.model.base import JsonDict
 from topclip.model.framing import Outlook, Unseen
 from topclip.model.job import Stage
@@ -13,7 +13,9 @@ from workers.base import ClipTask
 
 
 class ReframeTask(ClipTask):
-    """A part: a subject that cannot be looked for is a value, and its clip is shown whole."""
+    """A part: a subject that cannot be looked for is a value, and its clip is shown whole. So is a store that fails, which says
+    nothing of the subject: `frame_plan` turns it into the job's failure.
+    """
 
     abstract = True
     stage = Stage.REFRAME
@@ -21,6 +23,8 @@ class ReframeTask(ClipTask):
 
     def failed_part(self, error: TopClipError, **kwargs: Any) -> JsonDict:
         """The clip and why its subject could not be looked for."""
+        if isinstance(error, StorageError):
+            return {"outcome": "stopped", **error.to_dict()}
         return Unseen(n=kwargs["outlook"]["n"], message=error.message).to_dict()
 
 
