@@ -205,7 +205,7 @@ class StorageUnavailable(StorageError):
 
 
 class NotRemoved(StorageError):
-    """Something in the store cannot be removed: it is another user's."""
+    """Something in the store cannot be removed: it is another user's, or the bucket holds it."""
 
     code = "NOT_REMOVED"
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from topclip.errors import ArtifactMissing, ConfigError, StorageUnavailable
+from topclip.errors import ArtifactMissing, ConfigError, NotRemoved, StorageUnavailable
 from topclip.storage.base import Tick, add_size, no_tick, translated
 from topclip.storage.bucket import CONFLICT, LONG, TAKEN, Body, Bucket, Patience, Place, code_of, is_final
 from topclip.storage.cache import FileCache
@@ -38,6 +38,7 @@ URL_KEPT_S = 3600
 UPLOADS_SWEPT_EVERY_S = 3600.0
 UPLOADS_KEPT_S = 24 * 3600.0
 """How old an upload must be at least to be taken for one of a killed process: nothing tells a slow one from it."""
+KEPT_HINT = "is it locked in the bucket (object lock, legal hold, a policy), or may the key not delete?"
 CONFLICTS = 5
 """How often a write that met another one of the same name is tried again."""
 
@@ -167,10 +168,19 @@ class S3Store(Staging):
         for i in range(0, len(doomed), AT_ONCE):
             batch = {"Objects": [{"Key": one} for one in doomed[i : i + AT_ONCE]], "Quiet": True}
             with self._bucket.said(prefix):
-                answer = self._s3.delete_objects(Bucket=self._place.bucket, Delete=batch)
-            if errors := answer.get("Errors"):
-                text = f"the store keeps {errors[0].get('Key')}: {errors[0].get('Message')}"
-                raise StorageUnavailable(text, {"key": prefix})
+                errors = self._refused(batch)
+            if errors:
+                text = f"the store keeps {errors[0].get('Key', prefix)}: {errors[0].get('Message')}"
+                raise NotRemoved(text, {"key": prefix, "hint": KEPT_HINT})
+
+    def _refused(self, batch: dict[str, Any]) -> tuple[dict[str, str], ...]:
+        """Delete objects; what is said of those that stay. Raises: ClientError if the bucket is at fault, not they."""
+        try:
+            answer: dict[str, Any] = self._s3.delete_objects(Bucket=self._place.bucket, Delete=batch)
+        except ClientError as err:
+            self._s3.head_bucket(Bucket=self._place.bucket)
+            return (err.response.get("Error", {}),)
+        return tuple(answer.get("Errors", ()))
 
     def refuse_kept(self, prefix: str) -> None:
         """See ArtifactStore. Whether a bucket lets its key delete is told as it is tried; one that is away says so here."""
