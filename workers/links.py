@@ -7,6 +7,7 @@ Source of the figures: measured with Redis refusing and frozen, Celery and kombu
 import os
 import re
 import ssl
+from collections import UserDict
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -85,7 +86,17 @@ def redis_client(settings: Settings, profile: Profile) -> Redis:
     return hurry(Redis.from_url(url, **options))
 
 
-def sentinel_options(settings: Settings, profile: Profile) -> dict[str, Any]:
+class Untold(UserDict[str, Any]):
+    """Options with a password, or with what no message can hold: Celery tells its settings to whoever asks a worker."""
+
+    def __json__(self) -> str:
+        return repr(self)
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+def sentinel_options(settings: Settings, profile: Profile) -> Untold:
     """How the sentinels themselves are asked: as patiently as Redis is, each once, and with the password that is theirs."""
     options: dict[str, Any] = {
         "socket_connect_timeout": profile.connect_timeout_s,
@@ -95,7 +106,7 @@ def sentinel_options(settings: Settings, profile: Profile) -> dict[str, Any]:
     }
     if settings.sentinel_password:
         options |= {"username": settings.sentinel_user or None, "password": settings.sentinel_password}
-    return options
+    return Untold(options)
 
 
 def _plain(text: str | None) -> str | None:
