@@ -244,14 +244,15 @@ class Settings(BaseModel):
         return settings
 
     def to_env(self) -> dict[str, str]:
-        """The variables that give a child process these settings; paths are made absolute."""
+        """The variables that give a child process these settings, whatever its `.env` says; paths are made absolute."""
         env = {}
         for name in type(self).model_fields:
             value = getattr(self, name)
             if isinstance(value, Path):
                 value = value.absolute()
-            if value not in (None, "", ()):
-                env[variable(name)] = ",".join(value) if isinstance(value, tuple) else str(value)
+            if value is None:
+                value = ""
+            env[variable(name)] = ",".join(value) if isinstance(value, tuple) else str(value)
         return env
 
     def child_env(self, **extra: str) -> dict[str, str]:

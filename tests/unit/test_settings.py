@@ -59,6 +59,12 @@ def test_secrets_and_networks_may_be_many_and_reach_child_processes() -> None:
     assert SECRET not in repr(settings)
 
 
+def test_what_is_not_set_here_is_not_set_in_a_child_either(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("TOPCLIP_API_KEYS=alice:of-somebody-else\nTOPCLIP_STORE=s3://others/clips\n")
+    settings = Settings(data_dir=tmp_path)
+    assert Settings.from_env(settings.to_env(), dotenv=tmp_path / ".env") == settings
+
+
 @pytest.mark.parametrize(
     "url",
     [
