@@ -281,3 +281,29 @@ def test_a_picture_that_but_flickers_stands_still(tmp_path: Path, grey: str, sha
     drawn = f"color=gray:s=320x180:r=25:d=1.6,format=yuv420p,geq=lum='{grey}':cb=128:cr=128"
     run("-f", "lavfi", "-i", drawn, "-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuv420p", clip)
     assert look(clip, lambda: None).pictures.frozen == pytest.approx(share, abs=0.35)
+
+
+@pytest.mark.parametrize("kind", ["mp4", "ts"])
+@pytest.mark.parametrize("change", [("-colorspace", "smpte170m", "-color_trc", "smpte170m"), ("-vf", "scale=480:270")])
+def test_no_frame_is_lost_where_joined_recordings_differ(tmp_path: Path, change: tuple[str, ...], kind: str) -> None:
+    for name, more in (("a.ts", ()), ("b.ts", change)):
+        made = (
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=s=320x180:r=25:d=3",
+            "-c:v",
+            "libx264",
+            "-g",
+            "25",
+            "-pix_fmt",
+            "yuv420p",
+        )
+        run(*made, *more, tmp_path / name)
+    (tmp_path / "list").write_text("file a.ts\nfile b.ts\n")
+    joined = tmp_path / f"joined.{kind}"
+    run("-f", "concat", "-i", tmp_path / "list", "-c", "copy", joined)
+    ctx = make_context(tmp_path / "store")
+    for aspect in ("source", "9:16"):
+        (clip,) = run_local.run(request_for(joined, mode="ranges", ranges=[[2, 4]], aspect=aspect), ctx).manifest.clips
+        assert clip.frames == 50

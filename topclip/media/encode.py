@@ -57,11 +57,13 @@ class Level:
 class Attempt:
     """What may differ from one try to the next.
 
-    level: for the sound. seek_lead_s: how long before the range decoding begins, None: with the file.
+    level: for the sound. seek_lead_s: how long before the range decoding begins, None: with the file. is_steady: filters are
+    not set up anew where size or colours change, as where recordings were joined: what they hold of the one before is lost.
     """
 
     level: Level
     seek_lead_s: float | None
+    is_steady: bool = False
 
 
 def first_level(spec: ClipSpec) -> Level:
@@ -124,7 +126,8 @@ def sound_args(
 
 def _input(source: Path, info: SourceInfo, spec: ClipSpec, attempt: Attempt, max_pixels: int) -> list[str]:
     form = ("-f", MJPEG_FORMAT) if info.container == MJPEG_FORMAT else ()
-    return [*_seek(info, spec, attempt), *form, *input_args(source, max_pixels)]
+    steady = ("-reinit_filter", "0") if attempt.is_steady else ()
+    return [*_seek(info, spec, attempt), *form, *steady, *input_args(source, max_pixels)]
 
 
 def _sound(audio: AudioStream, chain: str) -> list[str]:
@@ -147,7 +150,11 @@ def _seek(info: SourceInfo, spec: ClipSpec, attempt: Attempt) -> list[str]:
 def video_filter(info: SourceInfo, spec: ClipSpec, attempt: Attempt, overlay: str | None = None) -> str:
     """Choose the frames, start them at 0, make them upright (ffmpeg has turned them), square-pixelled and sized."""
     video, geometry = info.video, clip_geometry(info.video, spec)
-    chain = [*chosen_frames(info, spec, is_from_start=attempt.seek_lead_s is None), *reading_filter(video)]
+    chain = chosen_frames(info, spec, is_from_start=attempt.seek_lead_s is None)
+    if attempt.is_steady:
+        size = (video.width, video.height) if video.rotation % 180 == 0 else (video.height, video.width)
+        chain.append(f"scale={size[0]}:{size[1]}")
+    chain += reading_filter(video)
     if video.interlaced or video.codec in INTERLACEABLE:
         chain.append("bwdif=mode=send_frame:deint=interlaced")
     fitted = _fitted(geometry, spec, info)

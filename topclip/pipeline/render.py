@@ -30,6 +30,9 @@ from topclip.pipeline.reuse import ClipKeys, clip_keys, made_before
 from topclip.pipeline.smart import find_prospect, make_smart, prove_smart
 from topclip.pipeline.source import source_path
 
+DAMAGE_CHECKS = frozenset({"decodes", "frames", "duration", "black", "frozen"})
+"""Those that a damaged source may fail."""
+UNEXPECTED_HINT = "retry the job; if it fails again, choose another range, and tell us: no source should end so"
 RENDER_VERSION = "12"
 LEAST_KEPT = 0.9
 """Of the planned frames: where more are lost to damage, it is no clip of that range."""
@@ -227,9 +230,9 @@ def _try_splice(job: _Job, path: Path, prospect: Prospect, level: Level) -> _Mad
 
 
 def _encode(job: _Job, path: Path) -> _Made:
-    """Render and check; once more if it failed, with a run-up that helps where any would. Raises: EncodeError, CheckFailed."""
+    """Render and check; once more if it failed, with what helps where anything would. Raises: EncodeError, CheckFailed."""
     attempt = Attempt(first_level(job.spec), _seek_lead_s(job))
-    safe = replace(attempt, seek_lead_s=_safe_lead_s(job))
+    safe = replace(attempt, seek_lead_s=_safe_lead_s(job), is_steady=True)
     made: _Made | None
     try:
         made = _try(job, path, attempt)
@@ -290,7 +293,8 @@ def _next_level(job: _Job, level: Level, made: _Made, tried: list[Tried]) -> Lev
 def _refuse_failed(made: _Made) -> None:
     if made.failed:
         what = "; ".join(in_words(check) for check in made.checks if not check.ok)
-        raise CheckFailed(f"the rendered clip is not as it should be: {what}", {"hint": DAMAGED_HINT})
+        hint = DAMAGED_HINT if made.failed & DAMAGE_CHECKS else UNEXPECTED_HINT
+        raise CheckFailed(f"the rendered clip is not as it should be: {what}", {"hint": hint})
 
 
 def _try(job: _Job, path: Path, attempt: Attempt) -> _Made:
