@@ -16,7 +16,10 @@ from flower.views.monitor import Metrics
 from tornado.options import options
 from tornado.web import HTTPError, authenticated
 
+from topclip.config import Settings
+from topclip.errors import ConfigError
 from web.doors import is_loopback
+from workers.cluster import refuse_cluster
 
 
 def _is_open() -> bool:
@@ -33,6 +36,14 @@ def _refuse_exposure() -> None:
             "  Set FLOWER_BASIC_AUTH=user:password in its environment (a comma there begins the next user), or give it\n"
             "  --address=127.0.0.1\n"
         )
+        sys.exit(2)
+
+
+def _refuse_what_celery_cannot() -> None:
+    try:
+        refuse_cluster(Settings.from_env())
+    except ConfigError as err:
+        sys.stderr.write(f"{err.message}\n  {err.hint}\n")
         sys.exit(2)
 
 
@@ -53,6 +64,7 @@ def _prepare_api(self: BaseApiHandler) -> None:
 
 
 _refuse_exposure()
+_refuse_what_celery_cannot()
 _prepare_own_api = BaseApiHandler.prepare
 BaseHandler.set_default_headers = _default_headers
 BaseHandler.prepare = _refuse_other_names

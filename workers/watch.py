@@ -20,6 +20,8 @@ from workers.links import FAULTS, WEB, redis_client
 log = logging.getLogger(__name__)
 
 PING_EVERY_S = 0.5
+MOST_REASONS = 5
+"""That are said of one outage, each once: the first one may not be what keeps Redis away."""
 SILENT_AFTER_S = 1.0
 """Without a word for so long, what is known of a job is called stale."""
 
@@ -46,6 +48,7 @@ class Watch:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="redis-watch", daemon=True)
         self._is_connected: bool | None = None  # until the first try
+        self._said = set[str]()
 
     def start(self) -> None:
         """Begin to watch. Call it after a fork, never before."""
@@ -116,8 +119,10 @@ class Watch:
         if not self._is_connected:
             log.info("[OK] Redis connected: %s", self._settings.masked_redis_url)
         self._is_connected = True
+        self._said.clear()
 
     def _lost(self, err: Exception) -> None:
-        if self._is_connected is not False:  # said once for each outage
-            log.warning("[WARN] Redis is not reachable at %s: %s; going on", self._settings.masked_redis_url, err)
         self._is_connected = False
+        if str(err) not in self._said and len(self._said) < MOST_REASONS:
+            self._said.add(str(err))
+            log.warning("[WARN] Redis is not reachable at %s: %s; going on", self._settings.masked_redis_url, err)

@@ -1,14 +1,16 @@
 """Redis Cluster is refused at the start of everything, with the reason and what to do instead."""
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from redis.exceptions import RedisError
 
-from tests.nodes import RedisContainer, WebContainer, WorkerContainer, free_port, program
+from tests.nodes import ROOT, RedisContainer, WebContainer, WorkerContainer, free_port, program
 from tests.stack.running import TOPCLIP
 from tests.waiting import until
 from topclip.config import Settings
@@ -72,6 +74,18 @@ def test_the_web_server_and_a_worker_end_and_say_why(settings: Settings, tmp_pat
     finally:
         for node in nodes:
             node.teardown()
+
+
+@pytest.mark.faults
+def test_flower_ends_and_says_why(settings: Settings) -> None:
+    argv = [sys.executable, "-m", "celery", "-A", "workers.app", "flower", f"--port={free_port()}"]
+    argv += ["--address=127.0.0.1", f"--conf={ROOT / 'stack/flowerconfig.py'}"]
+    env = {**os.environ, **settings.to_env()}
+    done = subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2, done.stderr
+    assert REASON in done.stderr
+    assert INSTEAD in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_one_that_comes_later_is_told_by_its_name(cluster: RedisContainer) -> None:

@@ -11,6 +11,7 @@ from topclip.errors import ArtifactMissing, StorageError, StorageFull, StorageUn
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 BROKEN_DISK = (errno.EIO, errno.ESTALE, errno.EROFS)
+CLOSED_HINT = "let the user that we run as in (`chown -R`); `topclip doctor` says where"
 
 
 Tick = Callable[[], None]
@@ -92,7 +93,8 @@ def storage_error(what: str, err: OSError) -> StorageError:
     if err.errno in FULL:
         hint = "free some disk space, then try again"
         return StorageFull(f"no room left in the store for {what}", {"key": what, "hint": hint})
-    return StorageUnavailable(f"the store failed at {what}: {err.strerror or err}", {"key": what})
+    way_out = CLOSED_HINT if isinstance(err, PermissionError) else None
+    return StorageUnavailable(f"the store failed at {what}: {err.strerror or err}", {"key": what, "hint": way_out})
 
 
 @contextlib.contextmanager
