@@ -89,9 +89,9 @@ def test_the_watch_goes_on_after_a_fault_of_whoever_it_tells(redis_node: RedisCo
         watch.stop()
 
 
-def test_each_reason_of_an_outage_is_said_once(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+def test_each_reason_of_an_outage_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     """A Redis that comes back with a certificate that has expired was refused before, while it was started anew."""
-    watch = Watch(settings, lambda _: None, lambda: None)
+    watch = Watch(Settings(), lambda _: None, lambda: None)
     for reason in ("Connection refused", "Connection refused", "certificate has expired", "Connection refused"):
         watch._lost(OSError(reason))
     assert [record.getMessage().count("certificate") for record in caplog.records] == [0, 1]
