@@ -96,6 +96,7 @@ def test_a_wrong_setting_is_told_before_anything_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
 ) -> None:
     monkeypatch.setenv("TOPCLIP_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("TOPCLIP_API_KEYS", "")  # whatever .env says
     monkeypatch.setenv(name, value)
     result = refused("--port", "0", "--flower-port", "0")
     assert (result.returncode, result.stdout) == (2, "")

@@ -19,7 +19,7 @@ from tests.proxy import Fate, Proxy
 from tests.s3 import BUCKET, S3Container
 from tests.waiting import until
 from topclip.config import Settings
-from topclip.errors import ArtifactMissing, ConfigError, JobCancelled, NotRemoved, StorageUnavailable
+from topclip.errors import ArtifactMissing, ConfigError, JobCancelled, StorageUnavailable
 from topclip.storage.base import ArtifactStore
 from topclip.storage.factory import store_for
 from topclip.storage.s3 import S3Store
@@ -385,31 +385,3 @@ def test_a_line_that_a_refused_object_has_spoilt_is_no_fault_of_the_store(
     monkeypatch.setattr(store._s3, "head_object", once)
     assert store.size("k") == 5
     assert refused
-
-
-def test_objects_that_the_bucket_keeps_are_those_of_one_job(
-    make_store: MakeStore, s3: S3Container, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As under a legal hold, which the server here does not know."""
-    store = make_store()
-    put(store, "jobs/a/source.mp4", b"x")
-    answers: list[Any] = [
-        {"Errors": [{"Key": "jobs/a/source.mp4", "Code": "AccessDenied", "Message": "Object is locked"}]},
-        ClientError({"Error": {"Code": "InternalError", "Message": "it is another user's"}}, "DeleteObjects"),
-    ]
-
-    def deletes(**asked: Any) -> Any:
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    monkeypatch.setattr(store._s3, "delete_objects", deletes)
-    for said in ("Object is locked", "another user's"):
-        with pytest.raises(NotRemoved, match=said):
-            store.delete("jobs/a")
-    assert store.exists("jobs/a/source.mp4")
-    s3.kill()
-    answers.append(ClientError({"Error": {"Code": "InternalError"}}, "DeleteObjects"))
-    with pytest.raises(StorageUnavailable):
-        store.delete("jobs/a")

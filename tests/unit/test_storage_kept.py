@@ -1,0 +1,42 @@
+"""What a bucket does not let go of."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.s3 import S3Container
+from topclip.config import Settings
+from topclip.errors import NotRemoved, StorageUnavailable
+from topclip.storage.factory import store_for
+from topclip.storage.s3 import S3Store
+
+
+def test_objects_that_the_bucket_keeps_are_those_of_one_job(
+    s3: S3Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under a legal hold, which the server here does not know."""
+    store = store_for(Settings(data_dir=tmp_path, **s3.settings))
+    assert isinstance(store, S3Store)
+    store.put_bytes("jobs/a/source.mp4", b"x")
+    answers: list[Any] = [
+        {"Errors": [{"Key": "jobs/a/source.mp4", "Code": "AccessDenied", "Message": "Object is locked"}]},
+        ClientError({"Error": {"Code": "InternalError", "Message": "it is another user's"}}, "DeleteObjects"),
+    ]
+
+    def deletes(**asked: Any) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(store._s3, "delete_objects", deletes)
+    for said in ("Object is locked", "another user's"):
+        with pytest.raises(NotRemoved, match=said):
+            store.delete("jobs/a")
+    assert store.exists("jobs/a/source.mp4")
+    s3.kill()
+    answers.append(ClientError({"Error": {"Code": "InternalError"}}, "DeleteObjects"))
+    with pytest.raises(StorageUnavailable):
+        store.delete("jobs/a")
