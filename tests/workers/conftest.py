@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from tests.nodes import Processes, RedisContainer
+from topclip.config import Settings
+from topclip.storage.base import ArtifactStore
+from topclip.storage.factory import store_for
 from workers.backend import result_meta
 from workers.scripts import Scripts
 
@@ -28,6 +31,16 @@ def redis_node(nodes: Processes, tmp_path_factory: pytest.TempPathFactory) -> It
 def redis(redis_node: RedisContainer) -> Any:
     redis_node.client.flushall()
     return redis_node.client
+
+
+@pytest.fixture
+def settings(redis_node: RedisContainer, tmp_path: Path) -> Settings:
+    return Settings(redis_url=redis_node.url, data_dir=tmp_path)
+
+
+@pytest.fixture
+def store(settings: Settings) -> ArtifactStore:
+    return store_for(settings)
 
 
 @pytest.fixture

@@ -3,19 +3,17 @@
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from celery import Celery
 
-from tests.nodes import RedisContainer
 from topclip.config import Settings
 from topclip.errors import StorageUnavailable
 from topclip.model.job import JobRecord
 from topclip.model.request import Change, ClipOptions, ClipRequest, MediaPath
 from topclip.storage.base import ArtifactStore, change_key, record_key
-from topclip.storage.factory import store_for
 from workers import figures, reconciler, restore
 from workers.figures import Figures, field_of
 from workers.links import WORKER, make_app
@@ -25,26 +23,7 @@ REQUEST = ClipRequest(source=MediaPath(path="/nowhere/talk.mp4", name="talk.mp4"
 
 
 @pytest.fixture
-def redis_node(tmp_path: Path) -> Iterator[RedisContainer]:
-    (tmp_path / "redis").mkdir()
-    node = RedisContainer(tmp_path / "redis")
-    assert node.ready()
-    yield node
-    node.teardown()
-
-
-@pytest.fixture
-def settings(redis_node: RedisContainer, tmp_path: Path) -> Settings:
-    return Settings(redis_url=redis_node.url, data_dir=tmp_path)
-
-
-@pytest.fixture
-def store(settings: Settings) -> ArtifactStore:
-    return store_for(settings)
-
-
-@pytest.fixture
-def leader(settings: Settings, store: ArtifactStore) -> Iterator[Rounds]:
+def leader(redis: Any, settings: Settings, store: ArtifactStore) -> Iterator[Rounds]:
     app: Celery = make_app(settings, WORKER)
     found = Rounds(app, settings)
     found._store = store
@@ -72,7 +51,7 @@ def keep(monkeypatch: pytest.MonkeyPatch, *jobs: str) -> None:
 
 
 def test_a_lost_job_comes_back_whatever_stands_before_it(
-    leader: Rounds, store: ArtifactStore, redis_node: RedisContainer, monkeypatch: pytest.MonkeyPatch
+    leader: Rounds, store: ArtifactStore, redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expired, unreadable, gone, lost = (f"{n:08}-0000-4000-8000-000000000000" for n in range(4))
     written(store, expired, -timedelta(seconds=10))
@@ -90,12 +69,12 @@ def test_a_lost_job_comes_back_whatever_stands_before_it(
     monkeypatch.setattr(store, "get_bytes", read)
     counted = Figures()
     monkeypatch.setattr(restore, "FIGURES", counted)
-    redis_node.client.sadd("topclip:lost", lost, expired)
+    redis.sadd("topclip:lost", lost, expired)
     assert set(leader.bring_back()) == {lost}
-    assert redis_node.client.exists(f"topclip:job:{lost}")
-    assert not redis_node.client.smembers("topclip:lost")
-    counted.write(redis_node.client, "topclip:")
-    assert redis_node.client.hgetall("topclip:figures") == {field_of(figures.REPAIRS, "restored"): "1"}
+    assert redis.exists(f"topclip:job:{lost}")
+    assert not redis.smembers("topclip:lost")
+    counted.write(redis, "topclip:")
+    assert redis.hgetall("topclip:figures") == {field_of(figures.REPAIRS, "restored"): "1"}
     assert store.exists(record_key(expired))
     assert store.exists(change_key(gone, 1))
 
@@ -118,9 +97,8 @@ def test_a_store_that_is_away_is_no_fault_of_one_job(
 
 
 def test_expired_jobs_that_stay_hold_up_no_others(
-    leader: Rounds, store: ArtifactStore, redis_node: RedisContainer, monkeypatch: pytest.MonkeyPatch
+    leader: Rounds, store: ArtifactStore, redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    redis = redis_node.client
     kept, due = [str(uuid4()) for _ in range(3)], str(uuid4())
     for n, job in enumerate([*kept, due]):
         written(store, job, -timedelta(seconds=10))

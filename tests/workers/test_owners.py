@@ -2,18 +2,16 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from tests.nodes import RedisContainer
 from topclip.config import Settings
 from topclip.errors import JobExpired, NotRemoved
 from topclip.model.job import JobRecord, JobState
 from topclip.model.request import ClipOptions, ClipRequest, MediaPath
 from topclip.storage.base import ArtifactStore, record_key
-from topclip.storage.factory import store_for
 from workers.client import JobClient
 from workers.links import WEB, WORKER, make_app, redis_client
 from workers.restore import bring_back
@@ -22,26 +20,7 @@ REQUEST = ClipRequest(source=MediaPath(path="/nowhere/talk.mp4", name="talk.mp4"
 
 
 @pytest.fixture
-def redis_node(tmp_path: Path) -> Iterator[RedisContainer]:
-    (tmp_path / "redis").mkdir()
-    node = RedisContainer(tmp_path / "redis")
-    assert node.ready()
-    yield node
-    node.teardown()
-
-
-@pytest.fixture
-def settings(redis_node: RedisContainer, tmp_path: Path) -> Settings:
-    return Settings(redis_url=redis_node.url, data_dir=tmp_path)
-
-
-@pytest.fixture
-def store(settings: Settings) -> ArtifactStore:
-    return store_for(settings)
-
-
-@pytest.fixture
-def client(settings: Settings, store: ArtifactStore) -> Iterator[JobClient]:
+def client(redis: Any, settings: Settings, store: ArtifactStore) -> Iterator[JobClient]:
     found = JobClient(settings, store, make_app(settings, WORKER))
     yield found
     found.close()
@@ -114,7 +93,7 @@ def test_a_deleted_job_leaves_the_lists_and_its_tombstone_knows_the_owner(client
 
 
 def test_a_job_that_redis_has_lost_comes_back_as_its_owners(
-    client: JobClient, settings: Settings, store: ArtifactStore, redis_node: RedisContainer
+    client: JobClient, settings: Settings, store: ArtifactStore
 ) -> None:
     now = datetime.now(UTC)
     job = str(uuid4())
