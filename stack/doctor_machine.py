@@ -29,7 +29,7 @@ MIN_FFMPEG: Final = (5, 1)
 """It brought `-fps_mode`, which every rendering asks for."""
 OURS: Final = ("", ".staging", "jobs", "analysis", "changes", "keys", "logs", "redis", "flower", "s3", "store")
 """Folders inside the data folder and the store that some process of ours writes to."""
-HOLDERS: Final = ("jobs", "analysis", "changes")
+HOLDERS: Final = ("jobs", "analysis", "changes", ".staging")
 """Those with a folder for each job or source."""
 MOST_LOOKED_AT = 10_000
 

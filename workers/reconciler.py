@@ -199,7 +199,11 @@ class Rounds:
         self._store.sweep(STAGING_KEPT_S)
         for name in self._store.staged():
             if (owner := OWNER.match(name)) and self._is_over(owner[0]):
-                self._store.unstage(name)
+                of_each([name], self._unstage)
+
+    def _unstage(self, name: str) -> bool:
+        self._store.unstage(name)
+        return True
 
     def _is_over(self, job: str) -> bool:
         """Whether nobody works on the job any more."""

@@ -7,11 +7,13 @@ import pytest
 from tests.media import Media, ffmpeg
 from tests.unit.conftest import make_context, request_for
 from topclip import run_local
-from topclip.errors import NoHighlights
+from topclip.errors import NoHighlights, SourceNotFound, StorageUnavailable
+from topclip.media.opening import open_media
 from topclip.model.job import Stage
 from topclip.model.request import ClipRequest, Upload
 from topclip.pipeline import __doc__ as order_in_words
 from topclip.pipeline.context import StageContext, clip_threads
+from topclip.pipeline.source import source_path
 from topclip.storage.base import job_folder
 
 
@@ -82,3 +84,14 @@ def test_clips_are_made_side_by_side_each_by_its_share_of_threads(media: Media, 
     assert [clip.n for clip in manifest.clips] == [1, 2, 3]
     runs = log.read_text().splitlines()
     assert sorted(run.split(" -threads ")[1].split()[0] for run in runs if "libx264" in run) == ["1", "1", "2"]
+
+
+def test_a_file_that_goes_away_while_it_is_in_use_is_no_fault_of_the_sources(
+    media: Media, ctx: StageContext, tmp_path: Path
+) -> None:
+    request = request_for(media("short.mp4"))
+    with pytest.raises(StorageUnavailable) as caught, source_path(request, ctx):
+        open_media(tmp_path / "head.mp4")
+    assert caught.value.retryable
+    with pytest.raises(SourceNotFound), source_path(request_for(tmp_path / "none.mp4"), ctx):
+        pass

@@ -31,10 +31,12 @@ def test_objects_that_the_bucket_keeps_are_those_of_one_job(
             raise answer
         return answer
 
+    store.refuse_kept("jobs/a")  # the bucket as it is
+    store.refuse_kept("jobs/none")
     monkeypatch.setattr(store._s3, "delete_objects", deletes)
-    for said in ("Object is locked", "another user's"):
+    for said, ask in (("Object is locked", store.refuse_kept), ("another user's", store.delete)):
         with pytest.raises(NotRemoved, match=said):
-            store.delete("jobs/a")
+            ask("jobs/a")
     assert store.exists("jobs/a/source.mp4")
     s3.kill()
     answers.append(ClientError({"Error": {"Code": "InternalError"}}, "DeleteObjects"))

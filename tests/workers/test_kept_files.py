@@ -1,6 +1,8 @@
 """Files that may not be read or removed, another user's as after a restore: their job alone is left as it is."""
 
 import os
+import shutil
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -115,3 +117,34 @@ def test_expired_jobs_that_stay_hold_up_no_others(
     assert set(again) == set(kept)
     assert all(at >= before + KEPT_S for at in again.values())
     assert all(store.exists(record_key(job)) for job in kept)
+
+
+def test_staging_is_cleared_of_all_that_may_be(
+    leader: Rounds, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    staging = store.staging()
+    kept, ours, old = str(uuid4()), str(uuid4()), time.time() - 3 * 86_400
+    (staging / "old").mkdir()
+    for path in (staging / "old" / "x", staging / f"{kept}-left", staging / f"{ours}-left", staging / "put-1"):
+        path.write_bytes(b"x")
+        os.utime(path, (old, old))
+    os.utime(staging / "old", (old, old))
+    keep(monkeypatch, kept, "old")
+    monkeypatch.setattr(shutil, "rmtree", lambda path: os.unlink(os.path.join(path, "x")))
+    leader.clear_staging()
+    assert store.staged() == sorted([f"{kept}-left", "old"])
+    assert "old is left as it is" in caplog.text
+
+
+def test_what_may_not_be_looked_at_is_not_measured(store: ArtifactStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for job in ("a", "b"):
+        store.put_bytes(f"jobs/{job}/source.mp4", b"xx")
+    look = os.stat
+
+    def refuse(path: str, **how: bool) -> os.stat_result:
+        if "jobs/a/" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path, **how)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert store.sizes() == {"jobs/b": 2}

@@ -179,14 +179,14 @@ class LocalStore(Staging):
         _refuse(prefix, refused)
 
     def sizes(self) -> dict[str, int]:
-        """See ArtifactStore. What goes meanwhile counts for nothing."""
+        """See ArtifactStore. What goes meanwhile, or may not be looked at, counts for nothing."""
         self.staging()
         sizes: dict[str, int] = {}
         for folder, below, names in os.walk(self.root):
             if folder == str(self.root):
                 below.remove(STAGING)
             for name in names:
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(FileNotFoundError, PermissionError):
                     size = os.stat(os.path.join(folder, name), follow_symlinks=False).st_size
                     add_size(sizes, os.path.relpath(os.path.join(folder, name), self.root), size)
         return sizes

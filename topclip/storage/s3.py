@@ -38,6 +38,7 @@ URL_KEPT_S = 3600
 UPLOADS_SWEPT_EVERY_S = 3600.0
 UPLOADS_KEPT_S = 24 * 3600.0
 """How old an upload must be at least to be taken for one of a killed process: nothing tells a slow one from it."""
+NOTHING = "no-such-object"
 KEPT_HINT = "is it locked in the bucket (object lock, legal hold, a policy), or may the key not delete?"
 CONFLICTS = 5
 """How often a write that met another one of the same name is tried again."""
@@ -169,9 +170,7 @@ class S3Store(Staging):
             batch = {"Objects": [{"Key": one} for one in doomed[i : i + AT_ONCE]], "Quiet": True}
             with self._bucket.said(prefix):
                 errors = self._refused(batch)
-            if errors:
-                text = f"the store keeps {errors[0].get('Key', prefix)}: {errors[0].get('Message')}"
-                raise NotRemoved(text, {"key": prefix, "hint": KEPT_HINT})
+            _refuse_errors(prefix, errors)
 
     def _refused(self, batch: dict[str, Any]) -> tuple[dict[str, str], ...]:
         """Delete objects; what is said of those that stay. Raises: ClientError if the bucket is at fault, not they."""
@@ -183,8 +182,10 @@ class S3Store(Staging):
         return tuple(answer.get("Errors", ()))
 
     def refuse_kept(self, prefix: str) -> None:
-        """See ArtifactStore. Whether a bucket lets its key delete is told as it is tried; one that is away says so here."""
-        self.exists(prefix)
+        """See ArtifactStore. Who may not delete hears so also of what is not there; a lock on one object is not told before."""
+        with self._bucket.said(prefix):
+            errors = self._refused({"Objects": [{"Key": f"{self._bucket.name(prefix)}/{NOTHING}"}], "Quiet": True})
+        _refuse_errors(prefix, errors)
 
     def sweep(self, older_than_s: float) -> int:
         """See ArtifactStore: in staging, among the copies, and uploads that were not completed within a day."""
@@ -343,3 +344,10 @@ def _blocks(path: Path, n_bytes: int, tick: Tick) -> Iterator[bytes]:
         while block := file.read(n_bytes):
             yield block
             tick()
+
+
+def _refuse_errors(prefix: str, errors: tuple[dict[str, str], ...]) -> None:
+    """Raises: NotRemoved if the server has said that something stays."""
+    if errors:
+        text = f"the store keeps {errors[0].get('Key', prefix)}: {errors[0].get('Message')}"
+        raise NotRemoved(text, {"key": prefix, "hint": KEPT_HINT})

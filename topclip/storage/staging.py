@@ -1,13 +1,17 @@
 """The local folder in which files are made before they are put into a store."""
 
 import contextlib
+import logging
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from topclip.errors import StorageUnavailable
 from topclip.storage.base import translated
+
+log = logging.getLogger(__name__)
 
 FOLDER_KEPT_S = 86_400.0
 """A folder is small, and read for as long as one task takes, without ever being written again."""
@@ -54,14 +58,22 @@ class Staging:
         return self.staging() / f"put-{os.getpid()}-{os.urandom(6).hex()}"
 
 
+@contextlib.contextmanager
+def _left(path: str) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as err:
+        log.warning("%s is left as it is: %s", path, err)
+
+
 def sweep_folder(folder: Path, older_than_s: float) -> int:
     """Remove the plain files of a folder that were not written for so long, and older folders; how many there were.
 
-    Raises: OSError.
+    Another user's, which may not be removed, are left and told. Raises: OSError.
     """
     n_swept, now = 0, time.time()
     for entry in os.scandir(folder):
-        with contextlib.suppress(FileNotFoundError):  # its owner was quicker
+        with contextlib.suppress(FileNotFoundError), _left(entry.path):  # its owner was quicker
             age_s = now - entry.stat(follow_symlinks=False).st_mtime
             if entry.is_file(follow_symlinks=False) and age_s > older_than_s:
                 os.unlink(entry.path)
