@@ -1,11 +1,13 @@
 """The store's budget over a real Redis and a real folder: which jobs go, which stay, and what is told to the web."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.s3 import S3Container
 from tests.workers.conftest import P
 from topclip.config import Settings
 from topclip.errors import NotRemoved, StorageUnavailable
@@ -35,21 +37,24 @@ def budget(redis: Any, settings: Settings, scripts: Scripts, store: ArtifactStor
     return Budget(redis, settings, scripts, store)
 
 
+def made_in(
+    scripts: Scripts, redis: Any, store: ArtifactStore, n: int, size_mb: int, ended_at: float | None = None
+) -> str:
+    """A job; one that waits if it has not ended."""
+    job = f"8f14e45f-ceea-467f-9575-{n:012}"
+    meta = result_meta(job, 1, "QUEUED", {})
+    scripts("submit", job, '{"options": {}}', f"{2000.0 - n}", 4_000_000_000, "a.mp4", meta, "probe", 10, 1, "")
+    if ended_at is not None:
+        scripts("fail", job, lost_files_meta(job))
+        redis.hset(f"{P}job:{job}", "finished_at", ended_at)
+    store.put_bytes(f"jobs/{job}/source.mp4", b"x" * (size_mb * MB))
+    return job
+
+
 @pytest.fixture
 def made(redis: Any, scripts: Scripts, store: ArtifactStore) -> Made:
-    """made(n, MiB, ended_at=...) -> a job; one that waits if it has not ended."""
-
-    def make(n: int, size_mb: int, ended_at: float | None = None) -> str:
-        job = f"8f14e45f-ceea-467f-9575-{n:012}"
-        meta = result_meta(job, 1, "QUEUED", {})
-        scripts("submit", job, '{"options": {}}', f"{2000.0 - n}", 4_000_000_000, "a.mp4", meta, "probe", 10, 1, "")
-        if ended_at is not None:
-            scripts("fail", job, lost_files_meta(job))
-            redis.hset(f"{P}job:{job}", "finished_at", ended_at)
-        store.put_bytes(f"jobs/{job}/source.mp4", b"x" * (size_mb * MB))
-        return job
-
-    return make
+    """made(n, MiB, ended_at=...) -> a job."""
+    return partial(made_in, scripts, redis, store)
 
 
 def test_those_go_that_ended_first_and_none_that_waits(
@@ -197,3 +202,12 @@ def test_without_a_measurement_and_without_a_budget_nothing_is_said(
     made(0, 11, 1001.0)
     assert Budget(redis, settings.model_copy(update={"store_budget_gb": 0.0}), scripts, store).keep() == []
     assert StoreUse(5, 5, 0.0).has_room(10, 10)
+
+
+def test_a_buckets_budget_is_kept_too(s3: S3Container, redis: Any, scripts: Scripts, tmp_path: Path) -> None:
+    settings = Settings(**s3.settings | {"data_dir": tmp_path, "store_budget_gb": 10 / 1024})
+    bucket = store_for(settings)
+    newest, oldest = (made_in(scripts, redis, bucket, n, 6, at) for n, at in ((1, 1002.0), (2, 1001.0)))
+    assert Budget(redis, settings, scripts, bucket).keep() == [oldest]
+    assert bucket.folders("jobs") == [newest]
+    assert int(redis.hget(f"{P}store", "used")) == 6 * MB
