@@ -15,7 +15,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from topclip.errors import JobCancelled, JobStopped, QueueUnavailable, StorageUnavailable, TopClipError
+from topclip.errors import JobCancelled, JobStopped, JobSuperseded, QueueUnavailable, StorageUnavailable, TopClipError
 from topclip.media.limits import no_memory
 from topclip.model.base import JsonDict
 from topclip.model.job import Stage
@@ -24,7 +24,7 @@ from topclip.storage.base import BROKEN_DISK, FULL, storage_error
 from workers import figures, names, runtime
 from workers.backend import header_of
 from workers.cancelled import cancel_if_it_was
-from workers.drive import tell_revoked
+from workers.drive import redrive, tell_revoked
 from workers.pulse import Pulse, Run
 
 log = logging.getLogger(__name__)
@@ -126,6 +126,11 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
     def context(self, job_id: str) -> StageContext:
         """The surroundings of this run."""
         return runtime.context(job_id, self.pulse)
+
+    def begin_anew(self, why: str) -> NoReturn:
+        """End this attempt, and start the job from the top in another one. Raises: JobSuperseded always."""
+        redrive(self.app, runtime.scripts(), self.pulse.run.job, self.pulse.run.epoch)
+        raise JobSuperseded(why, {"verdict": "OLD"})
 
     def hand_on(self, stage: Stage, result: JsonDict, parts: list[str], canvas: Any) -> NoReturn:
         """Replace this task by the next canvas, under the job's id. Raises: Ignore always, JobStopped."""

@@ -87,6 +87,7 @@ def test_what_a_key_frame_sets_right_is_no_cut() -> None:
     assert cuts_of(shot, keys=keys) == []
     assert cuts_of(shot, keys=(0, 250, 490)) == [240, 480]
     assert cuts_of(shot[:480] + scene(3, 60, level=150), keys=keys) == [480]
+    assert cuts_of(shot[:480], keys=(0, 240)) == [240]  # it comes once: a shot may end there
 
 
 def noise(seed: int, n: int, low: int, high: int) -> list[Picture]:

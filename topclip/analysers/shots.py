@@ -23,9 +23,9 @@ NEARBY, NEARBY_S = 6, 0.25
 """Frames looked at on each side: so many, and for so long, for where a film is shown at a higher rate than it was taken at
 most frames are the one before once more.
 """
-LEAST_DRIFT, DRIFT = 90, 0.05
-"""Frames between key frames, and grey levels that pictures may drift by with each of them: they are decoded without their
-loop filter, and the next key frame sets them right. Measured: 11 levels after 299 frames.
+LEAST_DRIFT, DRIFT, MOST_DRIFT = 90, 0.05, 15.0
+"""Frames between key frames, and grey levels that pictures may drift by with each of them and altogether: they are decoded
+without their loop filter, and the next key frame sets them right. Measured: 11 levels after 299 frames.
 """
 TONE_SPAN = 3
 """Frames whose tones are averaged on each side."""
@@ -88,10 +88,10 @@ def _drift_ends(kinds: Array, jumps: Array) -> Array:
     keys = np.flatnonzero(kinds & KEY)
     apart = np.diff(keys)
     longest = apart.max(initial=0)
-    if longest < LEAST_DRIFT:
-        return keys[:0]
     ends = keys[1:][apart >= longest - 1]
-    drifted: Array = ends[jumps[ends] <= DRIFT * longest]
+    if longest < LEAST_DRIFT or len(ends) < 2:  # one may be the longest shot's own end
+        return keys[:0]
+    drifted: Array = ends[jumps[ends] <= min(DRIFT * longest, MOST_DRIFT)]
     return drifted
 
 

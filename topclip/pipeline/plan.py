@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from topclip.analysers.evidence import Evidence
+from topclip.errors import ArtifactMissing
 from topclip.media.timeline import true_leaps
 from topclip.model.analysis import Analysis
 from topclip.model.base import Model
@@ -141,8 +142,11 @@ def _all_framed(
     """Clips with their framings, and what they are checked by for the part of the picture that they show."""
     if not specs:
         return ()
-    analysis = load_analysis(info, ctx)
-    framed = (_framed(spec, framings) for spec in specs)
+    framed = tuple(_framed(spec, framings) for spec in specs)
+    try:
+        analysis = load_analysis(info, ctx)
+    except ArtifactMissing:  # an older version has analysed it, or it was cleared away: there is nothing to judge by
+        return tuple(spec.model_copy(update={"shares": None}) for spec in framed)
     return tuple(spec.model_copy(update={"shares": shares_of(info, analysis, spec)}) for spec in framed)
 
 

@@ -2,9 +2,11 @@
 
 from typing import NoReturn
 
-from topclip.errors import from_dict
+from topclip.errors import ArtifactMissing, from_dict
 from topclip.model.base import JsonDict
 from topclip.model.job import Stage
+from topclip.pipeline.analyse import is_analysed
+from topclip.pipeline.chunk import plan_chunks
 from topclip.pipeline.plan import make_plan
 from workers import names, runtime
 from workers.app import app
@@ -18,7 +20,13 @@ def select(self: ClipTask, parts: list[JsonDict], *, job_id: str) -> NoReturn:
     for part in parts:
         if part["outcome"] == "failed":
             raise from_dict(part)
-    plan = make_plan(runtime.request_of(job_id), runtime.info_of(job_id), self.context(job_id))
+    request, info = runtime.request_of(job_id), runtime.info_of(job_id)
+    try:
+        plan = make_plan(request, info, self.context(job_id))
+    except ArtifactMissing:
+        if all(is_analysed(info, chunk, runtime.store()) for chunk in plan_chunks(info)):
+            raise
+        self.begin_anew("the source was analysed by another version")  # in the midst of an upgrade
     if plan.outlooks:
         hand_on_outlooks(self, plan)
     hand_on_clips(self, plan)
