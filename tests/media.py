@@ -332,6 +332,7 @@ RECIPES: dict[str, Callable[[Media, Path], None]] = {
     ),
     "pyramid.mp4": _from_base(*X264, *PYRAMID, *AAC, seconds=14),
     "pyramid.mkv": _remuxed(),
+    "pyramid.avi": _remuxed(),  # every second place of its index is empty
     "pyramid.ts": _remuxed("-f", "mpegts"),
     "late_start.mp4": _remuxed("-output_ts_offset", "3.1"),
     "edited.mp4": _edited,

@@ -103,12 +103,16 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
             runtime.count(figures.RETRIES, f"{names.short(self.name)}/{error.code}")
             log.warning("%s will be tried again: %s", self.name, error)
             self._try_again(error)
-        runtime.count(figures.FAILURES, f"{names.short(self.name)}/{error.code}")
-        log.error("%s failed: %s", self.name, error, exc_info=err if type(error) is TopClipError else None)
+        self.tell_failed(error.code, str(error), err if type(error) is TopClipError else None)
         self.pulse.finish()
         if self.is_part:
             return self.failed_part(error, **kwargs)
         raise error from err
+
+    def tell_failed(self, code: str, what: str, fault: Exception | None = None) -> None:
+        """Count what failed for good, and say so. fault: whose traceback is shown."""
+        runtime.count(figures.FAILURES, f"{names.short(self.name)}/{code}")
+        log.error("%s failed: %s", self.name, what, exc_info=fault)
 
     def _try_again(self, error: TopClipError) -> NoReturn:
         """Raises: Retry; Reject if that could not be published, which Celery itself would store as the job's failure."""

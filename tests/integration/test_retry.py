@@ -17,7 +17,9 @@ from topclip.media.binary import find_ffmpeg
 from topclip.model.job import JobState, JobStatus
 from topclip.model.manifest import Manifest
 from topclip.storage.base import ArtifactStore, cancelled_key
+from workers import figures
 from workers.client import JobClient
+from workers.figures import field_of
 
 Submit = Callable[..., str]
 Finished = Callable[..., JobStatus]
@@ -82,6 +84,7 @@ def test_a_retry_of_a_partial_job_makes_the_missing_clip_alone(
     app: Celery,
     fail: Callable[[str, str], None],
     rendered: Callable[[], list[int]],
+    redis_node: RedisContainer,
     tmp_path: Path,
 ) -> None:
     fail("2", "the encoder is out of order")
@@ -92,8 +95,11 @@ def test_a_retry_of_a_partial_job_makes_the_missing_clip_alone(
     before = manifest_of(store, partial)
     assert [f.n for f in before.failed] == [2]
     assert {1, 2, 3} == set(rendered())
+    counted = field_of(figures.FAILURES, "render/ENCODE_FAILED")
+    assert float(until(lambda: redis_node.client.hget("topclip:figures", counted), 20)) == 1
 
     worker = container(celery_setup)
+    assert "render failed: " in worker.logs()
     worker.kill("SIGSTOP")
     (tmp_path / "fail").unlink()
     begun = client.retry(job_id)

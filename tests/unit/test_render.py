@@ -81,6 +81,7 @@ EXACT = [
     *("ntsc.mkv", "backwards.ts", "short.mpg", "short.mov", "slides.mp4", "short.flv", "fragmented.mp4", "raw.h264"),
     *(
         "h264.avi",
+        "pyramid.avi",
         "in_order.avi",
         "packed.avi",
         "wrong_times.ts",

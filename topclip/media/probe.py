@@ -252,13 +252,17 @@ def _describe_video(container_format: ContainerFormat, stream: AvVideo, first: _
         width, height = height, width
     tick = stream.time_base or 1 / DEFAULT_RATE
     codec = stream.codec_context.codec.canonical_name
+    has_no_pts = not is_bare and _has_no_pts(container_format, stream)
+    rate = _rate(stream, is_bare=is_bare)
+    if has_no_pts and stream.base_rate and rate % stream.base_rate == 0:  # every so many places of its index are empty
+        rate = Fraction(stream.base_rate)
     start_pts, lag = frame.pts if frame.pts is not None else (frame.dts or 0), None
     if is_bare:
         start_pts = 0
-    elif _has_no_pts(container_format, stream):
+    elif has_no_pts:
         start_pts = key_dts or 0
         # FFmpeg leaves a place empty behind the first frame: by the second one those that follow are counted without a gap.
-        comes_out = frame.dts if next_dts is None else next_dts - 1
+        comes_out = frame.dts if next_dts is None else next_dts - max(1, round(1 / (rate * tick)))
         lag = 0 if comes_out is None else comes_out - start_pts
     return VideoStream(
         index=stream.index,
@@ -269,7 +273,7 @@ def _describe_video(container_format: ContainerFormat, stream: AvVideo, first: _
         sample_aspect=_fraction(aspect),
         display_width=width,
         display_height=height,
-        fps=_fraction(_rate(stream, is_bare=is_bare)),
+        fps=_fraction(rate),
         time_base=_fraction(tick),
         start_pts=start_pts,
         dts_lag=lag,

@@ -38,4 +38,7 @@ def render(self: RenderTask, *, job_id: str, spec: JsonDict, place: int, of: int
     """Render, check and publish one clip. place: among the `of` clips that were asked for together, from 0."""
     request, info = runtime.request_of(job_id), runtime.info_of(job_id)
     ctx = replace(self.context(job_id), threads=runtime.render_threads(place, of))
-    return render_clip(request, info, ClipSpec.from_dict(spec), ctx).to_dict()
+    made = render_clip(request, info, ClipSpec.from_dict(spec), ctx)
+    if isinstance(made, FailedClip):
+        self.tell_failed(made.code, made.message)
+    return made.to_dict()
