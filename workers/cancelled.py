@@ -16,6 +16,7 @@ from topclip.errors import ArtifactMissing
 from topclip.storage.base import ArtifactStore, cancelled_key
 from workers import keys
 from workers.backend import revoked_meta
+from workers.each import of_each
 from workers.scripts import Scripts
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,6 @@ def cancel_after_a_start(redis: Redis, prefix: str, scripts: Scripts, store: Art
     if redis.get(prefix + keys.LOOKED_AT) == run:
         return []
     jobs = [job for state in UNFINISHED for job in redis.zrange(f"{prefix}state:{state}", 0, -1)]
-    cancelled = [job for job in jobs if cancel_if_it_was(scripts, store, job, 0)]
+    cancelled = of_each(jobs, lambda job: cancel_if_it_was(scripts, store, job, 0))
     redis.set(prefix + keys.LOOKED_AT, run)
     return cancelled
