@@ -5,9 +5,10 @@ has as much as a status read. Our kinds of redis-py's connections wait no longer
 Where no budget is set (a worker, a thread that belongs to no request) they are as patient as their profile says.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
@@ -31,6 +32,8 @@ class Budget:
         self.left_s = s
 
 
+_silent_at: Final[dict[tuple[str, int], float]] = {}
+"""Sentinels that did not answer when they were last asked, and when that was."""
 _budget: ContextVar[Budget | None] = ContextVar("budget", default=None)
 _end_s: ContextVar[float] = ContextVar("end_s", default=float("inf"))
 
@@ -140,10 +143,30 @@ def hurry(client: redis.Redis) -> redis.Redis:
 
 
 def hurry_sentinels(found: sentinel.Sentinel) -> sentinel.Sentinel:
-    """The same for those who are asked which server is master."""
+    """The same for those who are asked which server is master; who was silent when this process last asked is asked last.
+
+    Each of kombu's publishers asks anew: one that hangs would cost each of them its patience.
+    """
     for node in found.sentinels:
         hurry(node)
+        node.sentinel_masters = partial(_asked, _place(node), node.sentinel_masters)
+    found.sentinels.sort(key=lambda node: _silent_at.get(_place(node), 0.0))
     return found
+
+
+def _place(node: redis.Redis) -> tuple[str, int]:
+    kwargs = node.connection_pool.connection_kwargs
+    return kwargs["host"], kwargs["port"]
+
+
+def _asked(place: tuple[str, int], ask: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        answer = ask(*args, **kwargs)
+    except (redis.ConnectionError, redis.TimeoutError):
+        _silent_at[place] = monotonic()
+        raise
+    _silent_at.pop(place, None)
+    return answer
 
 
 def hurry_kombu() -> None:
