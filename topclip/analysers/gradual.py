@@ -37,7 +37,7 @@ where it may go on beyond the pictures: the longer part of one that a key frame 
 much as with all of it.
 """
 
-DRAWN = 0.3
+DRAWN_PRICE = 0.3
 """How much straighter a dissolve must be if all of its frames were drawn between others: those go straight by themselves. Where
 one is suspected they are decoded, but for a short part that a key frame divides from it.
 """
@@ -223,7 +223,7 @@ def _is_straight(course: _Course, at: Array, half: int, slack: float = 1.0) -> A
     end, first = at + half + 1, at - half
     mean_step = np.maximum((course.steps[end] - course.steps[first + 1]) / (2 * half), 1e-6)
     strides = (course.strides[end] - course.strides[first + N_LAGS]) / (2 * half + 1 - N_LAGS)
-    least = MIN_STRAIGHT + DRAWN * (course.drawn[end] - course.drawn[first]) / (2 * half + 1)
+    least = MIN_STRAIGHT + DRAWN_PRICE * (course.drawn[end] - course.drawn[first]) / (2 * half + 1)
     peak = np.max([course.jumps[at + k] for k in range(1 - half, half + 1)], axis=0) / mean_step
     is_one: Array = (strides / N_LAGS / mean_step * slack >= least) & (peak <= MAX_PEAK * slack)
     return is_one

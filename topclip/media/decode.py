@@ -152,7 +152,7 @@ class _Pass:
         self._held: list[SoundBlock] = []
         self._first: Picture | None = None
         self._key_pts: int | None = None
-        self._keys = set[int]()
+        self._keys, self._drawn = set[int](), set[int]()
         self._video_done = self._audio_done = False
         self._stream: Iterator[Picture | SoundBlock] = iter(())
 
@@ -176,6 +176,7 @@ class _Pass:
             self._first_pts = self._next_pts = self._info.video.start_pts
         if self._effort is not Effort.WHOLE and (at_start or lead_s is None):
             self._skim = self._new_skim()
+            self._drawn = self._skim.drawn
         self._stream = self._decoded()
         for item in self._stream:
             if isinstance(item, SoundBlock):
@@ -326,10 +327,10 @@ class _Pass:
         if end is not None and placed >= end:
             self._video_done = True
             return
-        drawn = set[int]() if self._skim is None else self._skim.drawn
-        yield Picture(placed, thumb, start is None or placed >= start, is_key=pts in self._keys, is_drawn=pts in drawn)
+        is_key, is_drawn = pts in self._keys, pts in self._drawn
         self._keys.discard(pts)
-        drawn.discard(pts)
+        self._drawn.discard(pts)
+        yield Picture(placed, thumb, start is None or placed >= start, is_key=is_key, is_drawn=is_drawn)
 
     def _time(self, frame: VideoFrame) -> int | None:
         """The frame's time as ffmpeg takes it: where a pts runs back (MPEG-PS has such), the dts tells.
