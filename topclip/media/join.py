@@ -8,6 +8,7 @@ import heapq
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -199,14 +200,15 @@ def _same(container: InputContainer, stream: AudioStream) -> Iterator["Packet[An
 
 
 def _same_pictures(container: InputContainer, stream: VideoStream) -> Iterator["Packet[Any]"]:
-    """A clip's pictures for another file's stream."""
+    """A clip's pictures for another file's stream, one at a time: all of a long clip would fill the memory."""
     video = container.streams.video[0]
-    packets = [packet for packet in container.demux(video) if packet.size]
-    for n, packet in enumerate(packets):
+    first_dts: int | None = None
+    for packet, after in pairwise(chain((p for p in container.demux(video) if p.size), [None])):
+        assert packet is not None
         assert packet.pts is not None
         assert packet.dts is not None
-        since_first = packet.dts - (packets[0].dts or 0)
-        packet.duration = _duration(video.duration or 0, packet.pts, since_first, is_last=n == len(packets) - 1)
+        first_dts = packet.dts if first_dts is None else first_dts
+        packet.duration = _duration(video.duration or 0, packet.pts, packet.dts - first_dts, is_last=after is None)
         packet.stream = stream
         yield packet
 
