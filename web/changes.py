@@ -36,15 +36,19 @@ def replan(path: JobPath) -> Response:
     if not asked:
         raise InvalidRequest("no option is named", {"field": "body", "hint": 'such as {"count": 3}'})
     refuse_low_disk(0)
-    return begun_again(services().client.alter(job_id, partial(_replanned, asked)))
+    return begun_again(services().client.alter(job_id, partial(_replanned, job_id, asked)))
 
 
-def _replanned(asked: JsonDict, before: ClipRequest) -> Change:
-    """The job's options with others in place of some. Raises: InvalidRequest.
+def _replanned(job_id: str, asked: JsonDict, before: ClipRequest) -> Change:
+    """The job's options with others in place of some. Raises: InvalidRequest, StorageError.
 
     Clips that a person has set stay where nothing changes that chooses. A callback is checked where it is another one.
     """
     options = read_values(ClipOptions, merged(before.options, asked))
+    if options.ranges != before.options.ranges and services().store.exists(info_key(job_id)):
+        info = _info(job_id)
+        for n, (start_s, end_s) in enumerate(options.ranges):
+            _refuse_behind_end(info, (start_s, end_s), (f"ranges.{n}.0", f"ranges.{n}.1"))
     if options.callback_url != before.options.callback_url:
         check_callback(options, services().settings, services().outbound)
     is_chosen_alike = options.model_dump(exclude=set(OF_RENDERING)) == before.options.model_dump(
@@ -90,7 +94,7 @@ def recut(path: ClipPath) -> Response:
     clip = next((h for h in plan_of(reading).highlights if h.n == path.n), None)
     if clip is None:
         raise ArtifactMissing(f"the job has no clip {path.n}")
-    info = SourceInfo.model_validate_json(services().store.get_bytes(info_key(job_id)))
+    info = _info(job_id)
     refuse_low_disk(0)
     return begun_again(services().client.alter(job_id, partial(_recut, plan_key_of(reading) or "", clip, info, asked)))
 
@@ -118,15 +122,26 @@ def _range(clip: Highlight, info: SourceInfo, asked: Recut) -> dict[str, float |
         return {"start_s": None, "end_s": None}
     start_s = clip.start_s if asked.start_s is None else asked.start_s
     end_s = clip.end_s if asked.end_s is None else asked.end_s
-    hint = f"the source lasts {info.duration_s:g} s"
-    if start_s >= info.duration_s:
-        raise InvalidRequest(f"start_s {start_s:g} lies behind the source's end", {"field": "start_s", "hint": hint})
-    if end_s > info.duration_s + float(1 / info.video.rate) + 1e-6:
-        raise InvalidRequest(f"end_s {end_s:g} lies behind the source's end", {"field": "end_s", "hint": hint})
+    _refuse_behind_end(info, (start_s, end_s), ("start_s", "end_s"))
     if end_s <= start_s:
         field = "start_s" if asked.end_s is None else "end_s"
         raise InvalidRequest(f"end_s {end_s:g} is not after start_s {start_s:g}", {"field": field})
     return {"start_s": start_s, "end_s": end_s}
+
+
+def _info(job_id: str) -> SourceInfo:
+    """What was found of the job's source. Raises: ArtifactMissing where it was never looked at, StorageError."""
+    return SourceInfo.model_validate_json(services().store.get_bytes(info_key(job_id)))
+
+
+def _refuse_behind_end(info: SourceInfo, span_s: tuple[float, float], fields: tuple[str, str]) -> None:
+    """Raises: InvalidRequest naming the edge that lies behind the source's end; a range may end a frame behind it."""
+    start_s, end_s = span_s
+    found = {"hint": f"the source lasts {info.duration_s:g} s"}
+    if start_s >= info.duration_s:
+        raise InvalidRequest(f"{start_s:g} s lies behind the source's end", {"field": fields[0], **found})
+    if end_s > info.duration_s + float(1 / info.video.rate) + 1e-6:
+        raise InvalidRequest(f"{end_s:g} s lies behind the source's end", {"field": fields[1], **found})
 
 
 def _keyframes(

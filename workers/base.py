@@ -133,7 +133,7 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
 
     def begin_anew(self, why: str) -> NoReturn:
         """End this attempt, and start the job from the top in another one. Raises: JobSuperseded always."""
-        redrive(self.app, runtime.scripts(), self.pulse.run.job, self.pulse.run.epoch)
+        redrive(self.app, runtime.scripts(), self.pulse.run.job, self.pulse.run.epoch, why)
         raise JobSuperseded(why, {"verdict": "OLD"})
 
     def hand_on(self, stage: Stage, result: JsonDict, parts: list[str], canvas: Any) -> NoReturn:

@@ -12,7 +12,7 @@ from workers.scripts import Scripts
 log = logging.getLogger(__name__)
 
 
-def redrive(app: Celery, scripts: Scripts, job_id: str, epoch: int) -> bool:
+def redrive(app: Celery, scripts: Scripts, job_id: str, epoch: int, why: str) -> bool:
     """Start a job again from the top under its own id and the epoch after `epoch`; False if that is not its epoch.
 
     Raises: RedisError, OperationalError.
@@ -20,7 +20,7 @@ def redrive(app: Celery, scripts: Scripts, job_id: str, epoch: int) -> bool:
     new = int(scripts("redrive", job_id, epoch, Stage.PROBE, revoked_meta(job_id, epoch)))
     if not new:
         return False
-    log.warning("nothing works on job %s; started again, attempt %d", job_id, new)
+    log.warning("job %s is started again, attempt %d: %s", job_id, new, why)
     publish(app, job_id, new)
     return True
 

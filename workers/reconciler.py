@@ -164,7 +164,7 @@ class Rounds:
             return False
         # Now, since a new attempt is not the one that was cancelled.
         cancel_if_it_was(self._scripts, self._store, job, epoch)
-        return redrive(self._app, self._scripts, job, epoch)
+        return redrive(self._app, self._scripts, job, epoch, "nothing works on it")
 
     def clear_away(self) -> None:
         """Remove the files and the index entries of expired jobs, and analyses that no job uses any more."""

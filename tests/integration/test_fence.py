@@ -114,7 +114,7 @@ def test_a_run_of_an_older_attempt_ends_its_ffmpeg_and_stores_nothing(
     job_id = submit(source, **CLIP)
     older = frozen_ffmpeg(celery_setup)
     loser = next(node for node in containers(celery_setup) if older in node.children())
-    assert redrive(app, scripts, job_id, 1)
+    assert redrive(app, scripts, job_id, 1, "nothing works on it")
     until(lambda: not alive(older), STOPS_S, loser.logs)
     until(lambda: "stops: OLD" in loser.logs(), STOPS_S)
     status = finished(job_id)

@@ -99,7 +99,7 @@ def test_a_job_started_again_while_it_runs_ends_once_and_as_the_newer_attempt(
     seen: list[tuple[int, str]] = []
     job_id = submit(source, count=2, min_length=3, max_length=6, aspect="1:1", fit="pad")
     in_stage(client, job_id, Stage.ANALYSE)
-    assert redrive(app, scripts, job_id, 1)
+    assert redrive(app, scripts, job_id, 1, "nothing works on it")
 
     def ended() -> bool:
         status = client.read(job_id)
@@ -110,7 +110,7 @@ def test_a_job_started_again_while_it_runs_ends_once_and_as_the_newer_attempt(
     assert client.read(job_id).state is JobState.SUCCEEDED
     assert [epoch for epoch, _ in seen] == sorted(epoch for epoch, _ in seen)
     assert client.read(job_id).attempts == 2
-    assert not redrive(app, scripts, job_id, 2)
+    assert not redrive(app, scripts, job_id, 2, "nothing works on it")
 
 
 @pytest.mark.faults

@@ -68,6 +68,8 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"min_length": 30}, "max_length"),
     ({"weights": {"colour": 1}}, "weights.colour"),
     ({"mode": "ranges"}, "ranges"),
+    ({"ranges": [[1, 9], [300.5, 310]]}, "ranges.1.0"),
+    ({"ranges": [[1, 9], [290, 301]]}, "ranges.1.1"),
     ({"callback_url": "https://example.com/"}, "callback_url"),
 ]
 
