@@ -6,9 +6,11 @@ Where no budget is set (a worker, a thread that belongs to no request) they are 
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from functools import partial
+from threading import Thread
 from time import monotonic
 from typing import Any, Final
 
@@ -16,7 +18,7 @@ import kombu.transport.redis as kombu_redis
 import redis
 from redis import sentinel
 from redis.connection import AbstractConnection
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 from redis.utils import SENTINEL
 
 REQUEST_S: Final = 0.8
@@ -69,6 +71,34 @@ def within(patience_s: float | None) -> float | None:
     return max(LEAST_S, left_s if patience_s is None else min(patience_s, left_s))
 
 
+def _in_time(connect: Callable[[], Any], patience_s: float | None) -> Any:
+    """Connect in a thread: a look-up of a name knows no time limit, and takes ten seconds where no server answers it.
+
+    Raises: TimeoutError, and what `connect` does.
+    """
+    found: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(connect())
+        except (OSError, RedisError) as err:
+            found.set_exception(err)
+
+    # Not by an executor: at its end a process would wait for all of them.
+    Thread(target=copy_context().run, args=(run,), name="connect", daemon=True).start()
+    try:
+        return found.result(patience_s)
+    except TimeoutError:
+        found.add_done_callback(_close)
+        raise
+
+
+def _close(found: "Future[Any]") -> None:
+    """Close a connection that came too late, if it came."""
+    if found.exception() is None:
+        found.result().close()
+
+
 class Hurried(AbstractConnection):  # type: ignore[misc]  # redis-py is untyped here
     """What is added to redis-py's kinds of connections."""
 
@@ -78,7 +108,9 @@ class Hurried(AbstractConnection):  # type: ignore[misc]  # redis-py is untyped 
         patience_s: float | None = self.socket_connect_timeout
         self.socket_connect_timeout = within(patience_s)
         try:
-            return super()._connect()
+            if _end_s.get() == float("inf"):
+                return super()._connect()
+            return _in_time(super()._connect, self.socket_connect_timeout)
         finally:
             self.socket_connect_timeout = patience_s
 

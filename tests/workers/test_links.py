@@ -1,9 +1,17 @@
 """How Redis and its sentinels are asked."""
 
-import pytest
+import socket
+from threading import Event
+from typing import Any
 
+import pytest
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from tests.nodes import RedisContainer
+from tests.waiting import until
 from topclip.config import Settings
-from workers.links import WEB, WORKER, Profile, connection_settings
+from workers.links import WEB, WORKER, Profile, connection_settings, redis_client
+from workers.patience import waiting
 
 URL = "sentinel://:of-the-master@s1:26379;sentinel://s2:26379"
 
@@ -21,3 +29,30 @@ def test_broker_and_backend_ask_the_sentinels_as_patiently_as_redis_and_by_their
         )
     nobody = connection_settings(Settings(redis_url=URL), profile)
     assert "password" not in nobody["broker_transport_options"]["sentinel_kwargs"]
+
+
+def test_a_name_that_no_server_of_names_looks_up_holds_nobody_up(
+    redis_node: RedisContainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_told, look_up, made = Event(), socket.getaddrinfo, []
+
+    def slow(*args: Any) -> Any:
+        is_told.wait(60)
+        return look_up(*args)
+
+    class Kept(socket.socket):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            made.append(self)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    monkeypatch.setattr(socket, "socket", Kept)
+    client = redis_client(Settings(redis_url=redis_node.url), WEB)
+    with pytest.raises(RedisTimeoutError), waiting():
+        client.ping()
+    assert not is_told.is_set()
+    is_told.set()
+    until(lambda: made and made[0].fileno() == -1, 20)  # nobody waits for it any more
+    with waiting():
+        assert client.ping()
+    client.close()
