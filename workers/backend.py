@@ -21,7 +21,7 @@ from redis.exceptions import ResponseError
 
 from topclip.model.job import JobState
 from workers import names
-from workers.patience import hurry_sentinels
+from workers.patience import hurry, hurry_sentinels
 from workers.refusal import refuses_writes
 from workers.scripts import Scripts
 
@@ -63,6 +63,9 @@ class FencedBackend(RedisBackend):  # type: ignore[misc]  # Celery is untyped he
     def exception_safe_to_retry(self, exc: Exception) -> bool:
         """Whether to store a result again: while Redis is away, and while it refuses to write."""
         return bool(super().exception_safe_to_retry(exc)) or refuses_writes(exc)
+
+    def _create_client(self, **params: Any) -> Redis:
+        return hurry(super()._create_client(**params))
 
     @cached_property
     def _scripts(self) -> Scripts:

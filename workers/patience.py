@@ -12,7 +12,7 @@ from contextvars import ContextVar, copy_context
 from functools import partial
 from threading import Thread
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import kombu.transport.redis as kombu_redis
 import redis
@@ -34,8 +34,19 @@ class Budget:
         self.left_s = s
 
 
+class _Master(NamedTuple):
+    """Who is master: the epoch of Sentinel's configuration, host and port, and how often it became another one."""
+
+    epoch: int
+    address: tuple[str, int] | None
+    change: int
+
+
+NOBODY: Final = _Master(0, None, 0)
 _silent_at: Final[dict[tuple[str, int], float]] = {}
 """Sentinels that did not answer when they were last asked, and when that was."""
+_masters: Final[dict[str, _Master]] = {}
+"""Those that sentinels named last, by service."""
 _budget: ContextVar[Budget | None] = ContextVar("budget", default=None)
 _end_s: ContextVar[float] = ContextVar("end_s", default=float("inf"))
 
@@ -146,8 +157,28 @@ class SentinelManagedConnection(Hurried, sentinel.SentinelManagedConnection):  #
     """To the master that Sentinel names.
 
     One that lost its replicas may be master no more, and Sentinel has yet to tell it: whoever asks next asks Sentinel first.
-    redis-py does so where it is a replica already.
+    redis-py does so where it is a replica already. What is only read it would go on answering, from what was: once this process
+    has heard of another master, a connection from before that is made anew when it is next taken out of its pool.
     """
+
+    _seen: int = 0
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether Sentinel has named another master since this one was connected to."""
+        named = _masters.get(self.connection_pool.service_name, NOBODY)
+        return named.change > self._seen and named.address != (self.host, self.port)
+
+    def connect(self) -> None:
+        """Connect where that is needed."""
+        if self.is_connected and self.is_outdated:
+            self.disconnect()
+        super().connect()
+
+    def connect_to(self, address: tuple[str, int]) -> None:
+        """Connect to a server."""
+        self._seen = _masters.get(self.connection_pool.service_name, NOBODY).change
+        super().connect_to(address)
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         """Read an answer. Raises what Redis answers."""
@@ -198,7 +229,19 @@ def _asked(place: tuple[str, int], ask: Callable[..., Any], *args: Any, **kwargs
         _silent_at[place] = monotonic()
         raise
     _silent_at.pop(place, None)
+    for name, state in answer.items():
+        epoch, address, known = state["config-epoch"], (state["ip"], state["port"]), _masters.get(name, NOBODY)
+        # Of two sentinels one may be cut off. One that sees to a fail-over tells the new epoch before the new address.
+        if epoch >= known.epoch and address != known.address:
+            _masters[name] = _Master(epoch, address, known.change + 1)
     return answer
+
+
+def ask_sentinel(client: redis.Redis) -> None:
+    """Hear which server is master by now, where a sentinel says so. Raises: MasterNotFoundError where none answers."""
+    pool = client.connection_pool
+    if isinstance(pool, sentinel.SentinelConnectionPool):
+        pool.sentinel_manager.discover_master(pool.service_name)
 
 
 def hurry_kombu() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from redis import Redis
 from redis.client import PubSub
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from topclip.config import Settings
@@ -16,10 +17,13 @@ from topclip.model.job import JobEvent
 from workers import keys
 from workers.breaker import Breaker
 from workers.links import FAULTS, WEB, redis_client
+from workers.patience import SentinelManagedConnection, ask_sentinel
 
 log = logging.getLogger(__name__)
 
 PING_EVERY_S = 0.5
+LOOK_EVERY_S, LOOK_AGAIN_S = 2.0, 20.0
+"""Sentinel is asked who is master; and again where none answered, which takes as long as waiting for each."""
 MOST_REASONS = 5
 """That are said of one outage, each once: the first one may not be what keeps Redis away."""
 SILENT_AFTER_S = 1.0
@@ -88,13 +92,25 @@ class Watch:
         pubsub.subscribe(self._channel)
         self._ping(redis)
         self._found()
-        next_ping_at = 0.0
+        next_ping_at = next_look_at = 0.0
         while not self._stopped.is_set():
             if time.monotonic() >= next_ping_at:
                 self._ping(redis)
                 next_ping_at = self._heard_at + PING_EVERY_S
+            if time.monotonic() >= next_look_at:
+                next_look_at = time.monotonic() + self._look(redis, pubsub)
             wait_s = max(0.0, next_ping_at - time.monotonic())
             self._hear(pubsub.get_message(timeout=wait_s))
+
+    def _look(self, redis: Redis, pubsub: PubSub) -> float:
+        """Ask Sentinel, where there is one; seconds until the next time. Raises: ConnectionError where another is master."""
+        try:
+            ask_sentinel(redis)
+        except RedisError:
+            return LOOK_AGAIN_S
+        if isinstance(pubsub.connection, SentinelManagedConnection) and pubsub.connection.is_outdated:
+            raise RedisConnectionError("Sentinel names another master")
+        return LOOK_EVERY_S
 
     def _ping(self, redis: Redis) -> None:
         redis.ping()

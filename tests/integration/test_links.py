@@ -354,3 +354,27 @@ class TestSentinelWhoseMastersAskForReplicas(Sentinels):
         for job_id in jobs:
             status = finished(job_id)
             assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1)
+
+    def test_results_follow_where_a_master_cannot_be_told_that_it_is_none(
+        self,
+        celery_setup: CeleryTestSetup,
+        source: Path,
+        submit: Submit,
+        finished: Finished,
+        redis_node: RedisContainer,
+        replicas: list[RedisContainer],
+        client: JobClient,
+    ) -> None:
+        """As where it is cut off from replicas and Sentinel, and not from workers: those who are connected stay so."""
+        watch = client.watch(lambda _: None, lambda: None)  # as the web's
+        watch.start()
+        job_id = submit(source, **CLIP)
+        ffmpeg = frozen_ffmpeg(celery_setup)
+        redis_node.client.config_set("requirepass", "another")  # which Sentinel does not know
+        redis_node.kill("SIGSTOP")
+        until(lambda: any(n_replicas(node) == 1 for node in replicas), 30)
+        redis_node.kill("SIGCONT")
+        ffmpeg.resume()
+        assert finished(job_id, 90).state is JobState.SUCCEEDED
+        assert redis_node.client.info("replication")["role"] == "master"
+        watch.stop()
