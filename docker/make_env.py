@@ -58,10 +58,11 @@ def completed(text: str) -> tuple[str, list[str]]:
 
 
 def main(path: Path) -> None:
-    """Make or complete the file; a new one is readable by its owner alone."""
+    """Make or complete the file; once it holds a secret of ours, its owner alone reads it."""
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
         text, missing = completed(file.read() or HEAD)
         if missing:
+            os.fchmod(file.fileno(), 0o600)
             file.seek(0)
             file.write(text)
             file.truncate()

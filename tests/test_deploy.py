@@ -134,7 +134,9 @@ def test_nothing_starts_without_secrets_and_make_env_writes_them(tmp_path: Path)
     subprocess.run(["python3", target], check=True, capture_output=True)
     assert (tmp_path / ".env").read_text() == first
     (tmp_path / ".env").write_text("REDIS_PASSWORD=mine")  # as an older version left it
+    (tmp_path / ".env").chmod(0o644)
     subprocess.run(["python3", target], check=True, capture_output=True)
+    assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
     assert (tmp_path / ".env").read_text().startswith("REDIS_PASSWORD=mine\nTOPCLIP_API_KEYS=")
     Settings.from_env({}, dotenv=tmp_path / ".env")
     given = "# mine\nexport FLOWER_PASSWORD=''  # to be chosen\nTOPCLIP_API_KEYS=\nREDIS_PASSWORD=mine\nTOPCLIP_PORT=\n"

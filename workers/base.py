@@ -35,6 +35,8 @@ STORE_RETRIES = 16
 """The same while the store is away, which passes as an absent Redis does: ten minutes or so."""
 LONGEST_PAUSE_S = 60.0
 JITTER = 0.5
+FEW_ATTEMPTS, ANEW_S = 4, 15.0
+"""Attempts that follow each other within a second where a job is begun anew, and the longest pause before a later one."""
 """A pause is longer or shorter by up to this share, so that tasks that failed together do not come back together."""
 PUBLISH_FAULTS = (OperationalError, RedisError, OSError, AttributeError, RuntimeError)
 """What kombu raises where the connection goes away while it publishes; it sets clients to None, hence the AttributeError."""
@@ -132,8 +134,12 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
         return runtime.context(job_id, self.pulse)
 
     def begin_anew(self, why: str) -> NoReturn:
-        """End this attempt, and start the job from the top in another one. Raises: JobSuperseded always."""
-        redrive(self.app, runtime.scripts(), self.pulse.run.job, self.pulse.run.epoch, why)
+        """End this attempt, and start the job from the top in another one: the later, the more there were of them.
+
+        Raises: JobSuperseded always.
+        """
+        job, epoch = self.pulse.run.job, self.pulse.run.epoch
+        redrive(self.app, runtime.scripts(), job, epoch, why, pause_s=lambda n: min(ANEW_S, pause_s(n - FEW_ATTEMPTS)))
         raise JobSuperseded(why, {"verdict": "OLD"})
 
     def hand_on(self, stage: Stage, result: JsonDict, parts: list[str], canvas: Any) -> NoReturn:

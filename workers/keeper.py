@@ -100,7 +100,8 @@ class Keeper(bootsteps.StartStopStep):  # type: ignore[misc]
         One whose process is gone is no longer held: the main loop hears of a death and drops the request, but should that have
         failed, its lease would be renewed for ever. The main loop is asked to hand it back.
         """
-        living = {process.pid for process in list(self._worker.pool._pool._pool)}
+        pool = self._worker.pool._pool  # None once it was stopped: its processes are gone
+        living = {process.pid for process in list(pool._pool)} if pool else set()
         held: list[Any] = []
         for request in _unacknowledged():
             if request.worker_pid and request.worker_pid not in living:

@@ -309,17 +309,16 @@ for i = 1, #found, 2 do if found[i + 1] == 'published' then part(found[i], 'done
 move('CANCELLING'); announce(); settle(ARGV[3])
 return 'RUNNING'
 """,
-    # epoch seen, part, revoked -> new epoch, or 0 if there is nothing to start again
+    # epoch seen, part, revoked -> {new epoch, or 0 if there is nothing to start again; attempts}
     "redrive": """
 local state = get('state')
-if not state or TERMINAL[state] or tonumber(get('epoch')) ~= tonumber(ARGV[3]) then return 0 end
+if not state or TERMINAL[state] or tonumber(get('epoch')) ~= tonumber(ARGV[3]) then return {0, 0} end
 redis.call('DEL', parts); drop_held()
-if settle(ARGV[5]) then return 0 end
-local epoch = redis.call('HINCRBY', rec, 'epoch', 1)
-redis.call('HINCRBY', rec, 'attempts', 1)
+if settle(ARGV[5]) then return {0, 0} end
+local epoch, attempts = redis.call('HINCRBY', rec, 'epoch', 1), redis.call('HINCRBY', rec, 'attempts', 1)
 redis.call('HINCRBY', P..'figures', 'repairs|redriven', 1)
 part(ARGV[4], 'published'); announce()
-return epoch
+return {epoch, attempts}
 """,
     # tombstone seconds, force -> OK | BUSY | EXPIRED | UNKNOWN: all of a job goes, a tombstone stays
     "forget": """

@@ -72,7 +72,7 @@ def test_a_sound_clip_says_what_it_was_checked_for(media: Media, ctx: StageConte
     assert all(check.ok for check in clip.checks)
     picture = {"streams", "pixel_format", "colour", "size", "decodes", "frames", "duration", "black", "frozen"}
     assert {check.name for check in clip.checks} == {
-        *(*picture, "starts_together", "ends_together", "silent", "loudness", "true_peak")
+        *(*picture, "starts_together", "ends_together", "sound_length", "silent", "loudness", "true_peak")
     }
 
 

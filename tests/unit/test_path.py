@@ -70,12 +70,18 @@ def test_a_word_of_the_other_one_is_no_reason_to_jump() -> None:
     assert set(way.places) == {places(WINDOW)[0]}
 
 
-@pytest.mark.parametrize(("left_after", "jumps"), [(0.0, (48,)), (0.3, ())])
-def test_who_has_gone_is_held_on_to_no_longer_than_who_is_silent(left_after: float, jumps: tuple[int, ...]) -> None:
-    after = np.arange(52) >= 48
+@pytest.mark.parametrize(
+    ("left_after", "n_after", "jumps"), [(0.0, 5, (48,)), (0.3, 5, ()), (0.0, 1, ()), (0.0, 3, ())]
+)
+def test_who_has_gone_is_held_on_to_no_longer_than_who_is_silent(
+    left_after: float, n_after: int, jumps: tuple[int, ...]
+) -> None:
+    """And to the end of a clip that ends so soon that nobody would see whom it jumps to."""
+    n = 48 + n_after
+    after = np.arange(n) >= 48
     weights = ((0.15, np.where(after, left_after, 1.0)), (0.85, np.where(after, 1.0, 0.5)))
     gains = sum(np.outer(w, gain_of(at, 0.08, WINDOW)) for at, w in weights)
-    way = best_way(np.rint(FULL * gains).astype(np.int64), np.arange(52) * STEP_S, WINDOW)
+    way = best_way(np.rint(FULL * gains).astype(np.int64), np.arange(n) * STEP_S, WINDOW)
     assert way.jumps == jumps
     assert set(way.places) <= {places(WINDOW)[0], places(WINDOW)[-1]}
 

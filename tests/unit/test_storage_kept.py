@@ -1,4 +1,4 @@
-"""What a bucket does not let go of."""
+"""What a bucket does not let go of, and what it only seems to lack."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 from tests.s3 import S3Container
 from topclip.config import Settings
-from topclip.errors import NotRemoved, StorageUnavailable
+from topclip.errors import ArtifactMissing, NotRemoved, StorageUnavailable
 from topclip.storage.factory import store_for
 from topclip.storage.s3 import S3Store
 
@@ -42,3 +42,21 @@ def test_objects_that_the_bucket_keeps_are_those_of_one_job(
     answers.append(ClientError({"Error": {"Code": "InternalError"}}, "DeleteObjects"))
     with pytest.raises(StorageUnavailable):
         store.delete("jobs/a")
+
+
+def test_what_is_there_again_was_never_missing(
+    s3: S3Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the bucket comes back between the answer and the question whether it is there."""
+    store = store_for(Settings(data_dir=tmp_path, **s3.settings))
+    assert isinstance(store, S3Store)
+    store.put_bytes("jobs/b/record.json", b"{}")
+
+    def away(**_: Any) -> Any:
+        raise ClientError({"Error": {"Code": "NoSuchKey"}}, "GetObject")
+
+    monkeypatch.setattr(store._s3, "get_object", away)
+    with pytest.raises(StorageUnavailable, match="away for a moment"):
+        store.get_bytes("jobs/b/record.json")
+    with pytest.raises(ArtifactMissing):
+        store.get_bytes("jobs/b/other.json")

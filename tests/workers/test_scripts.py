@@ -49,14 +49,14 @@ def test_all_keys_of_a_job_expire_with_it(scripts: Scripts, job: str, redis: Any
 
 
 def test_an_old_epoch_may_nothing(scripts: Scripts, job: str, redis: Any) -> None:
-    assert scripts("redrive", job, 1, "probe", "{}") == 2
+    assert scripts("redrive", job, 1, "probe", "{}") == [2, 2]
     assert start(scripts, "probe", epoch=1) == "OLD"
     assert finish(scripts, "probe", epoch=1) == "OLD"
     assert scripts("store", job, 1, "", "", job, result_meta(job, 1, "FAILURE", None), "FAILED") == "OLD"
     assert scripts("advance", job, 1, "", "", "analyse", "{}", "analyse/0") == "OLD"
     assert state_of(redis) == ("QUEUED", "QUEUED")
     assert start(scripts, "probe", epoch=2) == "OK"
-    assert scripts("redrive", job, 1, "probe", "{}") == 0
+    assert scripts("redrive", job, 1, "probe", "{}") == [0, 0]
 
 
 def test_a_run_without_its_lease_may_nothing(scripts: Scripts, job: str, redis: Any) -> None:
@@ -82,7 +82,7 @@ def test_an_ended_job_stays_as_it_is(scripts: Scripts, job: str, redis: Any) -> 
     assert scripts("store", job, 1, "", "", job, result_meta(job, 1, "FAILURE", None), "FAILED") == "DONE"
     assert start(scripts, "analyse/0") == "DONE"
     assert scripts("cancel", job, "{}") == "TERMINAL"
-    assert scripts("redrive", job, 1, "probe", "{}") == 0
+    assert scripts("redrive", job, 1, "probe", "{}") == [0, 0]
     assert state_of(redis) == ("SUCCEEDED", "SUCCESS")
 
 

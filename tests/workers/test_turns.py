@@ -1,11 +1,16 @@
 """Jobs take turns: whose parts are let into a queue, how many, and what becomes of those that wait."""
 
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tests.workers.conftest import JOB, P
+from topclip.config import Settings
 from workers.backend import result_meta, revoked_meta
+from workers.drive import redrive
+from workers.links import WEB, make_app
 from workers.pulse import STARTS_ALLOWED
 from workers.scripts import Scripts
 
@@ -103,7 +108,7 @@ def test_a_cancelled_job_waits_for_nothing_that_has_not_begun(scripts: Scripts, 
 
 
 def test_parts_of_an_older_attempt_are_neither_held_nor_let_in(scripts: Scripts, job: str, redis: Any) -> None:
-    assert scripts("redrive", job, 1, "probe", revoked_meta(job, 1)) == 2
+    assert scripts("redrive", job, 1, "probe", revoked_meta(job, 1)) == [2, 2]
     assert not redis.exists(P + "turns:analyse", f"{P}job:{job}:held:analyse")
     assert scripts("hold", job, 1, "analyse", "late") == "OLD"
     assert not redis.exists(f"{P}job:{job}:held:analyse")
@@ -114,3 +119,17 @@ def test_a_forgotten_turn_is_given_again(scripts: Scripts, job: str, redis: Any)
     assert scripts("waits", job) == 1
     assert redis.llen(P + "analyse") == 2
     assert scripts("waits", OTHER) == 0
+
+
+def test_a_job_that_is_begun_anew_again_and_again_waits_the_longer(
+    scripts: Scripts, job: str, redis: Any, settings: Settings
+) -> None:
+    app, due = make_app(settings, WEB), []
+    for epoch in (1, 2):
+        assert redrive(app, scripts, job, epoch, "of another version", pause_s=lambda n: n * 1000.0)
+        eta = json.loads(redis.lindex(P + "control", 0))["headers"]["eta"]
+        due.append(datetime.fromisoformat(eta) - datetime.now(UTC))
+    assert redrive(app, scripts, job, 3, "nothing works on it")
+    assert json.loads(redis.lindex(P + "control", 0))["headers"]["eta"] is None
+    app.close()
+    assert timedelta(seconds=1900) < due[0] < timedelta(seconds=2000) < due[1]

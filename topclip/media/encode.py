@@ -19,7 +19,7 @@ from topclip.model.clip import ClipSpec
 from topclip.model.framing import Outlook
 from topclip.model.geometry import Geometry, clip_geometry
 from topclip.model.request import Fit, Quality
-from topclip.model.source import AudioStream, SourceInfo
+from topclip.model.source import SourceInfo
 
 MAX_GAIN_DB = 30.0
 """More gain than this makes noise, not sound."""
@@ -27,6 +27,7 @@ PEAK_LIMIT_DB = -1.5
 """Of the samples, to begin with: mostly what lies between them, and what AAC adds, stays below -1 dB."""
 AUDIO_RATE_HZ = 48_000
 AUDIO_BITRATE = "160k"
+EVEN_FORM = f"aformat=sample_fmts=fltp:channel_layouts=stereo:sample_rates={AUDIO_RATE_HZ}"
 BLUR_SHRINK = 8
 INTERLACEABLE = frozenset({"h264", "mpeg2video", "vc1", "mpeg4", "dvvideo", "prores", "dnxhd", "ffv1", "mjpeg"})
 """Codecs that flag each frame, whether it is two fields: those that are lose their comb, others pass as they are."""
@@ -59,11 +60,13 @@ class Attempt:
 
     level: for the sound. seek_lead_s: how long before the range decoding begins, None: with the file. is_steady: filters are
     not set up anew where size or colours change, as where recordings were joined: what they hold of the one before is lost.
+    is_even: the sound is brought to one form beforehand, for where its rate or its channels change.
     """
 
     level: Level
     seek_lead_s: float | None
     is_steady: bool = False
+    is_even: bool = False
 
 
 def first_level(spec: ClipSpec) -> Level:
@@ -109,7 +112,7 @@ def clip_args(
     args = ["-copyts", *_input(source, info, spec, attempt, max_pixels), "-map", f"0:{info.video.index}"]
     args += ["-vf", video_filter(info, spec, attempt, overlay), *_video_codec(info, spec)]
     if info.audio is not None:
-        args += _sound(info.audio, audio_filter(info, spec, attempt.level))
+        args += _sound(info.audio.index, audio_filter(info, spec, attempt.level))
     args += ["-threads", str(threads), "-filter_threads", str(threads), "-max_muxing_queue_size", "9999"]
     return [*args, *_mp4(out)]
 
@@ -120,19 +123,42 @@ def sound_args(
     """Arguments of ffmpeg that make a clip's sound alone."""
     assert info.audio is not None
     args = ["-copyts", *_input(source, info, spec, attempt, max_pixels)]
-    args += _sound(info.audio, audio_filter(info, spec, attempt.level))
-    return [*args, "-vn", "-aac_coder", attempt.level.search, *_mp4(out)]
+    args += _sound(info.audio.index, audio_filter(info, spec, attempt.level))
+    return [*args, *_sound_alone(attempt, out)]
+
+
+def even_args(
+    source: Path, info: SourceInfo, spec: ClipSpec, attempt: Attempt, *, out: Path, max_pixels: int
+) -> list[str]:
+    """Arguments of ffmpeg that write the range's sound in one form, each sample at its time from the range's start.
+
+    Where the form changes, ffmpeg sets up its filters anew, and one that fills what is missing begins at the start again.
+    """
+    assert info.audio is not None
+    chain = ",".join([*_of_range(info, spec), f"aresample={AUDIO_RATE_HZ}:async=1", EVEN_FORM])
+    args = ["-copyts", *_input(source, info, spec, attempt, max_pixels), "-map", f"0:{info.audio.index}", "-af", chain]
+    return [*args, "-vn", "-c:a", "pcm_f32le", "-f", "nut", str(out)]
+
+
+def made_even_args(even: Path, spec: ClipSpec, attempt: Attempt, out: Path) -> list[str]:
+    """The same as `sound_args`, from what `even_args` wrote."""
+    chain = ",".join(_filled(spec, attempt.level))
+    return ["-copyts", *input_args(even, None), *_sound(0, chain), *_sound_alone(attempt, out)]
+
+
+def _sound_alone(attempt: Attempt, out: Path) -> list[str]:
+    return ["-vn", "-aac_coder", attempt.level.search, *_mp4(out)]
 
 
 def _input(source: Path, info: SourceInfo, spec: ClipSpec, attempt: Attempt, max_pixels: int) -> list[str]:
     form = ("-f", MJPEG_FORMAT) if info.container == MJPEG_FORMAT else ()
-    steady = ("-reinit_filter", "0") if attempt.is_steady else ()
+    steady = ("-reinit_filter:v", "0") if attempt.is_steady else ()
     return [*_seek(info, spec, attempt), *form, *steady, *input_args(source, max_pixels)]
 
 
-def _sound(audio: AudioStream, chain: str) -> list[str]:
+def _sound(index: int, chain: str) -> list[str]:
     code = ["-c:a", "aac", "-b:a", AUDIO_BITRATE, "-ar", str(AUDIO_RATE_HZ), "-ac", "2"]
-    return ["-map", f"0:{audio.index}", "-af", chain, *code]
+    return ["-map", f"0:{index}", "-af", chain, *code]
 
 
 def _mp4(out: Path) -> list[str]:
@@ -213,16 +239,23 @@ def _video_codec(info: SourceInfo, spec: ClipSpec) -> list[str]:
 
 def audio_filter(info: SourceInfo, spec: ClipSpec, level: Level) -> str:
     """Choose the sound of the range to the sample, fill what is missing with silence, bring it to the wanted loudness."""
+    return ",".join([*_of_range(info, spec), *_filled(spec, level)])
+
+
+def _of_range(info: SourceInfo, spec: ClipSpec) -> list[str]:
     start_s = float(spec.start_pts * info.video.tick)
     length_s = spec.end_s - spec.start_s
+    return [f"atrim=start={start_s:.9f}:end={start_s + length_s:.9f}", f"asetpts=PTS-{start_s:.9f}/TB"]
+
+
+def _filled(spec: ClipSpec, level: Level) -> list[str]:
+    length_s = spec.end_s - spec.start_s
     chain = [
-        f"atrim=start={start_s:.9f}:end={start_s + length_s:.9f}",
-        f"asetpts=PTS-{start_s:.9f}/TB",
         f"aresample={AUDIO_RATE_HZ}:async=1:first_pts=0",
-        f"aformat=sample_fmts=fltp:channel_layouts=stereo:sample_rates={AUDIO_RATE_HZ}",
+        EVEN_FORM,
         *(f"{name}={options}" for name, options in CLAMP),
     ]
     if spec.source_loudness is not None:
         limit = 10 ** (level.limit_db / 20)
         chain += [f"volume={level.gain_db:.2f}dB", f"alimiter=limit={limit:.6f}:level=0:attack=5:release=60:latency=1"]
-    return ",".join([*chain, f"apad=whole_dur={length_s:.6f}", f"atrim=end={length_s:.6f}"])
+    return [*chain, f"apad=whole_dur={length_s:.6f}", f"atrim=end={length_s:.6f}"]

@@ -79,12 +79,13 @@ class Pictures:
 class Sound:
     """What decoding the sound gave.
 
-    start_s, end_s: as the container says. momentary_lufs: float64, one for each 100 ms; not a number while less than 400 ms
-    were heard. true_peak_db: by ITU-R BS.1770 at four times the rate, dBTP.
+    start_s, end_s: as the container says. heard_s: what came out, however it is to be shown. momentary_lufs: float64, one for
+    each 100 ms; not a number while less than 400 ms were heard. true_peak_db: by ITU-R BS.1770 at four times the rate, dBTP.
     """
 
     start_s: float
     end_s: float
+    heard_s: float
     momentary_lufs: NDArray[np.float64]
     true_peak_db: float
 
@@ -287,6 +288,7 @@ class _Ear:
         return Sound(
             start_s=start_s,
             end_s=start_s + float((stream.duration or 0) * unit),
+            heard_s=self._n_samples / RATE_HZ,
             momentary_lufs=np.array(self._momentary[: self._n_samples // BLOCK_SAMPLES], np.float64),
             true_peak_db=20 * math.log10(self._peak) if self._peak > 0 else FLOOR_DB,
         )

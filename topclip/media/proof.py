@@ -37,6 +37,8 @@ BEYOND = 8
 LEAST_PSNR_DB = 30.0
 """Of a picture that was encoded anew; less is another picture, or a broken one."""
 SOUND_TOLERANCE_S = 0.001
+PADDED_SAMPLES = 2048
+"""Behind the end, of the coder's last blocks."""
 HALF = Fraction(1, 2)
 
 Luma = NDArray[np.uint8]
@@ -293,3 +295,5 @@ def _prove_sound(clip: InputContainer, info: SourceInfo, splice: Splice, tick: C
         raise CheckFailed("the joined clip's sound does not last as long as its picture")
     if n_samples < (length_s - SOUND_TOLERANCE_S) * stream.rate:
         raise CheckFailed("the joined clip's sound breaks off")
+    if n_samples > length_s * stream.rate + PADDED_SAMPLES:  # where the source's changes its form
+        raise CheckFailed("the joined clip has more sound than there is time for")

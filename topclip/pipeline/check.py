@@ -22,8 +22,8 @@ AUDIO_END_TOLERANCE_S = 0.1
 SHARE_TOLERANCE = 0.1
 SHARE_TOLERANCE_S = 0.5
 """Beside the share: of a clip of two seconds half a second may differ."""
-SOUND_CHECKS = frozenset({"loudness", "true_peak"})
-"""Those that another gain or limit may mend."""
+SOUND_CHECKS = frozenset({"sound_length", "loudness", "true_peak"})
+"""Those that other sound may mend."""
 
 
 def check_clip(found: Found, info: SourceInfo, spec: ClipSpec, *, at_limit: bool) -> tuple[Check, ...]:
@@ -58,6 +58,7 @@ def _sound_checks(found: Found, info: SourceInfo, spec: ClipSpec, *, at_limit: b
     pictures_s = found.pictures.start_s
     yield _near("starts_together", sound.start_s, pictures_s, START_TOLERANCE_S)
     yield _near("ends_together", sound.end_s, pictures_s + spec.end_s - spec.start_s, AUDIO_END_TOLERANCE_S)
+    yield _near("sound_length", sound.heard_s, sound.end_s - sound.start_s, AUDIO_END_TOLERANCE_S)
     if spec.shares is not None:
         yield _no_more("silent", silent_share(sound), spec.shares.silent, spec)
     if spec.source_loudness is None:
@@ -90,6 +91,7 @@ WORDS = {
     "silent": "{found:.0%} of it is silent, of the source {wanted:.0%} at most",
     "loudness": "its loudness is {found} LUFS, wanted {wanted}",
     "true_peak": "its true peak is {found} dBTP, wanted {wanted} at most",
+    "sound_length": "its sound lasts {found:.2f} s, and is to be heard for {wanted:.2f} s",
     "frames": "it has {found} frames, wanted {wanted}",
 }
 

@@ -16,6 +16,7 @@ from topclip.media.encode import Level
 from topclip.media.probe import check_limits, probe
 from topclip.media.splice import Obstacle
 from topclip.media.timeline import true_leaps
+from topclip.media.undecoded import undecoded_s
 from topclip.model.clip import ClipSpec
 from topclip.model.request import Aspect, Fit, Quality
 from topclip.model.source import SourceInfo
@@ -83,7 +84,10 @@ def cut_range(
             made = _copy(source, info, span, scratch, ctx, is_all_decoded=is_all_decoded)
         except Obstacle as why:
             spec = _decoded_spec(source, info, span, ctx.max_pixels)
-            made = CutResult("encode", encode_file(source, info, spec, ctx, scratch), 0, str(why))
+            note = str(why)
+            if lost_s := undecoded_s(source, info, spec.start_s, spec.end_s, ctx.max_pixels):
+                note += f"; {lost_s:.1f} s of the sound cannot be decoded, and are silent"
+            made = CutResult("encode", encode_file(source, info, spec, ctx, scratch), 0, note)
         scratch.replace(out)
     finally:
         scratch.unlink(missing_ok=True)

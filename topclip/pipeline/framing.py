@@ -17,7 +17,7 @@ from topclip.model.framing import MOST_KEYFRAMES, Framing, Keyframe, Outlook
 from topclip.model.source import VideoStream
 from topclip.pipeline.path import BLIND, CLOSE, FULL, Flags, Floats, Ints, Way, best_way, gain_of, places, simplified
 
-FRAMING_VERSION = f"evidence {EVIDENCE_VERSION}, framing 3"
+FRAMING_VERSION = f"evidence {EVIDENCE_VERSION}, framing 4"
 
 LEAST_FACES = 0.3
 """Of the pictures of a shot in which faces were looked for, so many must show one,"""

@@ -97,6 +97,8 @@ def best_way(gains: Ints, times_s: Floats, window: float, manner: Manner = CALM)
     costs = per_place + round(BLIND_COST * place_step) * (1000 - seen) // 1000
     jump_costs = np.where(_most_near(gains, round(window / 2 / max(place_step, 1e-9))) > GONE, JUMP_S, GONE_JUMP_S)
     jump_costs = np.rint(jump_costs / step_s * FULL).astype(np.int64)
+    # What is only thought of pays for no jump: it would show for a moment.
+    jump_costs[times_s > times_s[n - 1] - JUMP_S] += LINGER * int(gains[-1].max())
     middle = np.abs(np.arange(N_PLACES) - N_PLACES // 2)
     total, came = gains[0].astype(np.int64), []
     for k in range(1, len(gains)):

@@ -19,11 +19,12 @@ from topclip.media.proof import decoder_messages, in_one_line
 from topclip.media.prospect import Prospect
 from topclip.media.seek import can_seek, seek_lead_s
 from topclip.media.splice import Obstacle
+from topclip.media.undecoded import undecoded_s
 from topclip.model.clip import Check, ClipSpec, FailedClip, RenderedClip, RenderResult
 from topclip.model.request import Aspect, ClipRequest
 from topclip.model.source import SourceInfo
 from topclip.pipeline.captions import ClipText, captions_of, check_captions, publish_captions, with_words
-from topclip.pipeline.check import SOUND_CHECKS, check_clip, in_words, warnings_of
+from topclip.pipeline.check import SOUND_CHECKS, check_clip, in_words, silent_share, warnings_of
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.resound import Tried, held_level, next_level, resound
 from topclip.pipeline.reuse import ClipKeys, clip_keys, made_before
@@ -33,12 +34,14 @@ from topclip.pipeline.source import source_path
 DAMAGE_CHECKS = frozenset({"decodes", "frames", "duration", "black", "frozen"})
 """Those that a damaged source may fail."""
 UNEXPECTED_HINT = "retry the job; if it fails again, choose another range, and tell us: no source should end so"
-RENDER_VERSION = "12"
+RENDER_VERSION = "13"
 LEAST_KEPT = 0.9
 """Of the planned frames: where more are lost to damage, it is no clip of that range."""
 SAFE_LEAD_S = 300.0
 SOUND_REPAIRS = 5
 """What the limiter holds back of a gain is found out by trying; that takes two tries mostly, and the sound alone is made."""
+LEAST_UNHEARD_S = 0.5
+"""Silence for want of sound that decodes is told of from here on."""
 
 
 class _Job(NamedTuple):
@@ -249,6 +252,9 @@ def _encode(job: _Job, path: Path) -> _Made:
 
 def _with_better_sound(job: _Job, attempt: Attempt, made: _Made) -> _Made:
     """The clip with other sound, if that is off; by the coder's other way where its peaks stay."""
+    if "sound_length" in made.failed and not made.failed - SOUND_CHECKS - {"silent"}:  # what is too much is silence
+        attempt = replace(attempt, is_even=True)
+        made = _with_sound(job, attempt, made, attempt.level)
     made = _by_trying(job, attempt, attempt.level, made)
     if "true_peak" in made.failed and not made.failed - SOUND_CHECKS:
         level = replace(attempt.level, search="fast")
@@ -351,8 +357,24 @@ def _describe(job: _Job, made: _Made, keys: ClipKeys) -> RenderedClip:
         copied=made.copied,
         note=made.note,
         captions=publish_captions(job.captions, keys.clip.removesuffix(".mp4"), job.ctx) if job.captions else None,
-        warnings=(*job.spec.warnings, *(job.captions.warnings if job.captions else ()), *warnings_of(made.checks)),
+        warnings=(
+            *job.spec.warnings,
+            *(job.captions.warnings if job.captions else ()),
+            *warnings_of(made.checks),
+            *_unheard(job, made),
+        ),
     )
+
+
+def _unheard(job: _Job, made: _Made) -> tuple[str, ...]:
+    """What is said of a clip that is silent where its source's sound does not decode."""
+    spec, sound = job.spec, made.found.sound
+    if sound is None or silent_share(sound) * (spec.end_s - spec.start_s) < LEAST_UNHEARD_S:
+        return ()
+    lost_s = undecoded_s(job.source, job.info, spec.start_s, spec.end_s, job.ctx.max_pixels)
+    if lost_s < LEAST_UNHEARD_S:
+        return ()
+    return (f"{lost_s:.1f} s of the source's sound cannot be decoded here: the clip is silent there",)
 
 
 def _sha256(path: Path) -> str:

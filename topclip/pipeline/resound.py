@@ -8,7 +8,7 @@ from pathlib import Path
 from av.container import InputContainer
 
 from topclip.errors import CheckFailed
-from topclip.media.encode import Attempt, Level, clip_allowance, limited_gain, sound_args
+from topclip.media.encode import Attempt, Level, clip_allowance, even_args, limited_gain, made_even_args, sound_args
 from topclip.media.ffmpeg import run_ffmpeg
 from topclip.media.join import join_sound
 from topclip.media.look import Sound, listen
@@ -77,14 +77,22 @@ def resound(
     def tick() -> None:
         ctx.report(length_s, length_s)
 
-    made = out.with_suffix(".sound.mp4")
-    args = sound_args(source, info, spec, attempt, out=made, max_pixels=ctx.max_pixels)
+    made, even = out.with_suffix(".sound.mp4"), out.with_suffix(".even.nut")
+    if attempt.is_even:
+        steps = [
+            even_args(source, info, spec, attempt, out=even, max_pixels=ctx.max_pixels),
+            made_even_args(even, spec, attempt, made),
+        ]
+    else:
+        steps = [sound_args(source, info, spec, attempt, out=made, max_pixels=ctx.max_pixels)]
     try:
         allowance = clip_allowance(info, spec, attempt, ctx.memory_bytes)
-        run_ffmpeg(ctx.ffmpeg, args, lambda _: tick(), allowance=allowance)
+        for args in steps:
+            run_ffmpeg(ctx.ffmpeg, args, lambda _: tick(), allowance=allowance)
         join_sound(clip, made, out, tick)
     finally:
-        made.unlink(missing_ok=True)
+        for path in (made, even):
+            path.unlink(missing_ok=True)
     _prove_same_picture(clip, out)
     sound = listen(out, tick)
     if sound is None:

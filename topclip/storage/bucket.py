@@ -168,7 +168,7 @@ class Bucket:
         if code in MISSING and what != self.place.url:
             with self.said(self.place.url):
                 self.client.head_bucket(Bucket=self.place.bucket)
-            return ArtifactMissing(f"no artifact {what}", {"key": what})
+            return self._not_found(what)
         if code in NO_ROOM:
             return StorageFull(
                 f"no room left in the store for {what}", {"key": what, "hint": "free some room in the bucket"}
@@ -182,6 +182,18 @@ class Bucket:
             )
         text = err.response.get("Error", {}).get("Message") or code
         return StorageUnavailable(f"the store failed at {what}: {text}", {"key": what, "hint": hint})
+
+    def _not_found(self, what: str) -> StorageError:
+        """Why an object was not found in a bucket that is there now: it may have come back in between."""
+        try:
+            self.client.head_object(**self.at(what))
+        except ClientError as err:
+            if code_of(err) in MISSING:
+                return ArtifactMissing(f"no artifact {what}", {"key": what})
+            return self._error(what, err)
+        except BotoCoreError as err:
+            log.warning("%s: %s", what, err)
+        return StorageUnavailable(f"the store was away for a moment at {what}", {"key": what})
 
 
 def is_final(err: StorageUnavailable) -> bool:
