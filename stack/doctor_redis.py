@@ -1,10 +1,11 @@
 """What can be wrong with Redis and the workers, over every kind of link and also for a user who may not ask for everything."""
 
 import contextlib
-import os
 import re
+import ssl
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -116,9 +117,20 @@ def _checks(settings: Settings, redis: Redis, is_embedded: bool) -> Iterator[Che
     yield from _budget(settings, health["store_use"])
 
 
+def _are_certificates(path: Path) -> bool:
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError:
+        return False
+    return True
+
+
 def _no_redis(settings: Settings, err: RedisError) -> Check:
-    if settings.redis_ca and not os.access(settings.redis_ca, os.R_OK):
-        advice = "TOPCLIP_REDIS_CA is to name a file that this user can read; in a container, by the path it has there"
+    if settings.redis_ca and not _are_certificates(settings.redis_ca):
+        advice = (
+            "TOPCLIP_REDIS_CA is to name a file of certificates (PEM) that this user can read; "
+            "in a container, by the path it has there"
+        )
         return Check("redis", "fail", f"the certificates {settings.redis_ca} cannot be read", advice)
     text = f"{settings.masked_redis_url} is out of reach: {err}"
     for pattern, advice in CAUSES:

@@ -242,8 +242,10 @@ class TestEveryKindOfLink:
         node = started(*tls, binary=program("redis-server"))
         assert found(f"rediss://localhost:{port}/0", tmp_path, TOPCLIP_REDIS_CA=str(certificate))["redis"].grade == "ok"
         assert "TOPCLIP_REDIS_CA" in told(found(f"rediss://localhost:{port}/0", tmp_path)["redis"])
-        missing = found(f"rediss://localhost:{port}/0", tmp_path, TOPCLIP_REDIS_CA=str(tmp_path / "none.crt"))["redis"]
-        assert f"the certificates {tmp_path / 'none.crt'} cannot be read" in told(missing)
+        (tmp_path / "none.crt").write_text("not one")
+        for name in ("missing.crt", "none.crt"):
+            wrong = found(f"rediss://localhost:{port}/0", tmp_path, TOPCLIP_REDIS_CA=str(tmp_path / name))["redis"]
+            assert f"the certificates {tmp_path / name} cannot be read" in told(wrong)
         assert "speaks TLS" in told(found(f"rediss://localhost:{node.port}/0", tmp_path)["redis"])
         assert "rediss://" in told(found(f"redis://localhost:{port}/0", tmp_path)["redis"])
 
