@@ -151,6 +151,38 @@ def test_a_dissolve_is_found_at_its_middle(seed: int, length: int) -> None:
     assert abs(cut - (70 - length // 2)) <= max(1, length // 8)
 
 
+def crossed(frames: list[Picture], speed: float) -> list[Picture]:
+    """The same with somebody who walks from left to right, again and again."""
+    found = [frame.copy() for frame in frames]
+    for k, frame in enumerate(found):
+        x = int(k * speed) % 64
+        frame[10:28, x : x + 9] = 250
+    return found
+
+
+@pytest.mark.parametrize(
+    ("seed", "length", "speed"),
+    [(3, 16, 1.0), (5, 16, 1.0), (10, 18, 1.0), (21, 10, 1.0), (20, 18, 0.8), (35, 18, 0.8)],
+)
+def test_a_dissolve_is_found_while_something_moves_in_a_shot(seed: int, length: int, speed: float) -> None:
+    one, other = scene(seed, 60, level=100, moving=0.1), scene(seed + 100, 60, level=140, moving=0.1)
+    (cut,) = cuts_of(dissolve(one, crossed(other, speed), length))
+    assert abs(cut - (60 - length // 2)) <= 2
+
+
+@pytest.mark.parametrize("seed", [3, 29, 75])
+def test_a_dissolve_between_dull_shots_that_are_unlike_is_found(seed: int) -> None:
+    one, other = scene(seed, 60, level=115, moving=0.1), scene(seed + 100, 60, level=141, moving=0.1)
+    grey = np.full((36, 64), 128, np.uint8)
+    (cut,) = cuts_of([mixed(frame, grey, 0.4) for frame in dissolve(one, other, 16)])
+    assert abs(cut - 52) <= 2
+
+
+@pytest.mark.parametrize(("seed", "moving"), [(29, 0.15), (57, 0.2)])
+def test_a_pan_that_goes_on_is_no_dissolve(seed: int, moving: float) -> None:
+    assert cuts_of(scene(seed, 90, moving=moving)) == []
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("to", [0, 255])
 @pytest.mark.parametrize(("length", "rest"), [(10, 0), (15, 12), (30, 5)])

@@ -13,7 +13,7 @@ import numpy as np
 from topclip.analysers.frames import differences, grids_of
 from topclip.analysers.tracks import N_LAGS, Array
 
-HALVES = (4, 5, 6, 8, 10, 12, 15, 18, 22)
+HALVES = (4, 5, 6, 7, 8, 9, 10, 12, 15, 18, 22)
 """Half lengths of dissolves that are looked for, in frames."""
 BESIDE = 6
 """Frames on each side in which the shots hold still."""
@@ -29,12 +29,18 @@ MAX_ALIKE = 0.92
 """Correlation of the two shots' parts; above it light changes on one set."""
 MIN_SPREAD = 0.55
 """Change of the median part to that of the mean one: a dissolve changes the picture everywhere, what moves in it does not."""
+PLAIN_ALIKE, PLAIN_RISE = 0.4, 1.3
+"""A plain dissolve: correlation of its shots at most; how many times further points go in it than on either side of it. A pan
+goes on beside what looks like a dissolve, light leaves the shots alike; so more may move in the shots of a plain one.
+"""
+PLAIN_CHANGE, PLAIN_BESIDE, PLAIN_FAULT = 18.0, 0.4, 0.22
+"""What LEAST_CHANGE, MAX_BESIDE and MAX_FAULT are for a plain one."""
 BLOCK = 8192
 
 SLACK, AT_EDGE = 1.05, 0.5
 """Where some pictures are only guessed: by how much a dissolve may miss the bounds, and what share of the change is asked for
 where it may go on beyond the pictures: the longer part of one that a key frame divides. What may be amiss with that is as
-much as with all of it.
+much as with all of it, but no more than with one that is not plain: far more would be decoded for nothing.
 """
 
 DRAWN_PRICE = 0.3
@@ -178,15 +184,18 @@ def _may_dissolve(grids: Array, at: Array, half: int) -> Array:
     last = len(grids) - 1
     is_edge = (at < half + BESIDE) | (at > last - half - BESIDE)
     change = _change(grids, at - half, at + half)
-    kept: Array = change >= LEAST_CHANGE * np.where(is_edge, AT_EDGE, 1 / SLACK)
+    kept: Array = change >= np.where(is_edge, LEAST_CHANGE * AT_EDGE, PLAIN_CHANGE / SLACK)
     at, change, is_edge = at[kept], change[kept], is_edge[kept]
     beside = _change(grids, np.maximum(at - half - BESIDE, 0), at - half)
     beside += _change(grids, at + half, np.minimum(at + half + BESIDE, last))
-    stray = _stray(grids, at, half)
-    is_one = _spread(grids, at, half) * SLACK >= MIN_SPREAD * change
+    stray, likeness = _stray(grids, at, half), _likeness(grids, at, half)
     most = SLACK * np.where(is_edge, np.maximum(change, LEAST_CHANGE), change)
-    is_one &= (beside <= MAX_BESIDE * most) & (stray <= MAX_STRAY * most) & (stray + beside / 3 <= MAX_FAULT * most)
-    kept[kept] = is_one & (is_edge | (_likeness(grids, at, half) <= (1 + MAX_ALIKE * 3) / 4))
+    is_usual = (beside <= MAX_BESIDE * most) & (stray + beside / 3 <= MAX_FAULT * most)
+    is_usual &= is_edge | ((change * SLACK >= LEAST_CHANGE) & (likeness <= (1 + MAX_ALIKE * 3) / 4))
+    is_plain = (beside <= PLAIN_BESIDE * most) & (stray + beside / 3 <= PLAIN_FAULT * most)
+    is_plain &= ~is_edge & (likeness <= (1 + PLAIN_ALIKE * 3) / 4)
+    is_one = (is_usual | is_plain) & (stray <= MAX_STRAY * most)
+    kept[kept] = is_one & (_spread(grids, at, half) * SLACK >= MIN_SPREAD * change)
     return kept
 
 
@@ -199,17 +208,18 @@ def _halfway(grids: Array, found: _Found) -> int:
 
 def _dissolves(grids: Array, course: _Course, at: Array, half: int) -> list[_Found]:
     """Which of the frames `at` are middles of dissolves of one half length."""
-    at = at[_change(grids, at - half, at + half) >= LEAST_CHANGE]
+    at = at[_change(grids, at - half, at + half) >= PLAIN_CHANGE]
     change = _change(grids, at - half, at + half)
-    beside = _change(grids, at - half - BESIDE, at - half) + _change(grids, at + half, at + half + BESIDE)
-    kept = beside <= MAX_BESIDE * change
-    kept &= _spread(grids, at, half) >= MIN_SPREAD * change
+    beside = (_change(grids, at - half - BESIDE, at - half) + _change(grids, at + half, at + half + BESIDE)) / change
+    kept = (beside <= PLAIN_BESIDE) & (_spread(grids, at, half) >= MIN_SPREAD * change)
     at, change, beside = at[kept], change[kept], beside[kept]
     if not len(at):
         return []
-    faults = _stray(grids, at, half) / change + beside / change / 3
-    is_one = (faults <= MAX_FAULT) & (faults - beside / change / 3 <= MAX_STRAY)
-    is_one &= _is_straight(course, at, half) & (_likeness(grids, at, half) <= MAX_ALIKE)
+    stray, likeness = _stray(grids, at, half) / change, _likeness(grids, at, half)
+    faults = stray + beside / 3
+    is_one = (change >= LEAST_CHANGE) & (beside <= MAX_BESIDE) & (faults <= MAX_FAULT) & (likeness <= MAX_ALIKE)
+    is_one |= (faults <= PLAIN_FAULT) & (likeness <= PLAIN_ALIKE) & (_rise(course, at, half) >= PLAIN_RISE)
+    is_one &= (stray <= MAX_STRAY) & _is_straight(course, at, half)
     return [_Found(round(f, 6), t, half) for f, t in zip(faults[is_one].tolist(), at[is_one].tolist(), strict=True)]
 
 
@@ -222,11 +232,26 @@ def _is_straight(course: _Course, at: Array, half: int, slack: float = 1.0) -> A
     """Whether the points go straight on around the frames `at`, and all the time: bool."""
     end, first = at + half + 1, at - half
     mean_step = np.maximum((course.steps[end] - course.steps[first + 1]) / (2 * half), 1e-6)
-    strides = (course.strides[end] - course.strides[first + N_LAGS]) / (2 * half + 1 - N_LAGS)
+    strides = _stride(course, first + N_LAGS, at + half)
     least = MIN_STRAIGHT + DRAWN_PRICE * (course.drawn[end] - course.drawn[first]) / (2 * half + 1)
     peak = np.max([course.jumps[at + k] for k in range(1 - half, half + 1)], axis=0) / mean_step
     is_one: Array = (strides / N_LAGS / mean_step * slack >= least) & (peak <= MAX_PEAK * slack)
     return is_one
+
+
+def _rise(course: _Course, at: Array, half: int) -> Array:
+    """How many times further points go around the frames `at` than in the BESIDE frames before or after, whichever is more."""
+    inside = _stride(course, at - half + N_LAGS, at + half)
+    before = _stride(course, at - half - BESIDE + N_LAGS, at - half)
+    after = _stride(course, at + half + N_LAGS, at + half + BESIDE)
+    rise: Array = inside / np.maximum(np.maximum(before, after), 1e-6)
+    return rise
+
+
+def _stride(course: _Course, first: Array, last: Array) -> Array:
+    """Mean change over N_LAGS of the frames [first, last]."""
+    stride: Array = (course.strides[last + 1] - course.strides[first]) / (last + 1 - first)
+    return stride
 
 
 def _change(grids: Array, first: Array, last: Array) -> Array:

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-ANALYSIS_VERSION = "15"
+ANALYSIS_VERSION = "16"
 """Raise it with every change of the numbers: analysis is cached under it."""
 KEY, DRAWN = 1, 2
 """Bits of a picture's kind: a key frame; not decoded, but drawn between its neighbours."""
