@@ -139,9 +139,9 @@ def _refuse_behind_end(info: SourceInfo, span_s: tuple[float, float], fields: tu
     start_s, end_s = span_s
     found = {"hint": f"the source lasts {info.duration_s:g} s"}
     if start_s >= info.duration_s:
-        raise InvalidRequest(f"{start_s:g} s lies behind the source's end", {"field": fields[0], **found})
+        raise InvalidRequest(f"{fields[0]} {start_s:g} lies behind the source's end", {"field": fields[0], **found})
     if end_s > info.duration_s + float(1 / info.video.rate) + 1e-6:
-        raise InvalidRequest(f"{end_s:g} s lies behind the source's end", {"field": fields[1], **found})
+        raise InvalidRequest(f"{fields[1]} {end_s:g} lies behind the source's end", {"field": fields[1], **found})
 
 
 def _keyframes(

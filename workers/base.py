@@ -35,9 +35,9 @@ STORE_RETRIES = 16
 """The same while the store is away, which passes as an absent Redis does: ten minutes or so."""
 LONGEST_PAUSE_S = 60.0
 JITTER = 0.5
+"""A pause is longer or shorter by up to this share, so that tasks that failed together do not come back together."""
 FEW_ATTEMPTS, ANEW_S = 4, 15.0
 """Attempts that follow each other within a second where a job is begun anew, and the longest pause before a later one."""
-"""A pause is longer or shorter by up to this share, so that tasks that failed together do not come back together."""
 PUBLISH_FAULTS = (OperationalError, RedisError, OSError, AttributeError, RuntimeError)
 """What kombu raises where the connection goes away while it publishes; it sets clients to None, hence the AttributeError."""
 HAND_BACK_PAUSE_S = 1.0

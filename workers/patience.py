@@ -23,6 +23,8 @@ from redis.utils import SENTINEL
 
 REQUEST_S: Final = 0.8
 """Leaves a fifth of the second that is promised to all else."""
+ASK_S: Final = 0.3
+"""For all sentinels, of somebody who has else to do; those who are silent are asked last the next time."""
 LEAST_S: Final = 0.001
 """A wait of nothing would turn a socket into one that does not block."""
 
@@ -62,9 +64,9 @@ def end() -> None:
 
 
 @contextmanager
-def waiting() -> Iterator[None]:
-    """Wait for Redis, on the budget; a context without one gets one for this wait alone."""
-    budget = _budget.get() or Budget()
+def waiting(s: float = REQUEST_S) -> Iterator[None]:
+    """Wait for Redis, on the budget; a context without one gets one for this wait alone, of so many seconds."""
+    budget = _budget.get() or Budget(s)
     begun_s = monotonic()
     token = _end_s.set(min(_end_s.get(), begun_s + budget.left_s))
     try:
@@ -92,7 +94,7 @@ def _in_time(connect: Callable[[], Any], patience_s: float | None) -> Any:
     def run() -> None:
         try:
             found.set_result(connect())
-        except (OSError, RedisError) as err:
+        except (OSError, RedisError, UnicodeError) as err:  # the latter of a host that no name can be
             found.set_exception(err)
 
     # Not by an executor: at its end a process would wait for all of them.
@@ -213,8 +215,12 @@ def hurry_sentinels(found: sentinel.Sentinel) -> sentinel.Sentinel:
     for node in found.sentinels:
         hurry(node)
         node.sentinel_masters = partial(_asked, _place(node), node.sentinel_masters)
-    found.sentinels.sort(key=lambda node: _silent_at.get(_place(node), 0.0))
+    _sort(found)
     return found
+
+
+def _sort(found: sentinel.Sentinel) -> None:
+    found.sentinels.sort(key=lambda node: _silent_at.get(_place(node), 0.0))
 
 
 def _place(node: redis.Redis) -> tuple[str, int]:
@@ -238,10 +244,12 @@ def _asked(place: tuple[str, int], ask: Callable[..., Any], *args: Any, **kwargs
 
 
 def ask_sentinel(client: redis.Redis) -> None:
-    """Hear which server is master by now, where a sentinel says so. Raises: MasterNotFoundError where none answers."""
+    """Hear which server is master by now, where a sentinel says so. Raises: MasterNotFoundError where none answers at once."""
     pool = client.connection_pool
     if isinstance(pool, sentinel.SentinelConnectionPool):
-        pool.sentinel_manager.discover_master(pool.service_name)
+        _sort(pool.sentinel_manager)
+        with waiting(ASK_S):
+            pool.sentinel_manager.discover_master(pool.service_name)
 
 
 def hurry_kombu() -> None:

@@ -1,5 +1,6 @@
 """One thread of a process that knows whether Redis answers, and hears of every change of a job."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -22,8 +23,8 @@ from workers.patience import SentinelManagedConnection, ask_sentinel
 log = logging.getLogger(__name__)
 
 PING_EVERY_S = 0.5
-LOOK_EVERY_S, LOOK_AGAIN_S = 2.0, 20.0
-"""Sentinel is asked who is master; and again where none answered, which takes as long as waiting for each."""
+LOOK_EVERY_S = 2.0
+"""Sentinel is asked who is master."""
 MOST_REASONS = 5
 """That are said of one outage, each once: the first one may not be what keeps Redis away."""
 SILENT_AFTER_S = 1.0
@@ -98,19 +99,17 @@ class Watch:
                 self._ping(redis)
                 next_ping_at = self._heard_at + PING_EVERY_S
             if time.monotonic() >= next_look_at:
-                next_look_at = time.monotonic() + self._look(redis, pubsub)
+                next_look_at = time.monotonic() + LOOK_EVERY_S
+                self._look(redis, pubsub)
             wait_s = max(0.0, next_ping_at - time.monotonic())
             self._hear(pubsub.get_message(timeout=wait_s))
 
-    def _look(self, redis: Redis, pubsub: PubSub) -> float:
-        """Ask Sentinel, where there is one; seconds until the next time. Raises: ConnectionError where another is master."""
-        try:
+    def _look(self, redis: Redis, pubsub: PubSub) -> None:
+        """Ask Sentinel, where there is one. Raises: ConnectionError where another is master."""
+        with contextlib.suppress(RedisError):  # the master may be well where no sentinel is
             ask_sentinel(redis)
-        except RedisError:
-            return LOOK_AGAIN_S
         if isinstance(pubsub.connection, SentinelManagedConnection) and pubsub.connection.is_outdated:
             raise RedisConnectionError("Sentinel names another master")
-        return LOOK_EVERY_S
 
     def _ping(self, redis: Redis) -> None:
         redis.ping()

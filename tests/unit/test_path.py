@@ -71,7 +71,7 @@ def test_a_word_of_the_other_one_is_no_reason_to_jump() -> None:
 
 
 @pytest.mark.parametrize(
-    ("left_after", "n_after", "jumps"), [(0.0, 5, (48,)), (0.3, 5, ()), (0.0, 1, ()), (0.0, 3, ())]
+    ("left_after", "n_after", "jumps"), [(0.0, 4, (48,)), (0.3, 4, ()), (0.0, 1, ()), (0.0, 3, ())]
 )
 def test_who_has_gone_is_held_on_to_no_longer_than_who_is_silent(
     left_after: float, n_after: int, jumps: tuple[int, ...]
@@ -84,6 +84,26 @@ def test_who_has_gone_is_held_on_to_no_longer_than_who_is_silent(
     way = best_way(np.rint(FULL * gains).astype(np.int64), np.arange(n) * STEP_S, WINDOW)
     assert way.jumps == jumps
     assert set(way.places) <= {places(WINDOW)[0], places(WINDOW)[-1]}
+
+
+@pytest.mark.parametrize("n", [10, 12, 16, 24])
+def test_in_a_short_shot_too_who_takes_over_is_jumped_to_and_nothing_is_shown_before(n: int) -> None:
+    is_second = np.arange(n) >= n // 2
+    seen = [np.outer(w, gain_of(at, 0.08, WINDOW)) for w, at in ((~is_second, 0.15), (is_second, 0.85))]
+    way = best_way(np.rint(FULL * sum(seen)).astype(np.int64), np.arange(n) * STEP_S, WINDOW)
+    assert way.jumps == (n // 2,)
+    assert set(way.places) == {places(WINDOW)[0], places(WINDOW)[-1]}
+
+
+def test_a_faint_one_is_not_left_for_who_shows_at_the_very_end() -> None:
+    is_late = np.arange(36) >= 34
+    seen = [
+        np.outer(w, gain_of(at, 0.08, WINDOW))
+        for w, at in ((np.where(is_late, 0.9, 0.15), 0.15), (0.4 * ~is_late, 0.85))
+    ]
+    way = best_way(np.rint(FULL * sum(seen)).astype(np.int64), np.arange(36) * STEP_S, WINDOW)
+    assert way.jumps == ()
+    assert set(way.places) == {places(WINDOW)[-1]}
 
 
 def test_nothing_to_see_leaves_it_in_the_middle() -> None:

@@ -130,7 +130,7 @@ def sound_args(
 def even_args(
     source: Path, info: SourceInfo, spec: ClipSpec, attempt: Attempt, *, out: Path, max_pixels: int
 ) -> list[str]:
-    """Arguments of ffmpeg that write the range's sound in one form, each sample at its time from the range's start.
+    """Arguments of ffmpeg that write the range's sound in one form, at its times from the range's start.
 
     Where the form changes, ffmpeg sets up its filters anew, and one that fills what is missing begins at the start again.
     """

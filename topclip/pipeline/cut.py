@@ -85,7 +85,9 @@ def cut_range(
         except Obstacle as why:
             spec = _decoded_spec(source, info, span, ctx.max_pixels)
             note = str(why)
-            if lost_s := undecoded_s(source, info, spec.start_s, spec.end_s, ctx.max_pixels):
+            if lost_s := undecoded_s(
+                source, info, (spec.start_s, spec.end_s), ctx.max_pixels, lambda: ctx.report(0, 1)
+            ):
                 note += f"; {lost_s:.1f} s of the sound cannot be decoded, and are silent"
             made = CutResult("encode", encode_file(source, info, spec, ctx, scratch), 0, note)
         scratch.replace(out)

@@ -39,8 +39,10 @@ GONE_JUMP_S = 1.0
 GONE = FULL // 20
 SPEED = 0.5
 """Most that the cut-out moves in a second, in widths of the picture."""
-LINGER = 6
-"""So many pictures more, like the last one, are thought of: else what moves near the end would not be worth following."""
+LINGER, RECENT = 6, 8
+"""So many pictures more, like the last one, are thought of: else what moves near the end would not be worth following. They
+show no place better than the last ones did on the whole, there and near it, nor worse: nothing jumps to another for a moment.
+"""
 
 
 @dataclass(frozen=True)
@@ -89,16 +91,15 @@ def best_way(gains: Ints, times_s: Floats, window: float, manner: Manner = CALM)
     times_s: (n,), rising.
     """
     n, step_s = len(times_s), float(np.median(np.diff(times_s))) if len(times_s) > 1 else 1.0
-    gains = np.concatenate([gains, np.repeat(gains[-1:], LINGER, axis=0)])
-    times_s = np.concatenate([times_s, times_s[-1] + step_s * np.arange(1, LINGER + 1)])
     place_step = (1 - window) / (N_PLACES - 1)
+    near = round(window / 2 / max(place_step, 1e-9))
+    gains = np.concatenate([gains, np.repeat(_lingering(gains[-RECENT:], near)[None, :], LINGER, axis=0)])
+    times_s = np.concatenate([times_s, times_s[-1] + step_s * np.arange(1, LINGER + 1)])
     per_place = max(1, round(manner.move_cost * place_step))
     seen = np.minimum(1000, BLIND * gains * 1000 // np.maximum(1, gains.max(axis=1))[:, None])
     costs = per_place + round(BLIND_COST * place_step) * (1000 - seen) // 1000
-    jump_costs = np.where(_most_near(gains, round(window / 2 / max(place_step, 1e-9))) > GONE, JUMP_S, GONE_JUMP_S)
+    jump_costs = np.where(_most_near(gains, near) > GONE, JUMP_S, GONE_JUMP_S)
     jump_costs = np.rint(jump_costs / step_s * FULL).astype(np.int64)
-    # What is only thought of pays for no jump: it would show for a moment.
-    jump_costs[times_s > times_s[n - 1] - JUMP_S] += LINGER * int(gains[-1].max())
     middle = np.abs(np.arange(N_PLACES) - N_PLACES // 2)
     total, came = gains[0].astype(np.int64), []
     for k in range(1, len(gains)):
@@ -117,6 +118,13 @@ def best_way(gains: Ints, times_s: Floats, window: float, manner: Manner = CALM)
         came.append(np.where(is_jump, -1 - top, origin))
         total = best + gains[k]
     return _traced(came, _first_best(total, middle), n, window, manner.ease)
+
+
+def _lingering(last: Ints, near: int) -> Ints:
+    """Gains of a picture that is thought of, from those of the last ones."""
+    n = len(last)
+    found: Ints = np.maximum(np.minimum(last[-1], _most_near(last, near).sum(axis=0) // n), last.sum(axis=0) // n)
+    return found
 
 
 def _most_near(gains: Ints, reach: int) -> Ints:

@@ -371,7 +371,7 @@ def _unheard(job: _Job, made: _Made) -> tuple[str, ...]:
     spec, sound = job.spec, made.found.sound
     if sound is None or silent_share(sound) * (spec.end_s - spec.start_s) < LEAST_UNHEARD_S:
         return ()
-    lost_s = undecoded_s(job.source, job.info, spec.start_s, spec.end_s, job.ctx.max_pixels)
+    lost_s = undecoded_s(job.source, job.info, (spec.start_s, spec.end_s), job.ctx.max_pixels, job.tick)
     if lost_s < LEAST_UNHEARD_S:
         return ()
     return (f"{lost_s:.1f} s of the source's sound cannot be decoded here: the clip is silent there",)
