@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from tests.media import run
 from tests.unit.conftest import make_context, request_for
 from topclip import run_local
+from topclip.media.probe import probe
+from topclip.media.undecoded import undecoded_s
 from topclip.model.manifest import ManifestClip
 from topclip.pipeline.cut import cut_range
 from topclip.storage.base import job_folder
@@ -39,7 +41,7 @@ def joined(folder: Path, change: tuple[str, ...]) -> Path:
 
 
 def levels(path: Path) -> NDArray[np.float64]:
-    """RMS of each 50 ms of a clip's sound, as it is shown: by the packets' times."""
+    """RMS of each 50 ms of a clip's sound, of all that comes out of it, whatever times it has."""
     with av.open(str(path)) as container:
         (stream,) = container.streams.audio
         frames = [frame.to_ndarray()[0] for frame in container.decode(stream)]
@@ -89,3 +91,12 @@ def test_sound_that_does_not_decode_is_told_of(tmp_path: Path) -> None:
     assert any("cannot be decoded" in said for said in clip.warnings)
     clip, _ = clip_of(whole, tmp_path, 2, 6)
     assert clip.warnings == ()
+
+
+def test_sound_is_looked_for_within_the_range_alone(tmp_path: Path) -> None:
+    """Also where it has ended long before: the pictures tell how far to read."""
+    source, n_packets = tmp_path / "early.mp4", list[None]()
+    pictures, sound = "testsrc2=s=64x48:r=25:d=60", f"sine=f=440:r={RATE_HZ}:d=5"
+    run("-f", "lavfi", "-i", pictures, "-f", "lavfi", "-i", sound, "-c:v", "libx264", "-g", "25", "-c:a", "aac", source)
+    assert undecoded_s(source, probe(source), (3.0, 8.0), 10**6, lambda: n_packets.append(None)) == 0.0
+    assert 100 < len(n_packets) < 500  # of 1735

@@ -137,7 +137,7 @@ def even_args(
     assert info.audio is not None
     chain = ",".join([*_of_range(info, spec), f"aresample={AUDIO_RATE_HZ}:async=1", EVEN_FORM])
     args = ["-copyts", *_input(source, info, spec, attempt, max_pixels), "-map", f"0:{info.audio.index}", "-af", chain]
-    return [*args, "-vn", "-c:a", "pcm_f32le", "-f", "nut", str(out)]
+    return [*args, "-vn", "-c:a", "pcm_f32le", "-f", "nut", file_url(out)]
 
 
 def made_even_args(even: Path, spec: ClipSpec, attempt: Attempt, out: Path) -> list[str]:
