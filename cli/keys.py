@@ -35,13 +35,15 @@ def keys() -> None:
 @click.argument("name")
 @click.option("--owner", help="Whose jobs it opens; by default NAME. Several keys may stand for one owner.")
 @click.option("--admin", is_flag=True, help="It sees the jobs of all owners.")
+@click.option("--metrics", is_flag=True, help="It opens /metrics and nothing else, as Prometheus wants it.")
 @data_dir_option
 @json_flag
-def add(name: str, owner: str | None, admin: bool, data_dir: Path | None, as_json: bool) -> None:
+def add(name: str, data_dir: Path | None, *, owner: str | None, admin: bool, metrics: bool, as_json: bool) -> None:
     """Make a key called NAME and print it, this once."""
     settings = Settings.from_env(data_dir=data_dir)
-    key = KeyStore(store_for(settings)).add(name, owner or name, is_admin=admin)
-    click.echo(json.dumps({"name": name, "owner": owner or name, "admin": admin, "key": key}) if as_json else key)
+    key = KeyStore(store_for(settings)).add(name, owner or name, is_admin=admin, is_for_metrics=metrics)
+    told = {"name": name, "owner": owner or name, "admin": admin, "metrics": metrics, "key": key}
+    click.echo(json.dumps(told) if as_json else key)
     click.echo("It is shown this once; keep it safe.", err=True)
 
 
@@ -52,14 +54,16 @@ def list_(data_dir: Path | None, as_json: bool) -> None:
     """List the keys: their names and owners, never the keys themselves."""
     settings = Settings.from_env(data_dir=data_dir)
     rows = [_row(key, "store") for key in _store(settings).all()]
-    rows += [_row(key, "TOPCLIP_API_KEYS") for key in given_keys(settings)]
+    rows += [
+        _row(key, f"TOPCLIP_{'METRICS_KEY' if key.is_for_metrics else 'API_KEYS'}") for key in given_keys(settings)
+    ]
     if as_json:
         click.echo(json.dumps(rows))
         return
     for row in rows:
-        role = "admin" if row["admin"] else ""
+        role = "admin" if row["admin"] else "metrics" if row["metrics"] else ""
         click.echo(
-            f"{row['name']:<24} {row['owner']:<24} {role:<6} {row['created_at'] or '':<20} {row['from']}".rstrip()
+            f"{row['name']:<24} {row['owner']:<24} {role:<7} {row['created_at'] or '':<20} {row['from']}".rstrip()
         )
 
 
@@ -77,4 +81,5 @@ def revoke(name: str, data_dir: Path | None) -> None:
 
 def _row(key: ApiKey, source: str) -> dict[str, str | bool | None]:
     created_at = key.created_at.isoformat(timespec="seconds") if key.created_at else None
-    return {"name": key.name, "owner": key.owner, "admin": key.is_admin, "created_at": created_at, "from": source}
+    roles = {"admin": key.is_admin, "metrics": key.is_for_metrics}
+    return {"name": key.name, "owner": key.owner, **roles, "created_at": created_at, "from": source}

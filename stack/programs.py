@@ -22,7 +22,8 @@ FLOWER_STOP_S = 5.0
 
 def keyless_env(settings: Settings, **extra: str) -> dict[str, str]:
     """The environment of a child that has no use for API keys: a worker hands its own on to ffmpeg."""
-    return {k: v for k, v in settings.child_env(**extra).items() if not k.startswith("TOPCLIP_API_KEY")}
+    doors = ("TOPCLIP_API_KEY", "TOPCLIP_METRICS_KEY")
+    return {k: v for k, v in settings.child_env(**extra).items() if not k.startswith(doors)}
 
 
 def redis_program(server: RedisServer, settings: Settings) -> Program:

@@ -67,6 +67,7 @@ def test_what_an_operator_may_set_reaches_the_containers(services: dict[str, Any
         "flower_port",
         "ffmpeg",
     }
+    its_own |= {"metrics_key"}  # PROMETHEUS_KEY, which Prometheus is given too
     its_own |= {"data_dir", "media_root", "concurrency", "api_key", "redis_ca", "whisper_model", "whisper_download"}
     settings = {variable(name) for name in Settings.model_fields.keys() - its_own}
     assert [name for name in sorted(settings) if f"${{{name}" not in text] == []

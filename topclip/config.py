@@ -27,6 +27,7 @@ SECRETS = (
     "redis_url",
     "sentinel_password",
     "api_keys",
+    "metrics_key",
     "api_key",
     "secret_key",
     "webhook_secret",
@@ -128,6 +129,7 @@ class Settings(BaseModel):
         repr=False,
         description="Comma-separated API keys, each `key` or `name:key`, beside those of `topclip keys`.",
     )
+    metrics_key: str = Field("", repr=False, description="API key that opens /metrics and nothing else.")
     api_key: str = Field("", repr=False, description="Key that the command `topclip` sends to a server.")
     secret_key: str = Field(
         "", repr=False, description="Secret of the cookies of page and Flower; empty: one in the store, one each start."

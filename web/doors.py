@@ -27,6 +27,7 @@ from web.rates import UNKNOWN_KEYS, WRONG_KEYS, Guesses
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 OPEN_ENDPOINTS = ("static", "sign_in", "health.full", "health.live", "health.ready")
 """What strangers are answered; `/health` tells them little."""
+METRICS_ENDPOINT = "health.metrics"
 MAX_FAMILIAR = 10_000
 
 
@@ -115,6 +116,8 @@ class _Doors:
         if not self._ring.is_known and request.endpoint in OPEN_ENDPOINTS:
             return None
         g.key = self._shown_key()
+        if g.key and g.key.is_for_metrics and request.endpoint not in (METRICS_ENDPOINT, *OPEN_ENDPOINTS):
+            raise Forbidden("this key opens /metrics and nothing else; `topclip keys add NAME` makes one for jobs")
         if g.key or request.endpoint in OPEN_ENDPOINTS:
             return None
         self._ring.check_known()

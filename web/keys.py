@@ -1,7 +1,7 @@
 """API keys: shown once, when they are made, and kept as hashes in the artifact store, which all web servers share and which
 FLUSHALL does not reach (docs/adr/0013).
 
-Beside them there are the keys of TOPCLIP_API_KEYS. Knows no HTTP.
+Beside them there are the keys of TOPCLIP_API_KEYS and TOPCLIP_METRICS_KEY. Knows no HTTP.
 """
 
 import hashlib
@@ -45,12 +45,18 @@ class KeyStore:
         self._store = store
         self._seen: dict[str, ApiKey] = {}
 
-    def add(self, name: str, owner: str, *, is_admin: bool = False) -> str:
-        """Make a key; it is not to be had again. Raises: InvalidRequest for a bad name, or one that is taken."""
+    def add(self, name: str, owner: str, *, is_admin: bool = False, is_for_metrics: bool = False) -> str:
+        """Make a key; it is not to be had again. Raises: InvalidRequest for a bad name, one that is taken,
+        or roles that exclude each other.
+        """
         for field, value in (("name", name), ("owner", owner)):
             _check_name(field, value)
+        if is_for_metrics and (is_admin or owner != name):
+            hint = "such a key is nobody's and no admin's; make two keys"
+            raise InvalidRequest("a key for metrics alone sees no jobs", {"field": "metrics", "hint": hint})
         text = SIGN + secrets.token_urlsafe(32)
-        key = ApiKey(name=name, owner=owner, is_admin=is_admin, sha256=_sha256(text), created_at=datetime.now(UTC))
+        roles = {"is_admin": is_admin, "is_for_metrics": is_for_metrics}
+        key = ApiKey(name=name, owner=owner, **roles, sha256=_sha256(text), created_at=datetime.now(UTC))
         self._put(ASKED, b"")
         if not self._put(_place(name), key.model_dump_json().encode()):
             hint = "revoke it first, or name another; --owner lets several keys stand for one owner"
@@ -192,7 +198,7 @@ class KeyRing:
 
 
 def given_keys(settings: Settings) -> list[ApiKey]:
-    """The keys of TOPCLIP_API_KEYS. Raises: ConfigError."""
+    """The keys of TOPCLIP_API_KEYS and TOPCLIP_METRICS_KEY. Raises: ConfigError."""
     return list({key.name: key for _, key in _given(settings)}.values())
 
 
@@ -211,6 +217,8 @@ def _given(settings: Settings) -> Iterator[tuple[str, ApiKey]]:
         yield key.sha256, key
         if secret != text:
             yield _sha256(text), key
+    if text := settings.metrics_key:
+        yield _sha256(text), ApiKey(name="metrics", owner="metrics", is_for_metrics=True, sha256=_sha256(text))
 
 
 def _check_name(field: str, value: str) -> None:

@@ -45,6 +45,8 @@ def register(app: Flask, ring: KeyRing, try_key: TryKey) -> None:
             return page(wrong=err.message), 429, {"Retry-After": str(err.detail["retry_after_s"])}
         if key is None:
             return page(wrong="That key is not known here."), 401
+        if key.is_for_metrics:
+            return page(wrong="That key opens /metrics and nothing else."), 403
         session.clear()
         session.permanent = True
         session["key"] = key.fingerprint

@@ -112,8 +112,9 @@ def test_with_a_key_it_starts_there_and_revoking_counts_within_seconds(start: St
 
 
 def test_the_keys_of_the_shell_are_listed_without_being_told(settings: Settings) -> None:
-    settings = settings.model_copy(update={"api_keys": (f"carol:{KEY}",)})
+    settings = settings.model_copy(update={"api_keys": (f"carol:{KEY}",), "metrics_key": "scraped"})
     key = keys(settings, "add", "alice", "--admin").stdout.strip()
+    assert json.loads(keys(settings, "add", "graph", "--metrics", "--json").stdout)["metrics"]
     assert re.fullmatch(r"topclip_[\w-]{43}", key)
     for args in (("list",), ("list", "--json")):
         listed = keys(settings, *args)
@@ -122,11 +123,19 @@ def test_the_keys_of_the_shell_are_listed_without_being_told(settings: Settings)
         assert key not in listed.stdout + listed.stderr
         assert KEY not in listed.stdout + listed.stderr
     rows = json.loads(keys(settings, "list", "--json").stdout)
-    assert [(row["name"], row["admin"], row["from"]) for row in rows] == [
-        ("alice", True, "store"),
-        ("carol", False, "TOPCLIP_API_KEYS"),
+    assert [(row["name"], row["admin"], row["metrics"], row["from"]) for row in rows] == [
+        ("alice", True, False, "store"),
+        ("graph", False, True, "store"),
+        ("carol", False, False, "TOPCLIP_API_KEYS"),
+        ("metrics", False, True, "TOPCLIP_METRICS_KEY"),
     ]
-    for args in (("add", "alice"), ("add", "No Name"), ("revoke", "nobody"), ("revoke", "carol")):
+    for args in (
+        ("add", "alice"),
+        ("add", "scraper", "--metrics", "--admin"),
+        ("add", "No Name"),
+        ("revoke", "nobody"),
+        ("revoke", "carol"),
+    ):
         result = keys(settings, *args)
         assert (result.returncode, result.stdout) == (2, ""), args
         assert len(result.stderr.splitlines()) == 2

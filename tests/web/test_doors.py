@@ -63,6 +63,24 @@ def test_a_wrong_key_does_not(guarded: FlaskClient, headers: dict[str, str]) -> 
     assert guarded.get("/api/jobs", headers=headers).status_code == 401
 
 
+def test_a_key_for_metrics_opens_nothing_else(settings: Settings, client: FakeClient, store: LocalStore) -> None:
+    made = KeyStore(store).add("prometheus", "prometheus", is_for_metrics=True)
+    app = create_app(settings.model_copy(update={"api_keys": (KEY,), "metrics_key": "given"}), client, store)
+    for key in (made, "given"):
+        http, headers = app.test_client(), {"X-API-Key": key}
+        assert http.get("/metrics", headers=headers).status_code == 200
+        for answer in (
+            http.get("/", headers=headers),
+            http.get("/api/jobs", headers=headers),
+            http.post("/api/jobs", headers=headers, json={"source": {"path": "a.mp4"}}),
+        ):
+            assert (answer.status_code, answer.json["code"]) == (403, "FORBIDDEN")
+            assert "opens /metrics and nothing else" in answer.json["detail"]
+        assert http.post("/sign-in", data={"key": key}).status_code == 403
+        assert http.get("/").status_code == 401
+    assert app.test_client().get("/metrics", headers={"X-API-Key": KEY}).status_code == 200
+
+
 def test_the_page_asks_for_a_key_and_keeps_it_in_a_cookie_that_no_script_reads(guarded: FlaskClient) -> None:
     assert b"API key" in guarded.get("/").data
     assert b"not known here" in guarded.post("/sign-in", data={"key": "wrong"}).data

@@ -13,6 +13,7 @@ KeyName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$"
 
 class ApiKey(Model):
     """A key that opens the doors. Several keys may stand for one owner, so that one can be replaced by another.
+    One that is for metrics opens `/metrics` alone.
 
     `sha256` is the hash of the key as hexadecimal digits. A plain hash is right here: the key is 256 random bits, which nobody
     guesses however fast he hashes; slow hashes are for passwords that people choose, and would cost every request.
@@ -21,6 +22,7 @@ class ApiKey(Model):
     name: KeyName
     owner: KeyName
     is_admin: bool = False
+    is_for_metrics: bool = False
     sha256: str
     created_at: datetime | None = None
 
