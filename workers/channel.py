@@ -55,6 +55,15 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             log.error("what was taken from a queue is no message, and was dropped: %s", err)
             raise Empty from None
 
+    def _deliver_fanout_message(self, message: Any, exchange: str) -> bool:
+        """Deliver what was told to all workers; what cannot be read is dropped too."""
+        try:
+            is_delivered: bool = super()._deliver_fanout_message(message, exchange)
+        except Unreadable as err:
+            log.error("what was published is no message, and was dropped: %s", err)
+            return False
+        return is_delivered
+
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         """Publish a message, or hold it."""
         headers = message.get("headers") or {}

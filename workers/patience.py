@@ -171,11 +171,17 @@ class SentinelManagedConnection(Hurried, sentinel.SentinelManagedConnection):  #
         named = _masters.get(self.connection_pool.service_name, NOBODY)
         return named.change > self._seen and named.address != (self.host, self.port)
 
-    def connect(self) -> None:
-        """Connect where that is needed."""
+    def can_read(self, timeout: float = 0) -> bool:
+        """Whether there is something to read. Raises: ConnectionError where Sentinel has named another master.
+
+        A pool asks before it gives a connection away, and makes it anew then; kombu, Celery and our watch ask of a
+        subscription, and begin anew, where connect() would do so behind their backs: they poll the socket that they know.
+        """
         if self.is_connected and self.is_outdated:
             self.disconnect()
-        super().connect()
+            raise redis.ConnectionError("Sentinel names another master")
+        is_ready: bool = super().can_read(timeout)
+        return is_ready
 
     def connect_to(self, address: tuple[str, int]) -> None:
         """Connect to a server."""

@@ -10,7 +10,6 @@ from typing import Any
 from pydantic import ValidationError
 from redis import Redis
 from redis.client import PubSub
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from topclip.config import Settings
@@ -18,7 +17,7 @@ from topclip.model.job import JobEvent
 from workers import keys
 from workers.breaker import Breaker
 from workers.links import FAULTS, WEB, redis_client
-from workers.patience import SentinelManagedConnection, ask_sentinel
+from workers.patience import ask_sentinel
 
 log = logging.getLogger(__name__)
 
@@ -100,16 +99,10 @@ class Watch:
                 next_ping_at = self._heard_at + PING_EVERY_S
             if time.monotonic() >= next_look_at:
                 next_look_at = time.monotonic() + LOOK_EVERY_S
-                self._look(redis, pubsub)
+                with contextlib.suppress(RedisError):  # the master may be well where no sentinel is
+                    ask_sentinel(redis)  # the subscription ends where it names another one
             wait_s = max(0.0, next_ping_at - time.monotonic())
             self._hear(pubsub.get_message(timeout=wait_s))
-
-    def _look(self, redis: Redis, pubsub: PubSub) -> None:
-        """Ask Sentinel, where there is one. Raises: ConnectionError where another is master."""
-        with contextlib.suppress(RedisError):  # the master may be well where no sentinel is
-            ask_sentinel(redis)
-        if isinstance(pubsub.connection, SentinelManagedConnection) and pubsub.connection.is_outdated:
-            raise RedisConnectionError("Sentinel names another master")
 
     def _ping(self, redis: Redis) -> None:
         redis.ping()

@@ -10,6 +10,7 @@ from typing import ClassVar
 from uuid import uuid4
 
 import pytest
+from celery import Celery
 from pytest_celery import CeleryTestSetup
 
 from tests.integration.conftest import LEASE_S
@@ -21,8 +22,9 @@ from topclip.errors import QueueUnavailable
 from topclip.model.job import JobState, JobStatus
 from topclip.model.request import ClipRequest, MediaPath
 from topclip.storage.base import ArtifactStore
+from workers import keys
 from workers.client import JobClient
-from workers.links import KEEPER, make_app
+from workers.links import KEEPER, make_app, redis_now
 
 pytestmark = pytest.mark.faults
 
@@ -355,6 +357,39 @@ class TestSentinelWhoseMastersAskForReplicas(Sentinels):
             status = finished(job_id)
             assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1)
 
+    def test_idle_workers_go_over_to_the_new_master_where_the_old_one_speaks_to_them_again(
+        self,
+        celery_setup: CeleryTestSetup,
+        one_chunk: Path,
+        submit: Submit,
+        finished: Finished,
+        redis_node: RedisContainer,
+        replicas: list[RedisContainer],
+        app: Celery,
+        settings: Settings,
+    ) -> None:
+        """Kombu must not read of another connection than of the one that had something to read."""
+        asked = {"mode": "ranges", "ranges": [[1.0, 4.0]]}
+        assert finished(submit(one_chunk, **asked)).state is JobState.SUCCEEDED
+        self.cut_off(redis_node)
+        until(lambda: any(n_replicas(node) == 1 for node in replicas), 30)
+        master = next(node for node in replicas if n_replicas(node) == 1).client
+        said_at = redis_now(master)
+        until(lambda: master.zrangebyscore(settings.key_prefix + keys.WORKERS, said_at, "+inf"), 30)
+        redis_node.kill("SIGCONT")
+        until(lambda: redis_node.client.publish(f"{settings.key_prefix}/0.celery.pidbox", "no json"), 20)
+        for _ in range(2):
+            status = finished(submit(one_chunk, **asked))
+            assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1)
+        assert redis_node.client.info("replication")["role"] == "master"
+        until(lambda: app.control.ping(timeout=2), 30)
+
+    @staticmethod
+    def cut_off(node: RedisContainer) -> None:
+        """Freeze a master; Sentinel cannot tell it what happened meanwhile."""
+        node.client.config_set("requirepass", "another")
+        node.kill("SIGSTOP")
+
     def test_results_follow_where_a_master_cannot_be_told_that_it_is_none(
         self,
         celery_setup: CeleryTestSetup,
@@ -370,11 +405,11 @@ class TestSentinelWhoseMastersAskForReplicas(Sentinels):
         watch.start()
         job_id = submit(source, **CLIP)
         ffmpeg = frozen_ffmpeg(celery_setup)
-        redis_node.client.config_set("requirepass", "another")  # which Sentinel does not know
-        redis_node.kill("SIGSTOP")
+        self.cut_off(redis_node)
         until(lambda: any(n_replicas(node) == 1 for node in replicas), 30)
         redis_node.kill("SIGCONT")
         ffmpeg.resume()
         assert finished(job_id, 90).state is JobState.SUCCEEDED
+        assert finished(submit(source, **CLIP), 90).state is JobState.SUCCEEDED  # nor does it wait there for tasks
         assert redis_node.client.info("replication")["role"] == "master"
         watch.stop()
