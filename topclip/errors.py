@@ -197,6 +197,12 @@ class ArtifactMissing(StorageError):
     code = "ARTIFACT_MISSING"
 
 
+class ArtifactDamaged(StorageError):
+    """An artifact is not what was put into the store: its checksum is another one."""
+
+    code = "ARTIFACT_DAMAGED"
+
+
 class StorageUnavailable(StorageError):
     """The store cannot be reached now."""
 

@@ -194,3 +194,18 @@ def test_a_cancelled_job_goes_on_when_it_is_retried_and_stays_so_if_redis_loses_
     again = finished(job_id, 120)
     assert (again.state, again.manifest_key) == (JobState.SUCCEEDED, status.manifest_key)
     assert json.loads(store.get_bytes(again.manifest_key or ""))["clips"]
+
+
+def test_numbers_that_were_damaged_in_the_store_are_made_anew(
+    celery_setup: CeleryTestSetup, one_chunk: Path, submit: Submit, finished: Finished, tmp_path: Path
+) -> None:
+    options = {"mode": "plan", "count": 1, "min_length": 3, "max_length": 5}
+    first = finished(submit(one_chunk, **options))
+    assert (first.state, first.attempts) == (JobState.SUCCEEDED, 1)
+    kept = list(tmp_path.rglob("*.npz"))
+    assert len(kept) > 1
+    for file in kept:
+        file.write_bytes(file.read_bytes()[:50])
+    again = finished(submit(one_chunk, **options))
+    assert (again.state, again.attempts) == (JobState.SUCCEEDED, 2), again.error
+    assert all(file.stat().st_size > 50 for file in kept)

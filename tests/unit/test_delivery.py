@@ -232,6 +232,20 @@ def test_a_crop_may_stand_still_and_be_dark_where_it_lies_but_not_where_nothing_
     assert shares_shown(media, beside, keyframes=[at_right]) == (1, 1)
 
 
+@pytest.mark.parametrize(("fit", "black"), [("pad", 1), ("blur", 0)])
+def test_bars_are_no_part_of_a_dark_picture(media: Media, tmp_path: Path, fit: str, black: int) -> None:
+    dark = np.full((40, 4, 8), 10, np.uint8) + 3 * (np.arange(40, dtype=np.uint8) % 2)[:, None, None]
+    assert shares_shown(media, dark, fit=fit)[0] == black
+    path = tmp_path / "dark.mp4"
+    run(
+        "-f", "lavfi", "-i", "color=c=0x0A0A0A:s=320x180:r=25,drawbox=x=t*20:w=8:h=8:c=0x404040:t=fill", "-t", "4", path
+    )
+    ctx = make_context(tmp_path / "store")
+    (clip,) = manifest_of(path, ctx, aspect="9:16", fit=fit, ranges=[[0.5, 3.5]]).clips
+    (check,) = (check for check in clip.checks if check.name == "black")
+    assert (check.ok, check.found) == (True, black)
+
+
 def test_what_moves_slowly_does_not_stand_still_for_a_while(media: Media) -> None:
     slow = np.full((100, 4, 8), 100, np.uint8) + (np.arange(100, dtype=np.uint8) // 4)[:, None, None]
     assert shares_shown(media, slow, 0.3, fit="pad")[1] < 0.2

@@ -19,7 +19,7 @@ from tests.proxy import Fate, Proxy
 from tests.s3 import BUCKET, S3Container
 from tests.waiting import until
 from topclip.config import Settings
-from topclip.errors import ArtifactMissing, ConfigError, JobCancelled, StorageUnavailable
+from topclip.errors import ArtifactDamaged, ArtifactMissing, ConfigError, JobCancelled, StorageUnavailable
 from topclip.storage.base import ArtifactStore
 from topclip.storage.factory import store_for
 from topclip.storage.s3 import S3Store
@@ -254,7 +254,7 @@ def test_what_was_damaged_in_the_store_is_not_used(make_store: MakeStore, tmp_pa
     damaged = bytearray(content)
     damaged[1000] ^= 1
     place.write_bytes(damaged)
-    with pytest.raises(StorageUnavailable), store.local_path("source.mp4"):
+    with pytest.raises(ArtifactDamaged), store.local_path("source.mp4"):
         pass
     assert cached(tmp_path) == []
 

@@ -1,7 +1,6 @@
 """Stage analyse: one chunk of a source to numbers. Decides nothing: that is left to merge, which sees no seams."""
 
 import math
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from topclip.model.analysis import Chunk, ChunkResult
 from topclip.model.request import ClipRequest
 from topclip.model.source import SourceInfo
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.kept import kept
 from topclip.pipeline.source import source_path
 from topclip.storage.base import ArtifactStore, chunk_key
 
@@ -26,7 +26,7 @@ def analyse_chunk(request: ClipRequest, info: SourceInfo, chunk: Chunk, ctx: Sta
     Raises: MediaError if the source cannot be opened or takes too much, StorageError, JobStopped.
     """
     key = chunk_key(info.sha256, ANALYSIS_VERSION, chunk.index)
-    tracks = _found(key, ctx)
+    tracks = kept(key, Tracks.from_bytes, ctx.store)
     if tracks is None:
         with source_path(request, ctx, info) as path:
             tracks = measure_chunk(path, info, chunk, ctx)
@@ -37,17 +37,6 @@ def analyse_chunk(request: ClipRequest, info: SourceInfo, chunk: Chunk, ctx: Sta
 def is_analysed(info: SourceInfo, chunk: Chunk, store: ArtifactStore) -> bool:
     """Whether the chunk's numbers are in the store, by this job or an earlier one. Raises: StorageError."""
     return store.exists(chunk_key(info.sha256, ANALYSIS_VERSION, chunk.index))
-
-
-def _found(key: str, ctx: StageContext) -> Tracks | None:
-    """The chunk's numbers if they were made before; what cannot be read any more is removed and made anew."""
-    if not ctx.store.exists(key):
-        return None
-    try:
-        return Tracks.from_bytes(ctx.store.get_bytes(key))
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        ctx.store.delete(key)
-        return None
 
 
 def measure_chunk(

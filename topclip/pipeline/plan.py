@@ -23,6 +23,7 @@ from topclip.pipeline.audience import audience_ref
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.framing import FRAMING_VERSION, frame_clip
 from topclip.pipeline.holes import told_of
+from topclip.pipeline.kept import must_be_kept
 from topclip.pipeline.plot import draw_plan
 from topclip.pipeline.ranges import recut
 from topclip.pipeline.select import PLAN_VERSION, clip_specs, select_clips
@@ -121,7 +122,7 @@ def _framing(
         return Framing(method="blur", reason=f"its subject could not be looked for: {part.message}", evidence=0.0)
     window = cut_out(info.video, request.options.aspect, request.options.fit)
     assert window is not None  # else nothing is looked for
-    evidence = Evidence.from_bytes(ctx.store.get_bytes(part.key))
+    evidence = must_be_kept(part.key, Evidence.from_bytes, ctx.store)
     ctx.report(0.0, 1.0)
     return frame_clip(info.video, outlook, evidence, window)
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import zipfile
 from bisect import bisect_right
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from topclip.model.framing import Outlook, Sighting
 from topclip.model.request import ClipRequest
 from topclip.model.source import SourceInfo
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.kept import kept
 from topclip.pipeline.source import source_path
 from topclip.storage.base import evidence_key
 
@@ -36,7 +36,7 @@ def look_for_subject(request: ClipRequest, info: SourceInfo, outlook: Outlook, c
     Raises: MediaError if the source cannot be decoded or takes too much, StorageError, SourceNotFound, JobStopped.
     """
     key = evidence_key(info.sha256, _digest(info, outlook))
-    if not _is_found(key, ctx):
+    if kept(key, Evidence.from_bytes, ctx.store) is None:
         with source_path(request, ctx, info) as path:
             ctx.store.put_bytes(key, gather(path, info, outlook, ctx).to_bytes())
     return Sighting(n=outlook.n, key=key)
@@ -45,18 +45,6 @@ def look_for_subject(request: ClipRequest, info: SourceInfo, outlook: Outlook, c
 def _digest(info: SourceInfo, outlook: Outlook) -> str:
     rests_on = [info.video.to_dict(), {**outlook.to_dict(), "n": 0}, EVIDENCE_VERSION]
     return hashlib.sha256(json.dumps(rests_on, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _is_found(key: str, ctx: StageContext) -> bool:
-    """Whether it was seen before; what cannot be read any more is removed and made anew."""
-    if not ctx.store.exists(key):
-        return False
-    try:
-        Evidence.from_bytes(ctx.store.get_bytes(key))
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        ctx.store.delete(key)
-        return False
-    return True
 
 
 class _Watch:

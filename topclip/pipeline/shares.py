@@ -17,6 +17,7 @@ from topclip.model.analysis import Analysis
 from topclip.model.clip import ClipSpec, Shares
 from topclip.model.framing import ROUNDED, Keyframe
 from topclip.model.geometry import clip_geometry
+from topclip.model.request import Fit
 from topclip.model.source import SourceInfo
 
 DARK_GREY, DARK_GREY_OF_HDR = 8.0, 50.0
@@ -53,7 +54,7 @@ def picture_shares(info: SourceInfo, spec: ClipSpec, pts: Array, grids: Array, c
     places = _places(info, spec, window, times_s)
     dark = DARK_GREY_OF_HDR if is_hdr(info.video) else DARK_GREY
     return Shares(
-        black=_share(_least(parts, window, places) <= dark),
+        black=_share(_least(parts, window, places) * _filled(info, spec) <= dark),
         frozen=_share(_may_stand_still(parts, changes, times_s, window, places)),
         silent=1.0,
     )
@@ -70,6 +71,12 @@ def _may_stand_still(parts: Array, changes: Array, times_s: Array, window: tuple
     may_be_same = known <= STILL if is_whole else step <= ROUNDED_MEANS
     may: Array = is_same | (may_be_same & (for_a_while <= ROUNDED_MEANS))
     return may
+
+
+def _filled(info: SourceInfo, spec: ClipSpec) -> float:
+    """The share of the clip's picture that is no black bar."""
+    _, scaled, canvas = clip_geometry(info.video, spec)
+    return scaled.width * scaled.height / (canvas.width * canvas.height) if spec.fit is Fit.PAD else 1.0
 
 
 def _window(info: SourceInfo, spec: ClipSpec) -> tuple[int, int]:

@@ -4,7 +4,6 @@ job, only read it. Merging compares seconds with seconds, which for hours of sou
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
@@ -16,23 +15,23 @@ from topclip.model.analysis import Analysis, Shot, Signal
 from topclip.model.source import SourceInfo
 from topclip.pipeline.chunk import plan_chunks
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.kept import kept, must_be_kept
 from topclip.pipeline.merge import merge_chunks
 from topclip.pipeline.select import PLAN_VERSION
 from topclip.storage.base import chunk_key, whole_key
 
 PLAIN = tuple(f.name for f in fields(Analysis) if f.name not in ("signals", "shots", "words"))
 """Arrays and numbers, kept as they are. Words come from the transcript, which is another for each job."""
-UNREADABLE = (ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 def load_analysis(info: SourceInfo, ctx: StageContext) -> Analysis:
-    """The whole source's analysis; all its chunks must have been analysed. Raises: ArtifactMissing, DecodeError."""
+    """The whole source's analysis; all its chunks must have been analysed.
+
+    Raises: ArtifactMissing where one was not, or cannot be read any more; DecodeError, StorageError.
+    """
     key = whole_key(info.sha256, ANALYSIS_VERSION, _digest(info))
-    if ctx.store.exists(key):
-        try:
-            return from_bytes(ctx.store.get_bytes(key))
-        except UNREADABLE:  # damaged: it is merged again
-            ctx.store.delete(key)
+    if analysis := kept(key, from_bytes, ctx.store):
+        return analysis
     analysis = merge_chunks(info, _parts(info, ctx))
     ctx.store.put_bytes(key, to_bytes(analysis))
     return analysis
@@ -40,7 +39,7 @@ def load_analysis(info: SourceInfo, ctx: StageContext) -> Analysis:
 
 def _parts(info: SourceInfo, ctx: StageContext) -> Iterator[Tracks]:
     for chunk in plan_chunks(info):
-        yield Tracks.from_bytes(ctx.store.get_bytes(chunk_key(info.sha256, ANALYSIS_VERSION, chunk.index)))
+        yield must_be_kept(chunk_key(info.sha256, ANALYSIS_VERSION, chunk.index), Tracks.from_bytes, ctx.store)
         ctx.report(0.0, 1.0)
 
 

@@ -25,7 +25,7 @@ def no_tick() -> None:
 class ArtifactStore(Protocol):
     """Put-if-absent storage of files by key. Nothing is ever seen half-written.
 
-    Raises: ArtifactMissing, StorageFull, StorageUnavailable.
+    Raises: ArtifactMissing, ArtifactDamaged (of a bucket), StorageFull, StorageUnavailable.
     """
 
     def check(self) -> None:

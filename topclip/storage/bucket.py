@@ -13,9 +13,17 @@ from typing import Any, NamedTuple
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
 
-from topclip.errors import ArtifactMissing, ConfigError, StorageError, StorageFull, StorageUnavailable, TopClipError
+from topclip.errors import (
+    ArtifactDamaged,
+    ArtifactMissing,
+    ConfigError,
+    StorageError,
+    StorageFull,
+    StorageUnavailable,
+    TopClipError,
+)
 from topclip.storage.base import Tick
 
 log = logging.getLogger(__name__)
@@ -84,7 +92,7 @@ class Body(io.BytesIO):
 
 
 class Bucket:
-    """Raises: ArtifactMissing, StorageFull, StorageUnavailable, ConfigError."""
+    """Raises: ArtifactMissing, ArtifactDamaged, StorageFull, StorageUnavailable, ConfigError."""
 
     def __init__(self, place: Place, patience: Patience) -> None:
         """patience: with questions, small objects, and each silence while one is read."""
@@ -157,6 +165,8 @@ class Bucket:
             raise stopped.reason from None
         except ClientError as err:
             raise self._error(what, err) from err
+        except FlexibleChecksumError as err:
+            raise damaged(what) from err
         except BotoCoreError as err:
             log.warning("%s: %s", what, err)  # it names the server, which is nothing for a job's error that clients see
             hint = "is the server up, and are TOPCLIP_S3_ENDPOINT and the keys right?"
@@ -194,6 +204,14 @@ class Bucket:
         except BotoCoreError as err:
             log.warning("%s: %s", what, err)
         return StorageUnavailable(f"the store was away for a moment at {what}", {"key": what})
+
+
+def damaged(key: str) -> ArtifactDamaged:
+    """What to say of an object whose checksum is another one than when it was put there."""
+    hint = (
+        "the bucket gives back something else than was put there: restore it from a backup, or submit the source anew"
+    )
+    return ArtifactDamaged(f"{key} is damaged in the store", {"key": key, "hint": hint})
 
 
 def is_final(err: StorageUnavailable) -> bool:

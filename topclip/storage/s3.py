@@ -22,7 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from topclip.errors import ArtifactMissing, ConfigError, NotRemoved, StorageUnavailable
 from topclip.storage.base import Tick, add_size, no_tick, translated
-from topclip.storage.bucket import CONFLICT, LONG, TAKEN, Body, Bucket, Patience, Place, code_of, is_final
+from topclip.storage.bucket import CONFLICT, LONG, TAKEN, Body, Bucket, Patience, Place, code_of, damaged, is_final
 from topclip.storage.cache import FileCache
 from topclip.storage.staging import Staging
 
@@ -289,7 +289,7 @@ class S3Store(Staging):
                 file.write(block)
                 tick()
         if sha256 and digest.hexdigest() != sha256:
-            raise StorageUnavailable(f"{key} did not come from the store as it was put there", {"key": key})
+            raise damaged(key)
 
     def _head(self, key: str) -> dict[str, Any]:
         with self._bucket.said(key):

@@ -26,7 +26,7 @@ def select(self: ClipTask, parts: list[JsonDict], *, job_id: str) -> NoReturn:
     except ArtifactMissing:
         if all(is_analysed(info, chunk, runtime.store()) for chunk in plan_chunks(info)):
             raise
-        self.begin_anew("the source was analysed by another version")  # in the midst of an upgrade
+        self.begin_anew("a part of the source's analysis is gone")  # damaged, or of another version in an upgrade
     if plan.outlooks:
         hand_on_outlooks(self, plan)
     hand_on_clips(self, plan)

@@ -1,0 +1,33 @@
+"""Numbers that are kept in the store for later jobs. What cannot be read any more is removed, and then made anew."""
+
+import zipfile
+from collections.abc import Callable
+from typing import TypeVar
+
+from topclip.errors import ArtifactDamaged, ArtifactMissing
+from topclip.storage.base import ArtifactStore
+
+T = TypeVar("T")
+
+UNREADABLE = (ValueError, KeyError, EOFError, zipfile.BadZipFile, ArtifactDamaged)
+
+
+def kept(key: str, read: Callable[[bytes], T], store: ArtifactStore) -> T | None:
+    """What lies under a key; None if nothing does that can be read. read(content): raises UNREADABLE. Raises: StorageError."""
+    if not store.exists(key):
+        return None
+    try:
+        return read(store.get_bytes(key))
+    except UNREADABLE:
+        store.delete(key)
+    except ArtifactMissing:  # another has just removed it
+        pass
+    return None
+
+
+def must_be_kept(key: str, read: Callable[[bytes], T], store: ArtifactStore) -> T:
+    """What lies under a key. Raises: ArtifactMissing if nothing does that can be read, StorageError."""
+    found = kept(key, read, store)
+    if found is None:
+        raise ArtifactMissing(f"no artifact {key}", {"key": key})
+    return found
