@@ -51,7 +51,11 @@ def cut(file: Path | str, start: float, end: float, out: Path, *, is_all_decoded
                 click.echo(f"all of the source was read: {remote.note}", err=True)
     if made.note is not None:
         click.echo(f"all of it was encoded: {made.note}", err=True)
-    document = {"method": made.method, "frames": made.frames, "copied": made.copied, **read}
+    if made.moved is not None:
+        click.echo(made.moved, err=True)
+    start_s, end_s = made.range_s
+    counts = {"method": made.method, "frames": made.frames, "copied": made.copied}
+    document = {**counts, "start_s": start_s, "end_s": end_s, **read}
     print_document(document, lambda d: _describe_cut(d, out), as_json=as_json)
     return 0
 

@@ -16,6 +16,7 @@ from cli.main import run as run_command
 from cli.options import build_options
 from cli.shots import shots
 from tests.media import CUTS_S, RATE, Media
+from tests.media import run as run_ffmpeg
 from topclip.errors import InvalidRequest, StorageError
 from topclip.media.probe import probe
 from topclip.model.base import JsonDict
@@ -85,9 +86,19 @@ def test_plan_keeps_an_analysis_where_it_is_told_to(
 def test_cut_makes_one_exact_clip(media: Media, tmp_path: Path) -> None:
     out = tmp_path / "part.mp4"
     document = json.loads(run(cut, media("base.mp4"), "--start", "4", "--end", "0:09", "--out", out, "--json"))
-    assert document == {"method": "smart", "frames": 125, "copied": 125}
+    assert document == {"method": "smart", "frames": 125, "copied": 125, "start_s": 4.0, "end_s": 9.0}
     assert probe(out).duration_s == pytest.approx(5, abs=0.04)
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_cut_that_the_frames_do_not_allow_says_where_it_lies(tmp_path: Path) -> None:
+    source = tmp_path / "still.mp4"
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x48:r=25:d=40,select='lt(t,4)+gte(t,30)'", "-fps_mode", "vfr", source)
+    flags = ("--start", "2", "--end", "10", "--out", tmp_path / "part.mp4")
+    moved = CliRunner().invoke(cut, [str(source), *map(str, flags)], standalone_mode=False)
+    assert "asked for from 2 to 10 s, it goes from 2 to 30 s: the source's frames allow no other" in moved.stderr
+    there = CliRunner().invoke(cut, [str(source), "--start=2", "--end=3", "--out", str(tmp_path / "other.mp4")])
+    assert "asked for" not in there.stderr
 
 
 def test_clip_leaves_clips_plan_and_manifest(media: Media, tmp_path: Path) -> None:

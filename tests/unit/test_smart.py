@@ -105,7 +105,7 @@ def test_times_as_they_are_told_are_frames_of_their_own(media: Media, tmp_path: 
 
 def test_a_range_from_key_to_end_is_copied_wholly(media: Media, tmp_path: Path) -> None:
     made = cut_range(media("pyramid.mp4"), 4, 14, tmp_path / "out.mp4", make_context(tmp_path / "store"))
-    assert made == CutResult("smart", 10 * RATE, 10 * RATE, None)
+    assert made == CutResult("smart", 10 * RATE, 10 * RATE, None, (4.0, 14.0))
 
 
 @pytest.mark.parametrize("profile", ["baseline", "main", "high"])
@@ -323,7 +323,9 @@ def test_a_clip_of_the_sources_shape_is_copied_and_loud(media: Media, ctx: Stage
     assert (clip.method, clip.note) == ("smart", None)
     assert all(check.ok for check in clip.checks)
     assert {check.name for check in clip.checks} >= {"loudness", "decodes", "frames"}
-    compare(media("base.mp4"), CutResult("smart", clip.frames, clip.copied, None), file, int(9.5 * RATE + 0.5))
+    compare(
+        media("base.mp4"), CutResult("smart", clip.frames, clip.copied, None, (9.5, 14.7)), file, int(9.5 * RATE + 0.5)
+    )
 
 
 def test_a_clip_of_another_shape_is_encoded_without_a_word(media: Media, ctx: StageContext) -> None:

@@ -18,21 +18,28 @@ from topclip.media.splice import Obstacle
 from topclip.media.timeline import true_leaps
 from topclip.media.undecoded import undecoded_s
 from topclip.model.clip import ClipSpec
-from topclip.model.request import Aspect, Fit, Quality
+from topclip.model.request import Aspect, Fit, Quality, Range
 from topclip.model.source import SourceInfo
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.holes import is_moved, told_moved
 from topclip.pipeline.render import encode_file
 from topclip.pipeline.shares import picture_shares
 from topclip.pipeline.smart import find_prospect, make_smart
 
 
 class CutResult(NamedTuple):
-    """A cut that was made. copied: frames that are the source's own to the bit. note: why there are none."""
+    """A cut that was made.
+
+    copied: frames that are the source's own to the bit. note: why there are none. range_s: from its first frame to the end of
+    its last. moved: what to tell where that is not what was asked for.
+    """
 
     method: Literal["smart", "encode"]
     frames: int
     copied: int
     note: str | None
+    range_s: Range
+    moved: str | None = None
 
 
 ROUNDED_S = 0.5e-6
@@ -89,11 +96,13 @@ def cut_range(
                 source, info, (spec.start_s, spec.end_s), ctx.max_pixels, lambda: ctx.report(0, 1)
             ):
                 note += f"; {lost_s:.1f} s of the sound cannot be decoded, and are silent"
-            made = CutResult("encode", encode_file(source, info, spec, ctx, scratch), 0, note)
+            n_frames = encode_file(source, info, spec, ctx, scratch)
+            made = CutResult("encode", n_frames, 0, note, (spec.start_s, spec.end_s))
         scratch.replace(out)
     finally:
         scratch.unlink(missing_ok=True)
-    return made
+    asked_s = start_s, end_s
+    return made._replace(moved=told_moved(asked_s, made.range_s)) if is_moved(info, asked_s, made.range_s) else made
 
 
 def _span(info: SourceInfo, start_s: float, end_s: float) -> Span:
@@ -111,7 +120,7 @@ def _copy(
     splice = prospect.splice
     spec = _spec(info, splice.pts, splice.end_pts)
     make_smart(prospect, spec, Level(0.0), out, ctx, is_all_decoded=is_all_decoded)
-    return CutResult("smart", len(splice.pts), len(splice.copied), None)
+    return CutResult("smart", len(splice.pts), len(splice.copied), None, (spec.start_s, spec.end_s))
 
 
 def _decoded_spec(source: Path, info: SourceInfo, span: Span, max_pixels: int) -> ClipSpec:

@@ -25,15 +25,17 @@ def is_moved(info: SourceInfo, asked_s: Range, made_s: Range) -> bool:
     return any(abs(a - b) > most_s for a, b in zip(asked_s, made_s, strict=True))
 
 
+def told_moved(asked_s: Range, made_s: Range) -> str:
+    """A sentence about a range that lies elsewhere."""
+    asked, made = (f"from {start_s:g} to {end_s:g} s" for start_s, end_s in (asked_s, made_s))
+    return f"asked for {asked}, it goes {made}: the source's frames allow no other"
+
+
 def told_of(info: SourceInfo, analysis: Analysis, spec: ClipSpec, asked_s: Range | None) -> tuple[str, ...]:
     """Sentences about a clip's range. asked_s: where it was wanted, if that is elsewhere."""
     said = []
     if asked_s is not None:
-        start_s, end_s = asked_s
-        said.append(
-            f"asked for from {start_s:g} to {end_s:g} s, it goes from {spec.start_s:g} to {spec.end_s:g} s: "
-            "the source's frames allow no other"
-        )
+        said.append(told_moved(asked_s, (spec.start_s, spec.end_s)))
     if info.base_fps is None or Fraction(info.base_fps) == info.video.rate:
         said += [
             f"the source has no picture from {start_s:g} to {end_s:g} s: the one before it stands still there"
