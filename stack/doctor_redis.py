@@ -24,7 +24,7 @@ from workers import names
 from workers.budget import StoreUse
 from workers.cluster import is_cluster
 from workers.health import report
-from workers.links import KEEPER, redis_client, redis_now
+from workers.links import KEEPER, redis_client, redis_now, sentinels_of
 from workers.one_store import HINT, is_another, is_unmounted
 
 MIN_REDIS: Final = (6, 2)
@@ -44,6 +44,10 @@ CAUSES: Final = (
     (
         r"No master found.*AuthenticationError",
         "the sentinels themselves ask for a password: TOPCLIP_SENTINEL_PASSWORD, with a user of theirs TOPCLIP_SENTINEL_USER",
+    ),
+    (
+        r"No master found.*NoSentinel",
+        "what answers there is no sentinel, those listen on port 26379 as a rule: mend the hosts and ports in REDIS_URL",
     ),
     (
         r"No master found.*(ConnectionError|TimeoutError)",
@@ -106,6 +110,7 @@ def _checks(settings: Settings, redis: Redis, is_embedded: bool) -> Iterator[Che
     health = report(redis, settings.key_prefix)
     facts = health["redis"]
     yield _server(settings, facts)
+    yield from _sentinels(settings, redis)
     yield _password(settings, is_embedded)
     yield _persistence(facts)
     yield _flushing(redis, facts)
@@ -171,6 +176,32 @@ def _server(settings: Settings, redis: Mapping[str, Any]) -> Check:
         advice = PERMISSIONS if "NOPERM" in redis["warnings"][0] else "see docs/redis.md, Troubleshooting"
         return Check("redis", "fail", f"{where}: {redis['warnings'][0]}", advice)
     return Check("redis", "ok", f"{where} answers in {float(redis['latency_ms']):.1f} ms")
+
+
+def _sentinels(settings: Settings, redis: Redis) -> Iterator[Check]:
+    """Whether each sentinel is of use: one that is not goes unnoticed until it is the last."""
+    asked = sentinels_of(redis)
+    faults, masters = [], set()
+    for place, sentinel in asked.items():
+        try:
+            master = sentinel.sentinel_masters()[settings.redis_master]
+        except KeyError:
+            faults.append(f"{place} knows no master {settings.redis_master}")
+        except RedisError as err:
+            faults.append(f"{place}: {err}")
+        else:
+            masters.add((master["ip"], master["port"]))
+    if faults:
+        text = f"of {len(asked)} sentinels {len(faults)} are of no use: {'; '.join(faults)}"
+        yield Check(
+            "sentinels", "warn", text, "start them, or mend their hosts and ports in REDIS_URL; see docs/redis.md"
+        )
+    elif len(masters) > 1:
+        text = f"the sentinels name different masters: {', '.join(f'{ip}:{port}' for ip, port in sorted(masters))}"
+        advice = "a fail-over goes on, or one is cut off from the others: ask again in a minute, then look at its log"
+        yield Check("sentinels", "warn", text, advice)
+    elif asked:
+        yield Check("sentinels", "ok", f"{len(asked)} sentinels answer and name the same master")
 
 
 def _password(settings: Settings, is_embedded: bool) -> Check:

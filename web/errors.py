@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_S = 2
+ROOM_AFTER_S = 60
+"""By then what is old may have gone from a store that is full."""
 
 STATUS = {
     "BAD_REQUEST": 400,
@@ -81,6 +83,8 @@ def from_error(err: TopClipError) -> Response:
     if err.code == JobExpired.code:
         told.setdefault("state", JobState.EXPIRED)
     response = problem(status, err.code, err.message, told)
+    if status == 507:
+        response.headers["Retry-After"] = str(ROOM_AFTER_S)
     if err.retryable:
         response.headers["Retry-After"] = str(err.detail.get("retry_after_s", RETRY_AFTER_S))
     return response

@@ -15,7 +15,15 @@ from celery.exceptions import Ignore, Reject, Retry
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from topclip.errors import JobCancelled, JobStopped, JobSuperseded, QueueUnavailable, StorageUnavailable, TopClipError
+from topclip.errors import (
+    JobCancelled,
+    JobStopped,
+    JobSuperseded,
+    QueueUnavailable,
+    StorageUnavailable,
+    TopClipError,
+    from_dict,
+)
 from topclip.media.limits import no_memory
 from topclip.model.base import JsonDict
 from topclip.model.job import Stage
@@ -56,6 +64,7 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task under its fence."""
+        self.is_tried = False
         self.pulse = Pulse(runtime.scripts(), Run.of(header_of(self.request) or {}, self.request.id))
         try:
             return self._guarded(*args, **kwargs)
@@ -100,7 +109,7 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
             log.warning("%s goes back to its queue: %s", self.name, error)
             self.pulse.finish("published")
             hand_back(str(error))
-        if error.retryable and self.request.retries < _tries(error):
+        if error.retryable and not self.is_tried and self.request.retries < _tries(error):
             self.pulse.finish("published")
             runtime.count(figures.RETRIES, f"{names.short(self.name)}/{error.code}")
             log.warning("%s will be tried again: %s", self.name, error)
@@ -128,6 +137,11 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
     def failed_part(self, error: TopClipError, **kwargs: Any) -> JsonDict:
         """The value of a part that could not be done; kwargs are the task's. Only parts have one."""
         raise NotImplementedError
+
+    def fail_with(self, part: JsonDict) -> NoReturn:
+        """Fail as a part did, for good: it was tried as often as is worth it. part: its value. Raises: its error."""
+        self.is_tried = True
+        raise from_dict(part)
 
     def context(self, job_id: str) -> StageContext:
         """The surroundings of this run."""

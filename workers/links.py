@@ -18,7 +18,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
-from redis.sentinel import MasterNotFoundError, Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from topclip import errors
 from topclip.config import Settings
@@ -84,6 +84,14 @@ def redis_client(settings: Settings, profile: Profile) -> Redis:
     if url.startswith("rediss://"):
         options |= tls_options(settings)
     return hurry(Redis.from_url(url, **options))
+
+
+def sentinels_of(client: Redis) -> dict[str, Redis]:
+    """Clients of the sentinels that a client asks, by host and port; none where there is no Sentinel."""
+    pool = client.connection_pool
+    nodes = pool.sentinel_manager.sentinels if isinstance(pool, SentinelConnectionPool) else ()
+    asked = {tuple(node.connection_pool.connection_kwargs[name] for name in ("host", "port")): node for node in nodes}
+    return {f"{host}:{port}": node for (host, port), node in sorted(asked.items())}
 
 
 class Untold(UserDict[str, Any]):

@@ -36,6 +36,10 @@ class Budget:
         self.left_s = s
 
 
+class NoSentinel(redis.ConnectionError):  # type: ignore[misc]
+    """What answers is something else. redis-py asks the next one; of this one it tells the kind of error alone."""
+
+
 class _Master(NamedTuple):
     """Who is master: the epoch of Sentinel's configuration, host and port, and how often it became another one."""
 
@@ -240,6 +244,9 @@ def _asked(place: tuple[str, int], ask: Callable[..., Any], *args: Any, **kwargs
     except (redis.ConnectionError, redis.TimeoutError):
         _silent_at[place] = monotonic()
         raise
+    except RedisError as err:  # something else listens there; redis-py would not ask the others
+        _silent_at[place] = monotonic()
+        raise NoSentinel(f"no sentinel: {err}") from err
     _silent_at.pop(place, None)
     for name, state in answer.items():
         epoch, address, known = state["config-epoch"], (state["ip"], state["port"]), _masters.get(name, NOBODY)

@@ -211,7 +211,15 @@ class TestEveryKindOfLink:
             assert sentinel.ready()
             url = f"sentinel://:secret@127.0.0.1:{sentinel.port}/0"
             checks = found(url, tmp_path)
-            assert [checks[name].grade for name in ("redis", "password", "clock", "persistence")] == ["ok"] * 4
+            assert [checks[name].grade for name in ("redis", "sentinels", "clock", "persistence")] == ["ok"] * 4
+            away, plain, other = free_port(), started().port, started(password="other").port
+            ports = (plain, away, other, sentinel.port)
+            checks = found(";".join(f"sentinel://:secret@127.0.0.1:{port}" for port in ports), tmp_path)
+            assert checks["redis"].grade == "ok"  # whoever stands before it in the list
+            assert told(checks["sentinels"]).startswith("warn: of 4 sentinels 3 are of no use: ")
+            assert all(f"127.0.0.1:{port}: " in told(checks["sentinels"]) for port in ports[:-1])
+            alone = found(f"sentinel://:secret@127.0.0.1:{plain}", tmp_path)["redis"]
+            assert "what answers there is no sentinel" in told(alone)
             node.client.execute_command("ACL", "SETUSER", "web", "on", ">odd@:pass", "~*", "&*", "+@all")
             assert found(url.replace(":secret", "web:odd%40%3Apass"), tmp_path)["redis"].grade == "ok"
             other = found(url, tmp_path, TOPCLIP_REDIS_MASTER="other")

@@ -259,6 +259,21 @@ def test_what_was_damaged_in_the_store_is_not_used(make_store: MakeStore, tmp_pa
     assert cached(tmp_path) == []
 
 
+def test_of_what_was_damaged_nobody_is_given_the_end(
+    make_store: MakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an object that came in one piece: the server knows no checksum of a whole that came in parts."""
+    monkeypatch.setattr("topclip.storage.s3.BLOCK_BYTES", 1000)
+    store = make_store()
+    put(store, "clip.mp4", SMALL)
+    place = next((tmp_path / "buckets").rglob("clip.mp4"))
+    place.write_bytes(b"?" + SMALL[1:])
+    read: list[bytes] = []
+    with pytest.raises(ArtifactDamaged):
+        read.extend(store.read("clip.mp4"))
+    assert len(b"".join(read)) < len(SMALL)
+
+
 def test_one_copy_serves_all_processes_of_a_machine(make_store: MakeStore, s3: S3Container, tmp_path: Path) -> None:
     store, other = make_store(), make_store()
     put(store, "source.mp4", SMALL)

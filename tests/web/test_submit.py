@@ -247,6 +247,7 @@ def test_a_disk_that_gets_low_while_an_upload_comes_is_507_and_leaves_nothing(
     body = _body(('name="file"; filename="a.mp4"', b"x" * 900_000))
     answer = http.post("/api/jobs", data=body, content_type=BOUNDARY)
     assert (answer.status_code, answer.json["code"], answer.json["field"]) == (507, "STORAGE_FULL", "file")
+    assert int(answer.headers["Retry-After"]) >= 30
     assert files() == []
 
 

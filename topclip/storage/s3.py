@@ -212,7 +212,7 @@ class S3Store(Staging):
                     return
                 raise
             with contextlib.closing(body):
-                yield from body.iter_chunks(BLOCK_BYTES)
+                yield from _held_back(body.iter_chunks(BLOCK_BYTES))
 
     def _overwrites(self) -> bool:
         """Whether a name can be taken twice, by either kind of write."""
@@ -337,6 +337,17 @@ def _sha256(path: Path, tick: Tick) -> str:
     for block in _blocks(path, BLOCK_BYTES, tick):
         digest.update(block)
     return digest.hexdigest()
+
+
+def _held_back(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The blocks, the last of them only once all were read: then the checksum is known, and what is damaged is not whole."""
+    held = next(blocks, None)
+    for block in blocks:
+        assert held is not None
+        yield held
+        held = block
+    if held is not None:
+        yield held
 
 
 def _blocks(path: Path, n_bytes: int, tick: Tick) -> Iterator[bytes]:

@@ -2,7 +2,6 @@
 
 from typing import NoReturn
 
-from topclip.errors import from_dict
 from topclip.model.base import JsonDict
 from topclip.model.framing import Sighting, Unseen
 from topclip.model.job import Stage
@@ -19,7 +18,7 @@ def frame_plan(self: ClipTask, parts: list[JsonDict], *, job_id: str, chosen: Js
     """Give each highlight its framing, then hand on to a task for each clip. Raises: the error of a store that failed."""
     for part in parts:
         if part["outcome"] == "stopped":
-            raise from_dict(part)
+            self.fail_with(part)
     seen = [(Sighting if part["outcome"] == "ok" else Unseen).from_dict(part) for part in parts]
     request, info = runtime.request_of(job_id), runtime.info_of(job_id)
     plan = make_whole(request, info, PlanResult.from_dict(chosen), seen, self.context(job_id))

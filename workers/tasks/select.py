@@ -2,7 +2,7 @@
 
 from typing import NoReturn
 
-from topclip.errors import ArtifactMissing, from_dict
+from topclip.errors import ArtifactMissing
 from topclip.model.base import JsonDict
 from topclip.model.job import Stage
 from topclip.pipeline.analyse import is_analysed
@@ -19,7 +19,7 @@ def select(self: ClipTask, parts: list[JsonDict], *, job_id: str) -> NoReturn:
     """Make the plan, then hand on to a task for each outlook or clip. Raises: the error of a chunk that failed."""
     for part in parts:
         if part["outcome"] == "failed":
-            raise from_dict(part)
+            self.fail_with(part)
     request, info = runtime.request_of(job_id), runtime.info_of(job_id)
     try:
         plan = make_plan(request, info, self.context(job_id))
