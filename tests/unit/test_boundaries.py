@@ -45,6 +45,10 @@ class Source:
         end_pts = START_PTS + round(END_S * 25_000)
         return Analysis(pts, end_pts, levels if self.has_sound else NONE, NONE, (), shots, words=tuple(self.words))
 
+    def places_s(self) -> list[float]:
+        """Where an edge may lie, the end included."""
+        return Timeline(make_info(END_S), self.analysis()).times_s.tolist()
+
     def faults(self, at_s: float, *, is_start: bool) -> tuple[int, int, int, int]:
         """In a timed word; a sliver of another shot; on sustained sound; in a reckoned word where it is not quiet."""
         is_quiet = self.has_sound and any(a - 1e-6 <= at_s <= b + 1e-6 and b - a >= 0.149 for a, b in self.pauses)
@@ -77,10 +81,9 @@ def made(seed: int, fps: float = FPS) -> Source:
 
 def pairs_of(source: Source, span_s: tuple[float, float], bounds: Bounds) -> list[tuple[float, float]]:
     """All pairs of frames within the reach of wanted edges that keep the bounds."""
-    starts = [t for t in source.frames_s.tolist() if abs(t - span_s[0]) <= REACH_S + 1e-6 and t >= bounds.low_s]
-    ends = [
-        t for t in [*source.frames_s.tolist()[1:], END_S] if abs(t - span_s[1]) <= REACH_S + 1e-6 and t <= bounds.high_s
-    ]
+    places_s = source.places_s()
+    starts = [t for t in places_s[:-1] if abs(t - span_s[0]) <= REACH_S + 1e-6 and t >= bounds.low_s]
+    ends = [t for t in places_s[1:] if abs(t - span_s[1]) <= REACH_S + 1e-6 and t <= bounds.high_s]
     return [
         (a, b)
         for a in starts
@@ -207,18 +210,33 @@ def test_of_equal_places_the_earlier_one_wins() -> None:
 
 
 def test_where_nothing_near_keeps_the_length_the_end_lies_as_far_as_it_must() -> None:
-    frames_s = np.append(np.arange(0, 20, 0.2), np.arange(29, 40, 0.2)).round(6)
-    source = Source(frames_s, [], [], [], has_sound=False)
+    source = Source(np.arange(0, 40, 0.2).round(6), [], [], [], has_sound=False)
     timeline, bounds = Timeline(make_info(END_S), source.analysis()), Bounds(0.0, END_S, 12.0, 20.0)
-    found = solve_edges(timeline, [(10.0, 23.0)], bounds)
+    found = solve_edges(timeline, [(10.0, 13.0)], bounds)
     assert found is not None
-    assert found[0][1].time_s == 29.0
-    assert solve_edges(timeline, [(10.0, 23.0)], dataclasses.replace(bounds, high_s=25.0)) is None
-    told = dataclasses.replace(source, words=[Word(start_s=19.0, end_s=20.5, text="w", is_timed=True)])
+    assert found[0][1].time_s == found[0][0].time_s + 12
+    assert solve_edges(timeline, [(10.0, 13.0)], dataclasses.replace(bounds, high_s=19.0)) is None
+    told = dataclasses.replace(source, words=[Word(start_s=19.0, end_s=24.0, text="w", is_timed=True)])
     near = solve_edges(Timeline(make_info(END_S), told.analysis()), [(10.0, 21.5)], Bounds(0.0, END_S, 9.0, 20.0))
     assert near is not None
-    assert near[0][1].time_s == 19.8  # which is in a word, but within reach
+    assert near[0][1].time_s <= 23.5  # which is in a word, but within reach
     assert has_frames(timeline, np.array([10.0]), 12.0, 20.0).all()
+
+
+def test_a_clip_may_begin_and_end_while_a_picture_is_shown_for_long() -> None:
+    frames_s = np.append(np.arange(0, 20, 0.2), np.arange(29, 40, 0.2)).round(6)
+    pauses = [(22.0, 22.5), (26.0, 26.5)]
+    timeline = Timeline(make_info(END_S), Source(frames_s, pauses, [], [30.0], has_sound=True).analysis())
+    assert timeline.cut_times_s.tolist() == [30.0]
+    ((start, end),) = solve_edges(timeline, [(21.5, 26.7)], Bounds(0.0, END_S, 3.0, 5.0)) or ()
+    assert (start.kind, end.kind) == ("quiet", "quiet")
+    assert 22.0 <= start.time_s <= 22.5
+    assert 26.0 <= end.time_s <= 26.5
+    assert timeline.frames_of(timeline.pts_of(start), timeline.pts_of(end)) == (99, 100)
+    exact = timeline.edge_near(timeline.frame_at(23.456), 23.456, "asked")
+    assert (exact.time_s, timeline.pts_of(exact)) == (23.456, START_PTS + 586_400)
+    frame = timeline.edge_near(timeline.frame_at(10.1), 10.1, "asked")
+    assert (frame.time_s, timeline.pts_of(frame)) == (10.2, START_PTS + 255_000)
 
 
 def test_the_first_of_the_least_of_each_stretch() -> None:

@@ -2,13 +2,18 @@
 
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.media import run
 from tests.unit.conftest import request_for
 from topclip import run_local
 from topclip.model.manifest import Manifest
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.cut import cut_range
+from topclip.storage.base import job_folder
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +38,8 @@ def test_a_hole_in_a_clip_and_a_range_that_lies_in_it_are_told(damaged: Path, ct
     assert clips[0].warnings == ()
     assert len(clips[1].warnings) == 1
     assert clips[1].warnings[0].startswith("the source has no picture from 7")
-    assert clips[2].warnings[0].startswith("asked for from 9 to 11.5 s, it goes from 1")
-    assert "frames allow no other" in clips[2].warnings[0]
+    assert clips[2].warnings == ("the source has no picture from 9 to 11.5 s: the one before it stands still there",)
+    assert (clips[2].start_s, clips[2].end_s, clips[2].frames) == (9, 11.5, 1)
 
 
 def test_pictures_that_stand_still_in_a_source_of_uneven_ones_are_none(tmp_path: Path, ctx: StageContext) -> None:
@@ -44,6 +49,76 @@ def test_pictures_that_stand_still_in_a_source_of_uneven_ones_are_none(tmp_path:
     run(*inputs, *still, "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", path)
     (clip,) = manifest_of(path, ctx, [1, 10]).clips
     assert clip.warnings == ()
+
+
+@pytest.fixture(scope="module")
+def screen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """12 s, of which the picture of 2.96 s stands until 7.04 s; sound from 5 s on."""
+    path = tmp_path_factory.mktemp("screen") / "screen.mkv"
+    picture = "testsrc2=s=160x90:r=25:d=12,select='lt(t,2.99)+gt(t,7.03)'"
+    sound = "sine=f=440:r=48000:d=12,volume='gte(t,5)':eval=frame"
+    inputs = ("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound, "-fps_mode", "vfr")
+    run(*inputs, "-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-pix_fmt", "yuv420p", "-c:a", "flac", path)
+    return path
+
+
+def frames_of(path: Path) -> list[tuple[float, NDArray[np.uint8]]]:
+    with av.open(path) as container:
+        return [(float(f.time), f.to_ndarray(format="gray")) for f in container.decode(video=0) if f.time is not None]
+
+
+def is_like(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> bool:
+    return a.shape == b.shape and float(np.abs(a.astype(int) - b).mean()) < 3
+
+
+@pytest.mark.parametrize("aspect", ["source", "9:16"])
+@pytest.mark.parametrize(
+    ("span", "times_s"),
+    [
+        ((4.5, 8.2), [0, *(round(7.04 + n / 25 - 4.5, 3) for n in range(29))]),
+        ((1.0, 6.3), [n / 25 for n in range(50)]),
+        ((3.5, 6.0), [0]),
+    ],
+    ids=["from within", "to within", "within"],
+)
+def test_a_clip_begins_and_ends_while_a_picture_stands(
+    screen: Path, ctx: StageContext, span: tuple[float, float], times_s: list[float], aspect: str
+) -> None:
+    request = request_for(screen, mode="ranges", ranges=[span], quality="high", aspect=aspect, loudness=-20)
+    local = run_local.run(request, ctx)
+    (clip,) = local.manifest.clips
+    assert (clip.start_s, clip.end_s, clip.frames) == (*span, len(times_s))
+    assert clip.duration_s == pytest.approx(span[1] - span[0], abs=1e-3)
+    with ctx.store.local_path(f"{job_folder(ctx.job_id)}/{clip.file}") as path:
+        found, (start_s, length_s) = frames_of(path), sound_of(path)
+    assert [at for at, _ in found] == pytest.approx(times_s, abs=1e-3)
+    if aspect == "source":
+        shown = {round(at, 2): grey for at, grey in frames_of(screen)}
+        wanted = [shown[max(t for t in shown if t <= span[0] + at + 1e-3)] for at in times_s]
+        assert all(is_like(grey, other) for (_, grey), other in zip(found, wanted, strict=True))
+    assert start_s == pytest.approx(5 - span[0], abs=0.03)
+    assert length_s == pytest.approx(span[1] - span[0], abs=0.03)
+
+
+def test_a_cut_begins_and_ends_while_a_picture_stands(screen: Path, tmp_path: Path, ctx: StageContext) -> None:
+    out = tmp_path / "part.mp4"
+    for span, n_frames in (((4.5, 8.2), 30), ((1.0, 6.3), 50), ((3.5, 6.0), 1)):
+        made = cut_range(screen, *span, out, ctx)
+        assert (made.range_s, made.frames, made.moved) == (span, n_frames, None)
+        found = frames_of(out)
+        assert len(found) == n_frames
+        first = next(grey for at, grey in reversed(frames_of(screen)) if at <= span[0] + 1e-3)
+        assert is_like(found[0][1], first)
+        assert sum(sound_of(out)[1:]) == pytest.approx(span[1] - span[0], abs=0.03)
+
+
+def sound_of(path: Path) -> tuple[float, float]:
+    """When sound begins, and how long silence and sound last in all."""
+    with av.open(path) as container:
+        blocks = [frame.to_ndarray().mean(axis=0) for frame in container.decode(audio=0)]
+        rate = container.streams.audio[0].rate
+    samples = np.concatenate(blocks)
+    return float(np.argmax(np.abs(samples) > 0.01)) / rate, len(samples) / rate
 
 
 @pytest.mark.parametrize("span", [[1.01, 5.03], [2, 20.03]], ids=["between frames", "a rounded end"])

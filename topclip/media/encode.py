@@ -169,7 +169,7 @@ def _mp4(out: Path) -> list[str]:
 def _seek(info: SourceInfo, spec: ClipSpec, attempt: Attempt) -> list[str]:
     if attempt.seek_lead_s is None:
         return []
-    at_s = float(spec.start_pts * info.video.tick) - attempt.seek_lead_s
+    at_s = float(spec.first_pts * info.video.tick) - attempt.seek_lead_s
     return ["-seek_timestamp", "1", "-noaccurate_seek", "-ss", f"{at_s:.6f}"]
 
 
@@ -198,8 +198,8 @@ def chosen_frames(info: SourceInfo, spec: ClipSpec | Outlook, *, is_from_start: 
         f"settb={video.time_base}",
         *([number_filter(video)] if video.is_bare or video.dts_lag is not None else []),
         timeline_filter(video, leap_test(info, spec, is_from_start=is_from_start)),
-        f"trim=start_pts={spec.start_pts}:end_pts={spec.end_pts}",
-        f"setpts=PTS-{spec.start_pts}",
+        f"trim=start_pts={spec.first_pts}:end_pts={spec.end_pts}",
+        f"setpts='max(PTS,{spec.start_pts})-{spec.start_pts}'",
     ]
 
 

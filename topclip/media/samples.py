@@ -53,7 +53,7 @@ def sample_file(sampling: Sampling, out: Path, on_progress: Callable[[float], No
     on_progress(done_s): may raise to stop. Raises: MediaError, StorageError.
     """
     info, outlook = sampling.info, sampling.outlook
-    lead_s = seek_lead_s(sampling.source, info, outlook.start_pts, sampling.max_pixels)
+    lead_s = seek_lead_s(sampling.source, info, outlook.first_pts, sampling.max_pixels)
     before_s = outlook.start_s if lead_s is None else lead_s
     length_s = outlook.end_s - outlook.start_s
     n_frames = (before_s + length_s) * float(info.video.rate)
@@ -90,7 +90,7 @@ def _args(sampling: Sampling, lead_s: float | None, out: Path) -> list[str]:
     if not (video.is_bare or video.dts_lag is not None):  # there frames are told by their number
         args += ["-skip_frame", "noref"]
     if lead_s is not None:
-        at_s = float(outlook.start_pts * video.tick) - lead_s
+        at_s = float(outlook.first_pts * video.tick) - lead_s
         args += ["-seek_timestamp", "1", "-noaccurate_seek", "-ss", f"{at_s:.6f}"]
     args += ["-copyts", *(("-f", MJPEG_FORMAT) if info.container == MJPEG_FORMAT else ())]
     args += input_args(sampling.source, sampling.max_pixels)

@@ -24,7 +24,7 @@ from topclip.media.limits import within_memory
 from topclip.media.opening import open_media
 from topclip.media.packets import read_packets
 from topclip.media.part import part_of
-from topclip.media.timeline import frame_ticks
+from topclip.media.timeline import frame_ticks, is_held
 from topclip.model.source import SourceInfo
 
 CONTAINERS = frozenset({"mov", "mp4", "matroska", "webm", "mpegts", "flv"})
@@ -62,13 +62,16 @@ class Survey:
     """The pictures of a range as the container has them, nothing decoded.
 
     pieces: in decoding order. n_closed: how many of them come before any of a picture behind the range, and so rest on none.
-    after_pts: the first picture behind the range, None if the source ends. entry_pts: the last IDR picture before the range,
-    None if none was seen. sets: of all of them.
+    after_pts: the first picture behind the range, None if the source ends. before_pts: the last one before it; entry_pts: the
+    last IDR picture before it; None if none was seen. sets: of all of them.
     """
+
+    span: Span
 
     pieces: tuple[Piece, ...]
     n_closed: int
     after_pts: int | None
+    before_pts: int | None
     entry_pts: int | None
     sets: ParameterSets
 
@@ -184,7 +187,7 @@ def survey(
             raise Obstacle(f"the source cannot be read here: {err}") from err
         except ValueError as err:
             raise Obstacle(f"the source's H.264 is not as it should be: {err}") from err
-    return Survey(tuple(found.pieces), found.n_closed, found.after_pts, found.entry_pts, sets)
+    return Survey(span, tuple(found.pieces), found.n_closed, found.after_pts, found.before_pts, found.entry_pts, sets)
 
 
 def _packets(container: InputContainer, stream: Any) -> Iterator["Packet[Any]"]:
@@ -216,6 +219,7 @@ class _Found:
 
     def __init__(self, start_pts: int, end_pts: int) -> None:
         self._start_pts, self._end_pts = start_pts, end_pts
+        self.before_pts: int | None = None
         self._n_behind = 0
         self.pieces: list[Piece] = []
         self.n_closed = 0
@@ -229,6 +233,7 @@ class _Found:
         if pts is None:
             raise Obstacle("packets have no time")
         if pts < self._start_pts:
+            self.before_pts = pts if self.before_pts is None else max(pts, self.before_pts)
             return False
         if pts >= self._end_pts:
             self.after_pts = pts if self.after_pts is None else min(pts, self.after_pts)
@@ -315,7 +320,13 @@ def plan_splice(info: SourceInfo, found: Survey) -> Splice:
         raise Obstacle("too little of the range can be copied")
     if _has_gap(copied, h264.parse_sps(found.sets.sps[0]).frame_num_bits):
         raise Obstacle("pictures are missing in the source here")
+    assert found.span.start_pts is not None
+    assert found.span.end_pts is not None
+    if found.before_pts is not None and found.span.start_pts < pts[0] and is_held(info, found.before_pts, pts[0]):
+        raise Obstacle("the range begins within the time of a picture")
     end_pts = pts[-1] + frame_ticks(info.video) if found.after_pts is None else found.after_pts
+    if is_held(info, pts[-1], end_pts):
+        end_pts = min(end_pts, found.span.end_pts)
     return Splice(tuple(pts), n_head, copied, end_pts, found.entry_pts, found.sets)
 
 

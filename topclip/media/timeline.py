@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from topclip.model.clip import ClipSpec
 from topclip.model.framing import Outlook
-from topclip.model.source import SourceInfo, VideoStream
+from topclip.model.source import HOLD_S, SourceInfo, VideoStream
 
 MAX_BEHIND_FRAMES = 16
 """A time that lies further back is not a wrong guess: another clock, or damage before it. H.264 reorders no more frames."""
@@ -43,6 +43,11 @@ def frame_ticks(video: VideoStream) -> int:
 def is_far_ahead(pts: int, dts: int, rate: Fraction, tick: Fraction) -> bool:
     """Whether a packet would be shown so long after it is decoded that its pts can only be damaged."""
     return (pts - dts) * tick > max(Fraction(AHEAD_S), AHEAD_FRAMES / rate)
+
+
+def is_held(info: SourceInfo, pts: int, next_pts: int) -> bool:
+    """Whether a frame is shown for so long that a clip may begin or end within its time."""
+    return (next_pts - pts) * info.video.tick > HOLD_S
 
 
 class Timeline:
@@ -103,7 +108,7 @@ def leap_test(info: SourceInfo, spec: ClipSpec | Outlook, *, is_from_start: bool
     if ticks is None:
         return "0"
     last = f"if(ld(4),ld(0),{info.video.start_pts if is_from_start else 'PTS'})"
-    is_true = "+".join(f"eq(PTS,{pts})" for pts in (spec.start_pts, *spec.true_leaps))
+    is_true = "+".join(f"eq(PTS,{pts})" for pts in (spec.first_pts, *spec.true_leaps))
     return f"st(3,gt(PTS,{last}+{ticks})*(ld(3)+1));between(ld(3),1,{LEAP_FRAMES - 1})*not({is_true})"
 
 

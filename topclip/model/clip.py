@@ -28,8 +28,13 @@ class Highlight(Model):
     score: float
     signals: tuple[SignalPart, ...]
     start_pts: int
-    end_pts: int = Field(description="pts of the first frame after the range.")
+    end_pts: int = Field(
+        description="pts of the first frame after the range, or within the time of one that lasts long."
+    )
     frames: int
+    held_pts: int | None = Field(
+        None, description="pts of the frame that the range begins with, where that is shown since long before."
+    )
     start_edge: str = Field(
         description="What the start was snapped to: cut, quiet, source, sentence, word, none or asked."
     )
@@ -92,6 +97,7 @@ class ClipSpec(Model):
     end_s: float
     start_pts: int
     end_pts: int
+    held_pts: int | None = Field(None, description="As of Highlight.")
     frames: int
     true_leaps: tuple[int, ...] = Field(
         (),
@@ -113,6 +119,11 @@ class ClipSpec(Model):
     shares: Shares | None = Field(None, description="Of the range; null where it was not analysed.")
     captions: CaptionSpec | None = None
     warnings: tuple[str, ...] = Field((), description="What a person should know of the range.")
+
+    @property
+    def first_pts(self) -> int:
+        """pts of the first frame."""
+        return self.start_pts if self.held_pts is None else self.held_pts
 
 
 class Check(Model):

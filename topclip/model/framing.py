@@ -12,7 +12,7 @@ from topclip.model.base import Model
 class Outlook(Model):
     """A clip's range in which stage reframe looks for a subject.
 
-    cut_pts: pts of the first frames of new shots in it. true_leaps: as of ClipSpec.
+    cut_pts: pts of the first frames of new shots in it. held_pts, true_leaps: as of ClipSpec.
     """
 
     n: int
@@ -20,8 +20,14 @@ class Outlook(Model):
     end_s: float
     start_pts: int
     end_pts: int
+    held_pts: int | None = None
     cut_pts: tuple[int, ...] = ()
     true_leaps: tuple[int, ...] = ()
+
+    @property
+    def first_pts(self) -> int:
+        """pts of the first frame."""
+        return self.start_pts if self.held_pts is None else self.held_pts
 
 
 MOST_KEYFRAMES = 300

@@ -6,6 +6,9 @@ from pydantic import Field
 
 from topclip.model.base import Model
 
+HOLD_S = 1.0
+"""Within the time of a frame that lasts longer, such as a slide, a clip may begin or end."""
+
 
 class Colour(Model):
     """How a picture's values are to be read, in FFmpeg's names; guessed where the source does not say."""

@@ -15,7 +15,7 @@ from topclip.media.decode import Faults, Picture, Span, decode_span
 from topclip.media.encode import Level
 from topclip.media.probe import check_limits, probe
 from topclip.media.splice import Obstacle
-from topclip.media.timeline import true_leaps
+from topclip.media.timeline import frame_ticks, is_held, true_leaps
 from topclip.media.undecoded import undecoded_s
 from topclip.model.clip import ClipSpec
 from topclip.model.request import Aspect, Fit, Quality, Range
@@ -123,44 +123,81 @@ def _copy(
     return CutResult("smart", len(splice.pts), len(splice.copied), None, (spec.start_s, spec.end_s))
 
 
+class _Shown:
+    """Collects the pictures of a span: the one before it too, where that is shown for long and into the span.
+
+    after_pts: of the first one behind, else the source's end.
+    """
+
+    def __init__(self, info: SourceInfo, span: Span) -> None:
+        assert span.start_pts is not None
+        assert span.end_pts is not None
+        self._info, self._first, self._last = info, span.start_pts, span.end_pts
+        self._before: Picture | None = None
+        self._has_after = False
+        self.pts: list[int] = []
+        self.numbers = FrameNumbers()
+        self.after_pts = info.video.start_pts + round(info.duration_s / float(info.video.tick))
+
+    def take(self, picture: Picture) -> bool:
+        """Take the next picture; whether there may be more."""
+        if not picture.is_owned:
+            self._before = picture
+        elif picture.pts < self._last:
+            self._begin(picture.pts)
+            self._show(picture)
+        else:
+            self.after_pts, self._has_after = picture.pts, True
+        return not self._has_after
+
+    def end(self) -> int | None:
+        """Where the last picture's time ends within the span; None if there is no picture."""
+        self._begin(self.after_pts)
+        if not self.pts:
+            return None
+        if is_held(self._info, self.pts[-1], self.after_pts):
+            return min(self.after_pts, self._last)
+        return self.after_pts if self._has_after else self.pts[-1] + frame_ticks(self._info.video)
+
+    def _begin(self, at: int) -> None:
+        before = self._before
+        if not self.pts and before is not None and self._first < at and is_held(self._info, before.pts, at):
+            self._show(before)
+
+    def _show(self, picture: Picture) -> None:
+        self.pts.append(picture.pts)
+        self.numbers.add(picture.pts, picture.thumb, is_owned=True)
+
+
 def _decoded_spec(source: Path, info: SourceInfo, span: Span, max_pixels: int) -> ClipSpec:
     """The clip by the pictures that decoding finds in a span. Raises: InvalidRequest if there are none."""
-    video, last = info.video, span.end_pts
-    assert last is not None
-    found: list[int] = []
-    numbers = FrameNumbers()
-    after = None
-    silent = info.model_copy(update={"audio": None})
+    silent, shown = info.model_copy(update={"audio": None}), _Shown(info, span)
     for item in decode_span(source, silent, Span(span.start_pts, None), Faults(), max_pixels=max_pixels):
-        if not isinstance(item, Picture) or not item.is_owned:
-            continue
-        if item.pts >= last:
-            after = item.pts
+        if isinstance(item, Picture) and not shown.take(item):
             break
-        found.append(item.pts)
-        numbers.add(item.pts, item.thumb, is_owned=True)
-    if not found:
+    after = shown.end()
+    if after is None:
         raise InvalidRequest(
             f"the source has no picture in this range; it lasts {info.duration_s:g} s", {"field": "start"}
         )
-    if after is None:
-        after = found[-1] + max(1, round(1 / (video.rate * video.tick)))
-    spec = _spec(info, found, after)
-    known = numbers.arrays()
+    spec = _spec(info, shown.pts, after, span.start_pts)
+    known = shown.numbers.arrays()
     shares = picture_shares(info, spec, known["pts"], known["grids"], known["differences"][:, 0])
     return spec.model_copy(update={"shares": shares})
 
 
-def _spec(info: SourceInfo, found: Sequence[int], after: int) -> ClipSpec:
-    """The clip of these pictures, up to the time `after`."""
+def _spec(info: SourceInfo, found: Sequence[int], after: int, first: int | None = None) -> ClipSpec:
+    """The clip of these pictures, up to the time `after`; from the time `first` on, where one is shown since before that."""
     video = info.video
-    times_s = [round(float((pts - video.start_pts) * video.tick), 6) for pts in (found[0], after)]
+    start = found[0] if first is None else max(first, found[0])
+    times_s = [round(float((pts - video.start_pts) * video.tick), 6) for pts in (start, after)]
     return ClipSpec(
         n=1,
         start_s=times_s[0],
         end_s=times_s[1],
-        start_pts=found[0],
+        start_pts=start,
         end_pts=after,
+        held_pts=None if start == found[0] else found[0],
         frames=len(found),
         true_leaps=true_leaps(info, found),
         aspect=Aspect.SOURCE,

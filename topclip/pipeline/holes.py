@@ -45,7 +45,8 @@ def told_of(info: SourceInfo, analysis: Analysis, spec: ClipSpec, asked_s: Range
 
 
 def _holes(info: SourceInfo, analysis: Analysis, spec: ClipSpec) -> list[tuple[float, float]]:
-    first, end = np.searchsorted(analysis.frame_pts, [spec.start_pts, spec.end_pts])
+    first, end = np.searchsorted(analysis.frame_pts, [spec.first_pts, spec.end_pts])
     times_s = (np.append(analysis.frame_pts[first:end], spec.end_pts) - info.video.start_pts) * float(info.video.tick)
     frame_s = 1 / float(info.video.rate)
-    return [(round(a + frame_s, 2), round(b, 2)) for a, b in pairwise(times_s.tolist()) if b - a > HOLE_S + frame_s]
+    found = ((max(spec.start_s, a + frame_s), b) for a, b in pairwise(times_s.tolist()) if b - a > HOLE_S + frame_s)
+    return [(round(a, 2), round(b, 2)) for a, b in found if a < b]

@@ -8,13 +8,14 @@ What is left, reasons and distance, decides between places of the same faults.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 
 from topclip.analysers.tracks import Array
 from topclip.model.analysis import Analysis
-from topclip.model.source import SourceInfo
+from topclip.model.source import HOLD_S, SourceInfo
 from topclip.model.transcript import Word
 from topclip.pipeline.quiet import Quiet
 
@@ -28,6 +29,8 @@ BREATH_S = 0.1
 WORD_EDGE_S = 0.05
 """So little of a word may be lost: frames stand as far apart."""
 SLACK_S = 1e-6
+MOMENT_S, MOST_MOMENTS = 0.1, 500_000
+"""Where a frame lasts long, a clip may begin or end every so many seconds, at so many places in all."""
 
 PARTS = 10_000
 """Reasons and distance are counted in so many parts of one."""
@@ -47,7 +50,7 @@ FARTHEST = 10.0
 
 
 class Edge(NamedTuple):
-    """An edge of a clip: frame index (end: the first frame after the clip), its time, what it was snapped to."""
+    """An edge of a clip: frame index in the timeline (end: the first one after the clip), its time, what it was snapped to."""
 
     frame: int
     time_s: float
@@ -112,22 +115,58 @@ class Words:
 
 
 class Timeline:
-    """A source's frame times, cuts, words and quiet moments, ready to be asked."""
+    """A source's frame times, cuts, words and quiet moments, ready to be asked.
+
+    pts: of the frames, of moments within the time of those that last long, which count as frames here, and of the end.
+    frame_pts: of the frames alone.
+    """
 
     def __init__(self, info: SourceInfo, analysis: Analysis) -> None:
-        ticks = np.append(analysis.frame_pts, analysis.end_pts) - info.video.start_pts
-        self.times_s: Array = np.round(ticks * float(info.video.tick), 6)
-        self.pts = np.append(analysis.frame_pts, analysis.end_pts)
-        self.n_frames = len(analysis.frame_pts)
+        self._tick, self._start_pts = float(info.video.tick), info.video.start_pts
+        self.frame_pts = analysis.frame_pts
+        shown = np.append(analysis.frame_pts, analysis.end_pts)
+        self.pts = _with_moments(shown, info.video.tick)
+        self._is_moment = np.isin(self.pts, shown, assume_unique=True, invert=True)
+        self.times_s: Array = np.round((self.pts - info.video.start_pts) * float(info.video.tick), 6)
+        self.n_frames = len(self.pts) - 1
         self.end_s = float(self.times_s[-1])
-        self.cut_frames = np.array([s.start_frame for s in analysis.shots[1:]], np.int64)
+        shot_frames = np.array([s.start_frame for s in analysis.shots[1:]], np.int64)
+        self.cut_frames = np.searchsorted(self.pts, analysis.frame_pts[shot_frames])
         self.cut_times_s: Array = self.times_s[self.cut_frames]
         self.quiet = Quiet(analysis.level_db)
         self.words = Words(analysis.words)
 
+    def pts_of(self, edge: Edge) -> int:
+        """Where an edge lies."""
+        if edge.time_s == self.times_s[edge.frame]:
+            return int(self.pts[edge.frame])
+        return self._start_pts + round(edge.time_s / self._tick)
+
+    def frames_of(self, start_pts: int, end_pts: int) -> tuple[int, int]:
+        """Indices in frame_pts of the first frame that is shown in a range, and of the first one after it."""
+        first = int(np.searchsorted(self.frame_pts, start_pts, "right")) - 1
+        return first, max(first + 1, int(np.searchsorted(self.frame_pts, end_pts)))
+
+    def edge_near(self, frame: int, time_s: float, kind: str) -> Edge:
+        """An edge at a frame that comes next, or just where it is wanted if that is within the time of one that lasts long."""
+        near_s = float(self.times_s[frame])
+        is_held = time_s < near_s and self._is_moment[max(0, frame - 1) : frame + 1].any()
+        exact_s = round(round(time_s / self._tick) * self._tick, 6)
+        return Edge(frame, exact_s if is_held else near_s, kind)
+
     def frame_at(self, time_s: float) -> int:
         """The first frame at or after a time, as far as a microsecond tells; the number of frames if there is none."""
         return min(self.n_frames, int(np.searchsorted(self.times_s, time_s - 2e-6)))
+
+
+def _with_moments(pts: Array, tick: Fraction) -> Array:
+    """The pts with those of moments in between where one frame is shown for long: of a talk with slides, say."""
+    gaps_s = np.diff(pts) * float(tick)
+    long = np.flatnonzero(gaps_s > HOLD_S)
+    step_s = max(MOMENT_S, float(gaps_s[long].sum()) / MOST_MOMENTS)
+    moments = [pts[i] + np.round(np.arange(1, gaps_s[i] / step_s) * (step_s / tick)).astype(np.int64) for i in long]
+    found: Array = np.unique(np.concatenate([pts, *moments])) if moments else pts
+    return found
 
 
 def places(timeline: Timeline, wanted_s: float, *, is_start: bool, more: Sequence[Array] = ()) -> Places:

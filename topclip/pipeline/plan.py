@@ -176,7 +176,7 @@ def _captions(request: ClipRequest, ctx: StageContext) -> CaptionSpec | None:
 
 def _with_facts(info: SourceInfo, analysis: Analysis, spec: ClipSpec, asked_s: Range | None) -> ClipSpec:
     """The spec with what a render, its check and a person need to know of the range."""
-    first, end = np.searchsorted(analysis.frame_pts, [spec.start_pts, spec.end_pts])
+    first, end = np.searchsorted(analysis.frame_pts, [spec.first_pts, spec.end_pts])
     leaps = true_leaps(info, analysis.frame_pts[first:end].tolist())
     facts = {"shares": shares_of(info, analysis, spec), "warnings": told_of(info, analysis, spec, asked_s)}
     return spec.model_copy(update={"true_leaps": leaps, **facts})

@@ -13,15 +13,19 @@ from topclip.pipeline.scoring import Scores, score_parts, scores_of
 def highlight(timeline: Timeline, scores: Scores, start: Edge, end: Edge) -> Highlight:
     """A range with its score and what made it; its number is not given yet (0)."""
     score, parts = score_parts(scores, start.time_s, end.time_s)
+    start_pts, end_pts = (timeline.pts_of(edge) for edge in (start, end))
+    first, behind = timeline.frames_of(start_pts, end_pts)
+    first_pts = int(timeline.frame_pts[first])
     return Highlight(
         n=0,
         start_s=start.time_s,
         end_s=end.time_s,
         score=score,
         signals=parts,
-        start_pts=int(timeline.pts[start.frame]),
-        end_pts=int(timeline.pts[end.frame]),
-        frames=end.frame - start.frame,
+        start_pts=start_pts,
+        end_pts=end_pts,
+        held_pts=None if first_pts == start_pts else first_pts,
+        frames=behind - first,
         start_edge=start.kind,
         end_edge=end.kind,
     )
@@ -43,7 +47,7 @@ def asked(info: SourceInfo, timeline: Timeline, scores: Scores, span_s: tuple[fl
         )
     first = min(timeline.frame_at(start_s), timeline.n_frames - 1)
     last = max(timeline.frame_at(end_s), first + 1)
-    start, end = (Edge(frame, float(timeline.times_s[frame]), "asked") for frame in (first, last))
+    start, end = (timeline.edge_near(*wanted, "asked") for wanted in ((first, start_s), (last, end_s)))
     found = highlight(timeline, scores, start, end)
     is_elsewhere = is_moved(info, span_s, (found.start_s, found.end_s))
     return found.model_copy(update={"asked_s": span_s}) if is_elsewhere else found

@@ -174,7 +174,7 @@ def _make(job: _Job, path: Path) -> _Made:
 
 def _recounted(job: _Job) -> _Job:
     spec, silent = job.spec, job.info.model_copy(update={"audio": None})
-    span = Span(spec.start_pts, spec.end_pts)
+    span = Span(spec.first_pts, spec.end_pts)
     items = decode_span(job.source, silent, span, Faults(tick=job.tick), max_pixels=job.ctx.max_pixels)
     n_frames = sum(isinstance(item, Picture) and item.is_owned for item in items)
     return job._replace(spec=spec.model_copy(update={"frames": n_frames}))
@@ -199,6 +199,8 @@ def _prospect(job: _Job) -> Prospect:
         raise Obstacle("another shape is wanted")
     if job.captions and job.captions.overlay:
         raise Obstacle("captions are drawn into the pictures")
+    if job.spec.held_pts is not None:
+        raise Obstacle("the range begins within the time of a picture")
     return find_prospect(job.source, job.info, Span(job.spec.start_pts, job.spec.end_pts), job.ctx)
 
 
@@ -321,7 +323,7 @@ def _looked_at(job: _Job, path: Path, level: Level) -> _Made:
 
 
 def _seek_lead_s(job: _Job) -> float | None:
-    return seek_lead_s(job.source, job.info, job.spec.start_pts, job.ctx.max_pixels)
+    return seek_lead_s(job.source, job.info, job.spec.first_pts, job.ctx.max_pixels)
 
 
 def _safe_lead_s(job: _Job) -> float | None:

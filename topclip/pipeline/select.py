@@ -26,7 +26,7 @@ from topclip.pipeline.places import Timeline
 from topclip.pipeline.ranges import asked, highlight
 from topclip.pipeline.scoring import HOP_S, Scores, score_parts, scores_of
 
-SELECT_VERSION = "6"
+SELECT_VERSION = "7"
 LONGEST_FRAME_S = 0.25
 """Where frames last longer, half of one is no rounding."""
 PLAN_VERSION = f"analysis {ANALYSIS_VERSION}, select {SELECT_VERSION}"
@@ -114,6 +114,7 @@ def clip_specs(plan: Plan, analysis: Analysis, options: ClipOptions) -> tuple[Cl
             end_s=h.end_s,
             start_pts=h.start_pts,
             end_pts=h.end_pts,
+            held_pts=h.held_pts,
             frames=h.frames,
             aspect=options.aspect,
             fit=options.fit,

@@ -35,7 +35,7 @@ FAINT_LUFS = -60.0
 
 def shares_of(info: SourceInfo, analysis: Analysis, spec: ClipSpec) -> Shares:
     """The shares of a clip's range, 0-1."""
-    first, end = np.searchsorted(analysis.frame_pts, [spec.start_pts, spec.end_pts])
+    first, end = np.searchsorted(analysis.frame_pts, [spec.first_pts, spec.end_pts])
     hops = slice(int(spec.start_s / SOUND_HOP_S), int(np.ceil(spec.end_s / SOUND_HOP_S)))
     frames = (of[first:end] for of in (analysis.frame_pts, analysis.grids, analysis.changes))
     return picture_shares(info, spec, *frames).model_copy(
