@@ -337,3 +337,34 @@ def test_a_recording_that_turns_interlaced_later_is_woven_nowhere(ctx: StageCont
     assert not probe(path).video.interlaced
     file = clip_of(path, ctx, ranges=[[1.0, 3.6]])
     assert comb(file, 30) < 1
+
+
+@pytest.mark.parametrize(("container", "begins_with"), [("ts", "hdr"), ("mkv", "sdr")])
+def test_a_part_of_other_colours_in_a_joined_recording_is_read_by_its_own(
+    tmp_path: Path, container: str, begins_with: str
+) -> None:
+    """Parts of 4 s; the middle one is of the other kind."""
+    parts = {}
+    for name, tags in {"sdr": "bt709", "hdr": "smpte2084"}.items():
+        parts[name] = tmp_path / f"{name}.ts"
+        space = "bt709" if name == "sdr" else "bt2020nc"
+        colours = ("-color_primaries", space.removesuffix("nc"), "-color_trc", tags, "-colorspace", space)
+        x265 = f"log-level=error:keyint=25:colorprim={space.removesuffix('nc')}:transfer={tags}:colormatrix={space}"
+        picture = ("-f", "lavfi", "-i", "testsrc2=s=128x72:r=25:d=4", "-pix_fmt", "yuv420p10le", "-c:v", "libx265")
+        run(*picture, "-preset", "ultrafast", "-x265-params", x265, *colours, parts[name])
+    other = "sdr" if begins_with == "hdr" else "hdr"
+    listed, joined = tmp_path / "parts.txt", tmp_path / f"joined.{container}"
+    listed.write_text("".join(f"file '{parts[name]}'\n" for name in (begins_with, other, begins_with)))
+    run("-f", "concat", "-safe", "0", "-i", listed, "-c", "copy", joined)
+
+    def clip(path: Path, span: list[int]) -> Seen:
+        return seen(clip_of(path, make_context(tmp_path / "store"), ranges=[span]))
+
+    alone = {name: clip(path, [1, 3]) for name, path in parts.items()}
+    assert np.abs(alone["sdr"].rgb - alone["hdr"].rgb).mean() > 6
+    for name, span in ((begins_with, [1, 3]), (other, [5, 7]), (begins_with, [9, 11])):
+        found = clip(joined, span)
+        assert np.abs(found.rgb - alone[name].rgb).mean() < 3, (name, span)
+    wanted = request_for(joined, mode="ranges", ranges=[[2, 6], [4.5, 7.5]])
+    mixed = run_local.run(wanted, make_context(tmp_path / "store")).manifest.clips
+    assert [any("colours become others" in text for text in clip.warnings) for clip in mixed] == [True, False]

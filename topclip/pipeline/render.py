@@ -17,6 +17,7 @@ from topclip.media.ffmpeg import run_ffmpeg
 from topclip.media.look import DAMAGED_HINT, Found, look
 from topclip.media.proof import decoder_messages, in_one_line
 from topclip.media.prospect import Prospect
+from topclip.media.repainted import painted
 from topclip.media.seek import can_seek, seek_lead_s
 from topclip.media.splice import Obstacle
 from topclip.media.undecoded import undecoded_s
@@ -34,7 +35,8 @@ from topclip.pipeline.source import source_path
 DAMAGE_CHECKS = frozenset({"decodes", "frames", "duration", "black", "frozen"})
 """Those that a damaged source may fail."""
 UNEXPECTED_HINT = "retry the job; if it fails again, choose another range, and tell us: no source should end so"
-RENDER_VERSION = "13"
+RENDER_VERSION = "14"
+REPAINTED = "the source's colours become others in this range: all of it is shown in those that it begins with"
 LEAST_KEPT = 0.9
 """Of the planned frames: where more are lost to damage, it is no clip of that range."""
 SAFE_LEAD_S = 300.0
@@ -52,6 +54,7 @@ class _Job(NamedTuple):
     spec: ClipSpec
     ctx: StageContext
     captions: ClipText | None = None
+    is_repainted: bool = False
 
     def tick(self) -> None:
         """Ask whether the job still runs, where ffmpeg does not: all is rendered, only checks go on."""
@@ -94,7 +97,7 @@ def _render(request: ClipRequest, info: SourceInfo, spec: ClipSpec, ctx: StageCo
     keys = clip_keys(ctx.job_id, spec.n, digest)
     try:
         with source_path(request, ctx, info) as path, captions_of(info, spec, ctx) as captions:
-            clip = _publish(_Job(path, info, spec, ctx, captions), keys)
+            clip = _publish(_painted(_Job(path, info, spec, ctx, captions)), keys)
     except MediaError as err:
         return FailedClip(
             n=spec.n, start_s=spec.start_s, end_s=spec.end_s, code=err.code, message=err.message, hint=err.hint
@@ -112,7 +115,13 @@ def spec_digest(info: SourceInfo, spec: ClipSpec) -> str:
 
 def encode_file(source: Path, info: SourceInfo, spec: ClipSpec, ctx: StageContext, path: Path) -> int:
     """Encode a clip as a plain file outside the store; its number of frames. Raises: MediaError, JobStopped."""
-    return _encode(_Job(source, info, spec, ctx), path).found.pictures.n_frames
+    return _encode(_painted(_Job(source, info, spec, ctx)), path).found.pictures.n_frames
+
+
+def _painted(job: _Job) -> _Job:
+    """The job, whose source has the colours that it has where the clip begins."""
+    info, changes = painted(job.source, job.info, job.spec, job.ctx.max_pixels, job.tick)
+    return job._replace(info=info, is_repainted=changes)
 
 
 def _publish(job: _Job, keys: ClipKeys) -> RenderedClip:
@@ -364,6 +373,7 @@ def _describe(job: _Job, made: _Made, keys: ClipKeys) -> RenderedClip:
             *(job.captions.warnings if job.captions else ()),
             *warnings_of(made.checks),
             *_unheard(job, made),
+            *((REPAINTED,) if job.is_repainted else ()),
         ),
     )
 
