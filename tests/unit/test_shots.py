@@ -61,6 +61,18 @@ def test_a_flash_is_no_cut(length: int) -> None:
     assert cuts_of(frames) == []
 
 
+@pytest.mark.parametrize("length", [1, 2, 3, 4])
+@pytest.mark.parametrize("moving", [0.05, 0.15])
+def test_white_within_a_shot_is_a_flash_and_between_two_shots_one_cut(length: int, moving: float) -> None:
+    white = [np.full((36, 64), 255, np.uint8)] * length
+    for seed in range(10):
+        shot, other = scene(seed, 60, level=150, moving=moving), scene(seed + 50, 30, level=170, moving=moving)
+        assert cuts_of(shot[:30] + white + shot[30 + length :]) == []
+        found = cuts_of(shot[:30] + white + other)
+        assert len(found) == 1
+        assert 30 <= found[0] <= 30 + length
+
+
 def test_a_fast_pan_is_no_cut() -> None:
     still, pan = scene(6, 30, moving=0), scene(6, 12, moving=7)
     assert cuts_of(still + pan + [pan[-1]] * 30) == []

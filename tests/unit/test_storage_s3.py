@@ -259,11 +259,8 @@ def test_what_was_damaged_in_the_store_is_not_used(make_store: MakeStore, tmp_pa
     assert cached(tmp_path) == []
 
 
-def test_of_what_was_damaged_nobody_is_given_the_end(
-    make_store: MakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_what_was_damaged_nobody_is_given_the_end(make_store: MakeStore, tmp_path: Path) -> None:
     """Of an object that came in one piece: the server knows no checksum of a whole that came in parts."""
-    monkeypatch.setattr("topclip.storage.s3.BLOCK_BYTES", 1000)
     store = make_store()
     put(store, "clip.mp4", SMALL)
     place = next((tmp_path / "buckets").rglob("clip.mp4"))

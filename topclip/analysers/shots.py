@@ -31,6 +31,10 @@ TONE_SPAN = 3
 """Frames whose tones are averaged on each side."""
 TONE_CHANGE = 0.4
 """Half the sum of absolute changes of the tones' shares: 0 the same, 1 no tone in common."""
+BLANK_SPREAD = 4.0
+"""Of the parts' means, up to which a frame shows nothing, such as a white one."""
+SAME_PICTURE = 8.0
+"""Mean grey levels by which pictures on both sides of a blank one may differ and be one shot."""
 RETURN_SHARE = 0.5
 """A flash: the picture after it differs from the one before it by less than this share of the jump."""
 
@@ -68,7 +72,7 @@ def find_hard_cuts(tracks: Tracks, rate: float) -> Array:
     toned = _tone_change(tracks.tones, candidates) > TONE_CHANGE
     is_cut = (stands_before & stands_after) | ((stands_before | stands_after) & toned)
     cuts = candidates[is_cut & _is_peak(jumps, candidates)]
-    return _without_flashes(tracks.differences, cuts)
+    return _without_flashes(tracks.differences, tracks.grids, cuts)
 
 
 def _stands_out(values: Array, at: Array, side: range) -> Array:
@@ -124,21 +128,35 @@ def _tone_change(tones: Array, at: Array) -> Array:
     return change
 
 
-def _without_flashes(differences: Array, cuts: Array) -> Array:
-    """Drop both jumps of a flash: the one after which the old picture returns, and the one that brings it back."""
-    starts = np.zeros(len(cuts), bool)
-    returns = np.zeros(len(cuts), bool)
+def _without_flashes(differences: Array, grids: Array, cuts: Array) -> Array:
+    """Drop both jumps of a flash: the one after which the old picture returns, and the one that brings it back.
+
+    Of a flash that another picture follows, an editor's way from one shot to the next, the second is kept.
+    """
+    is_blank = grids.astype(np.float32).std(axis=1) <= BLANK_SPREAD
+    dropped = np.zeros(len(cuts), bool)
     for length in range(1, N_LAGS):
-        starts |= _is_return(differences, cuts, cuts + length, length)
-        returns |= _is_return(differences, cuts - length, cuts, length)
-    kept: Array = cuts[~(starts | returns)]
+        dropped |= _is_return(differences, is_blank, cuts, cuts + length, length)
+        dropped |= _is_return(differences, is_blank, cuts - length, cuts, length)
+        dropped |= is_blank[cuts] & np.isin(cuts + length, cuts)
+    kept: Array = cuts[~dropped]
     return kept
 
 
-def _is_return(differences: Array, jump_at: Array, back_at: Array, length: int) -> Array:
+def _is_return(differences: Array, is_blank: Array, jump_at: Array, back_at: Array, length: int) -> Array:
     """Whether frame back_at shows again what was there before the jump, `length` frames earlier."""
     inside = (jump_at > 0) & (back_at < len(differences))
     jump_at, back_at = np.where(inside, jump_at, 0), np.where(inside, back_at, 0)
     smaller = np.minimum(differences[jump_at, 0], differences[back_at, 0])
-    returned: Array = inside & (differences[back_at, length] < RETURN_SHARE * smaller)
+    change = differences[back_at, length]
+    # From white any picture is so far that another shot is nearer to the old one: there it must be the same, as it moves.
+    beside = np.maximum(*(_one_of(differences[:, length], at) for at in (jump_at - 1, back_at + length + 1)))
+    is_same = ~is_blank[jump_at] | (change <= np.maximum(SAME_PICTURE, STAND_OUT * beside))
+    returned: Array = inside & (change < RETURN_SHARE * smaller) & is_same
     return returned
+
+
+def _one_of(values: Array, at: Array) -> Array:
+    """values[at]; 0 beyond the ends, and where it is unknown."""
+    inside = (at >= 0) & (at < len(values))
+    return np.where(inside, np.nan_to_num(values[np.where(inside, at, 0)], nan=0.0), 0.0)
