@@ -1,5 +1,6 @@
 """What the fault tests do to processes and ask of them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -8,7 +9,7 @@ from redis.exceptions import RedisError
 
 from tests.nodes import RedisContainer, WorkerContainer
 from tests.waiting import until
-from topclip.model.job import Stage
+from topclip.model.job import JobState, JobStatus, Stage
 from topclip.storage.base import ArtifactStore
 from workers.client import JobClient
 
@@ -92,3 +93,12 @@ def alive(process: psutil.Process) -> bool:
 def has_clips(store: ArtifactStore, job_id: str, n: int = 1) -> bool:
     """Whether so many clips were published, and no more."""
     return len([key for key in store.list(f"jobs/{job_id}/clips") if key.endswith(".mp4")]) == n
+
+
+def survives_its_worker(setup: CeleryTestSetup, job_id: str, finished: Callable[..., JobStatus]) -> None:
+    """Kill the only worker while it renders, start it again, and see the job end by the lease, not by a new attempt."""
+    frozen_ffmpeg(setup)
+    container(setup).kill()
+    container(setup).restart()
+    status = finished(job_id)
+    assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1), status.error
