@@ -263,7 +263,8 @@ def _encode(job: _Job, path: Path) -> _Made:
 
 def _with_better_sound(job: _Job, attempt: Attempt, made: _Made) -> _Made:
     """The clip with other sound, if that is off; by the coder's other way where its peaks stay."""
-    if "sound_length" in made.failed and not made.failed - SOUND_CHECKS - {"silent"}:  # what is too much is silence
+    lengths = {"sound_length", "ends_together"}
+    if lengths & made.failed and not made.failed - SOUND_CHECKS - lengths - {"silent"}:  # what is too much is silence
         attempt = replace(attempt, is_even=True)
         made = _with_sound(job, attempt, made, attempt.level)
     made = _by_trying(job, attempt, attempt.level, made)
