@@ -124,9 +124,7 @@ class Timeline:
     def __init__(self, info: SourceInfo, analysis: Analysis) -> None:
         self._tick, self._start_pts = float(info.video.tick), info.video.start_pts
         self.frame_pts = analysis.frame_pts
-        shown = np.append(analysis.frame_pts, analysis.end_pts)
-        self.pts = _with_moments(shown, info.video.tick)
-        self._is_moment = np.isin(self.pts, shown, assume_unique=True, invert=True)
+        self.pts, self._is_moment = _with_moments(np.append(analysis.frame_pts, analysis.end_pts), info.video.tick)
         self.times_s: Array = np.round((self.pts - info.video.start_pts) * float(info.video.tick), 6)
         self.n_frames = len(self.pts) - 1
         self.end_s = float(self.times_s[-1])
@@ -159,14 +157,16 @@ class Timeline:
         return min(self.n_frames, int(np.searchsorted(self.times_s, time_s - 2e-6)))
 
 
-def _with_moments(pts: Array, tick: Fraction) -> Array:
-    """The pts with those of moments in between where one frame is shown for long: of a talk with slides, say."""
-    gaps_s = np.diff(pts) * float(tick)
-    long = np.flatnonzero(gaps_s > HOLD_S)
-    step_s = max(MOMENT_S, float(gaps_s[long].sum()) / MOST_MOMENTS)
-    moments = [pts[i] + np.round(np.arange(1, gaps_s[i] / step_s) * (step_s / tick)).astype(np.int64) for i in long]
-    found: Array = np.unique(np.concatenate([pts, *moments])) if moments else pts
-    return found
+def _with_moments(pts: Array, tick: Fraction) -> tuple[Array, Array]:
+    """The pts with those of moments where one frame is shown for long, of a talk with slides, say; which of them those are."""
+    long = np.flatnonzero(np.diff(pts) > HOLD_S / tick)
+    if not len(long):
+        return pts, np.zeros(len(pts), np.bool_)
+    gaps_s = np.diff(pts)[long] * float(tick)
+    step_s = max(MOMENT_S, float(gaps_s.sum()) / MOST_MOMENTS)
+    offsets = (np.round(np.arange(1, gap_s / step_s) * (step_s / tick)).astype(np.int64) for gap_s in gaps_s)
+    found = np.unique(np.concatenate([pts, *(pts[i] + more for i, more in zip(long, offsets, strict=True))]))
+    return found, pts[np.searchsorted(pts, found)] != found
 
 
 def places(timeline: Timeline, wanted_s: float, *, is_start: bool, more: Sequence[Array] = ()) -> Places:
