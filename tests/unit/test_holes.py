@@ -53,12 +53,13 @@ def test_pictures_that_stand_still_in_a_source_of_uneven_ones_are_none(tmp_path:
 
 @pytest.fixture(scope="module")
 def screen(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 s, of which the picture of 2.96 s stands until 7.04 s; sound from 5 s on."""
+    """12 s, of which the picture of 2.96 s, on which no other rests, stands until 7.04 s; sound from 5 s on."""
     path = tmp_path_factory.mktemp("screen") / "screen.mkv"
     picture = "testsrc2=s=160x90:r=25:d=12,select='lt(t,2.99)+gt(t,7.03)'"
     sound = "sine=f=440:r=48000:d=12,volume='gte(t,5)':eval=frame"
     inputs = ("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound, "-fps_mode", "vfr")
-    run(*inputs, "-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-pix_fmt", "yuv420p", "-c:a", "flac", path)
+    order = ("-g", "250", "-bf", "3", "-b_strategy", "0", "-x264-params", "b-pyramid=none:scenecut=0")
+    run(*inputs, "-c:v", "libx264", "-preset", "veryfast", *order, "-pix_fmt", "yuv420p", "-c:a", "flac", path)
     return path
 
 
@@ -110,6 +111,19 @@ def test_a_cut_begins_and_ends_while_a_picture_stands(screen: Path, tmp_path: Pa
         first = next(grey for at, grey in reversed(frames_of(screen)) if at <= span[0] + 1e-3)
         assert is_like(found[0][1], first)
         assert sum(sound_of(out)[1:]) == pytest.approx(span[1] - span[0], abs=0.03)
+
+
+def test_a_last_picture_that_stands_stays_to_its_end(tmp_path: Path, ctx: StageContext) -> None:
+    path, out = tmp_path / "last.mp4", tmp_path / "part.mp4"
+    inputs = ("-f", "lavfi", "-i", "testsrc2=s=160x90:r=25:d=4", "-f", "lavfi", "-i", "sine=f=440:r=48000:d=10")
+    code = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-bf", "0", "-pix_fmt", "yuv420p", "-c:a", "aac")
+    run(*inputs, *code, "-bsf:v", "setts=duration=if(eq(N\\,99)\\,151\\,DURATION)", path)
+    for span, n_frames in (((2.0, 8.0), 50), ((5.5, 9.5), 1)):
+        made = cut_range(path, *span, out, ctx)
+        assert (made.range_s, made.frames, made.moved) == (span, n_frames, None)
+        assert sum(sound_of(out)) == pytest.approx(span[1] - span[0], abs=0.05)
+    clips = manifest_of(path, ctx, [2, 8], [5.5, 9.5]).clips
+    assert [(clip.start_s, clip.end_s, clip.frames) for clip in clips] == [(2, 8, 50), (5.5, 9.5, 1)]
 
 
 def sound_of(path: Path) -> tuple[float, float]:

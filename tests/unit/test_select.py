@@ -235,6 +235,9 @@ def test_a_source_of_few_pictures_and_many_hours_is_told_at_once() -> None:
     assert len(short.highlights) == 5
     assert all(10 <= round(h.end_s - h.start_s, 6) <= 60 and h.frames <= 2 for h in short.highlights)
     assert all(h.held_pts is None or h.held_pts < h.start_pts for h in short.highlights)
+    whole = select_clips(make_info(43_200), analysis, ClipOptions(min_length=10, max_length=60))
+    assert "held_pts" in str(short.to_dict())
+    assert "held_pts" not in str(whole.to_dict())  # an older release knows of none
     chosen = select_clips(make_info(43_200), slides, ClipOptions(count=2, min_length=60, max_length=100))
     assert len(chosen.highlights) == 2
 

@@ -56,6 +56,7 @@ def test_a_key_is_kept_as_a_hash_that_its_user_alone_can_read(keys: KeyStore, al
     assert len(alices) >= 43
     assert alices not in repr(keys.all())
     assert keys.all()[0].name == "alice"
+    assert b"metrics" not in store.get_bytes(f"{FOLDER}/alice.json")  # an older server knows of none
 
 
 def test_keys_are_random_and_a_name_is_given_once(keys: KeyStore, alices: str, guarded: Flask) -> None:

@@ -133,30 +133,35 @@ def _without_flashes(differences: Array, grids: Array, cuts: Array) -> Array:
 
     Of a flash that another picture follows, an editor's way from one shot to the next, the second is kept.
     """
-    is_blank = grids.astype(np.float32).std(axis=1) <= BLANK_SPREAD
     dropped = np.zeros(len(cuts), bool)
     for length in range(1, N_LAGS):
-        dropped |= _is_return(differences, is_blank, cuts, cuts + length, length)
-        dropped |= _is_return(differences, is_blank, cuts - length, cuts, length)
-        dropped |= is_blank[cuts] & np.isin(cuts + length, cuts)
+        dropped |= _is_return(differences, grids, cuts, cuts + length, length)
+        dropped |= _is_return(differences, grids, cuts - length, cuts, length)
+        dropped |= _is_blank(grids, cuts) & np.isin(cuts + length, cuts)
     kept: Array = cuts[~dropped]
     return kept
 
 
-def _is_return(differences: Array, is_blank: Array, jump_at: Array, back_at: Array, length: int) -> Array:
+def _is_blank(grids: Array, at: Array) -> Array:
+    """Whether frames show nothing."""
+    found: Array = grids[at].astype(np.float32).std(axis=1) <= BLANK_SPREAD
+    return found
+
+
+def _is_return(differences: Array, grids: Array, jump_at: Array, back_at: Array, length: int) -> Array:
     """Whether frame back_at shows again what was there before the jump, `length` frames earlier."""
     inside = (jump_at > 0) & (back_at < len(differences))
     jump_at, back_at = np.where(inside, jump_at, 0), np.where(inside, back_at, 0)
     smaller = np.minimum(differences[jump_at, 0], differences[back_at, 0])
     change = differences[back_at, length]
     # From white any picture is so far that another shot is nearer to the old one: there it must be the same, as it moves.
-    beside = np.maximum(*(_one_of(differences[:, length], at) for at in (jump_at - 1, back_at + length + 1)))
-    is_same = ~is_blank[jump_at] | (change <= np.maximum(SAME_PICTURE, STAND_OUT * beside))
+    beside = np.maximum(*(_one_of(differences, length, at) for at in (jump_at - 1, back_at + length + 1)))
+    is_same = ~_is_blank(grids, jump_at) | (change <= np.maximum(SAME_PICTURE, STAND_OUT * beside))
     returned: Array = inside & (change < RETURN_SHARE * smaller) & is_same
     return returned
 
 
-def _one_of(values: Array, at: Array) -> Array:
-    """values[at]; 0 beyond the ends, and where it is unknown."""
-    inside = (at >= 0) & (at < len(values))
-    return np.where(inside, np.nan_to_num(values[np.where(inside, at, 0)], nan=0.0), 0.0)
+def _one_of(differences: Array, length: int, at: Array) -> Array:
+    """differences[at, length]; 0 beyond the ends, and where it is unknown."""
+    inside = (at >= 0) & (at < len(differences))
+    return np.where(inside, np.nan_to_num(differences[np.where(inside, at, 0), length], nan=0.0), 0.0)

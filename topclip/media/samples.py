@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from topclip.errors import DecodeError
 from topclip.media.colour import clip_filter, reading_filter, scale_filter
 from topclip.media.encode import chosen_frames
 from topclip.media.ffmpeg import run_ffmpeg
@@ -63,7 +64,13 @@ def sample_file(sampling: Sampling, out: Path, on_progress: Callable[[float], No
         SLACK_BYTES + n_bytes,
         work_s(before_s + length_s, n_frames * info.video.width * info.video.height),
     )
-    run_ffmpeg(sampling.ffmpeg, _args(sampling, lead_s, out), on_progress, allowance=allowance)
+    # Pictures that no other rests on are passed over, unless the range has none but these.
+    for is_quick in (outlook.held_pts is None, False):
+        args = _args(sampling, lead_s, out, is_quick=is_quick)
+        run_ffmpeg(sampling.ffmpeg, args, on_progress, allowance=allowance)
+        if out.stat().st_size:
+            return
+    raise DecodeError("no picture of this range could be decoded")
 
 
 def read_samples(outlook: Outlook, tick: Fraction, path: Path) -> Iterator[Sample]:
@@ -84,10 +91,10 @@ def _rate(outlook: Outlook) -> float:
     return min(SAMPLES_PER_S, MOST_SAMPLES / (outlook.end_s - outlook.start_s))
 
 
-def _args(sampling: Sampling, lead_s: float | None, out: Path) -> list[str]:
+def _args(sampling: Sampling, lead_s: float | None, out: Path, *, is_quick: bool) -> list[str]:
     info, outlook, video = sampling.info, sampling.outlook, sampling.info.video
     args = ["-skip_loop_filter", "all", "-threads", str(sampling.threads)]
-    if not (video.is_bare or video.dts_lag is not None):  # there frames are told by their number
+    if is_quick and not (video.is_bare or video.dts_lag is not None):  # there frames are told by their number
         args += ["-skip_frame", "noref"]
     if lead_s is not None:
         at_s = float(outlook.first_pts * video.tick) - lead_s

@@ -24,7 +24,7 @@ from topclip.media.limits import within_memory
 from topclip.media.opening import open_media
 from topclip.media.packets import read_packets
 from topclip.media.part import part_of
-from topclip.media.timeline import frame_ticks, is_held
+from topclip.media.timeline import frame_ticks
 from topclip.model.source import SourceInfo
 
 CONTAINERS = frozenset({"mov", "mp4", "matroska", "webm", "mpegts", "flv"})
@@ -322,11 +322,13 @@ def plan_splice(info: SourceInfo, found: Survey) -> Splice:
         raise Obstacle("pictures are missing in the source here")
     assert found.span.start_pts is not None
     assert found.span.end_pts is not None
-    if found.before_pts is not None and found.span.start_pts < pts[0] and is_held(info, found.before_pts, pts[0]):
+    if found.before_pts is not None and found.span.start_pts < pts[0] and info.holds(found.before_pts, pts[0]):
         raise Obstacle("the range begins within the time of a picture")
-    end_pts = pts[-1] + frame_ticks(info.video) if found.after_pts is None else found.after_pts
-    if is_held(info, pts[-1], end_pts):
-        end_pts = min(end_pts, found.span.end_pts)
+    after_pts = info.end_pts if found.after_pts is None else found.after_pts
+    if info.holds(pts[-1], after_pts):
+        end_pts = min(after_pts, found.span.end_pts)
+    else:
+        end_pts = pts[-1] + frame_ticks(info.video) if found.after_pts is None else after_pts
     return Splice(tuple(pts), n_head, copied, end_pts, found.entry_pts, found.sets)
 
 

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from topclip.model.clip import ClipSpec
 from topclip.model.framing import Outlook
-from topclip.model.source import HOLD_S, SourceInfo, VideoStream
+from topclip.model.source import SourceInfo, VideoStream
 
 MAX_BEHIND_FRAMES = 16
 """A time that lies further back is not a wrong guess: another clock, or damage before it. H.264 reorders no more frames."""
@@ -43,11 +43,6 @@ def frame_ticks(video: VideoStream) -> int:
 def is_far_ahead(pts: int, dts: int, rate: Fraction, tick: Fraction) -> bool:
     """Whether a packet would be shown so long after it is decoded that its pts can only be damaged."""
     return (pts - dts) * tick > max(Fraction(AHEAD_S), AHEAD_FRAMES / rate)
-
-
-def is_held(info: SourceInfo, pts: int, next_pts: int) -> bool:
-    """Whether a frame is shown for so long that a clip may begin or end within its time."""
-    return (next_pts - pts) * info.video.tick > HOLD_S
 
 
 class Timeline:

@@ -7,6 +7,11 @@ from pydantic import BaseModel, ConfigDict
 JsonDict = dict[str, Any]
 
 
+def says_nothing(value: object) -> bool:
+    """Whether a field that a newer release has brought is left out: an older one, beside it in an upgrade, would refuse it."""
+    return value is None or value is False
+
+
 class Model(BaseModel):
     """A frozen value that refuses unknown fields and numbers that are none: JSON has no word for them."""
 

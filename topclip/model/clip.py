@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from topclip.model.base import JsonDict, Model
+from topclip.model.base import JsonDict, Model, says_nothing
 from topclip.model.framing import Framing, Keyframe
 from topclip.model.request import Aspect, CaptionStyle, Fit, Quality, Range
 
@@ -33,7 +33,9 @@ class Highlight(Model):
     )
     frames: int
     held_pts: int | None = Field(
-        None, description="pts of the frame that the range begins with, where that is shown since long before."
+        None,
+        exclude_if=says_nothing,
+        description="pts of the frame that the range begins with, where that is shown since long before.",
     )
     start_edge: str = Field(
         description="What the start was snapped to: cut, quiet, source, sentence, word, none or asked."
@@ -97,7 +99,7 @@ class ClipSpec(Model):
     end_s: float
     start_pts: int
     end_pts: int
-    held_pts: int | None = Field(None, description="As of Highlight.")
+    held_pts: int | None = Field(None, exclude_if=says_nothing, description="As of Highlight.")
     frames: int
     true_leaps: tuple[int, ...] = Field(
         (),

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from topclip.model.base import Model
+from topclip.model.base import Model, says_nothing
 
 
 class Outlook(Model):
@@ -20,7 +20,7 @@ class Outlook(Model):
     end_s: float
     start_pts: int
     end_pts: int
-    held_pts: int | None = None
+    held_pts: int | None = Field(None, exclude_if=says_nothing)
     cut_pts: tuple[int, ...] = ()
     true_leaps: tuple[int, ...] = ()
 

@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
-from topclip.model.base import Model
+from topclip.model.base import Model, says_nothing
 
 KeyName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 """Fit for a file, for a key of Redis and for a log."""
@@ -22,7 +22,7 @@ class ApiKey(Model):
     name: KeyName
     owner: KeyName
     is_admin: bool = False
-    is_for_metrics: bool = False
+    is_for_metrics: bool = Field(False, exclude_if=says_nothing)
     sha256: str
     created_at: datetime | None = None
 

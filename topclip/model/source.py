@@ -92,3 +92,12 @@ class SourceInfo(Model):
         description="Seconds of the file before its first frame: players count them, times here do not.",
     )
     name: str = Field("", description="File name for people.")
+
+    @property
+    def end_pts(self) -> int:
+        """Where the picture ends by its packets."""
+        return self.video.start_pts + round(self.duration_s / float(self.video.tick))
+
+    def holds(self, pts: int, next_pts: int) -> bool:
+        """Whether a frame is shown for so long that a clip may begin or end within its time."""
+        return (next_pts - pts) * self.video.tick > HOLD_S

@@ -15,7 +15,7 @@ from topclip.media.decode import Faults, Picture, Span, decode_span
 from topclip.media.encode import Level
 from topclip.media.probe import check_limits, probe
 from topclip.media.splice import Obstacle
-from topclip.media.timeline import frame_ticks, is_held, true_leaps
+from topclip.media.timeline import frame_ticks, true_leaps
 from topclip.media.undecoded import undecoded_s
 from topclip.model.clip import ClipSpec
 from topclip.model.request import Aspect, Fit, Quality, Range
@@ -137,7 +137,7 @@ class _Shown:
         self._has_after = False
         self.pts: list[int] = []
         self.numbers = FrameNumbers()
-        self.after_pts = info.video.start_pts + round(info.duration_s / float(info.video.tick))
+        self.after_pts = info.end_pts
 
     def take(self, picture: Picture) -> bool:
         """Take the next picture; whether there may be more."""
@@ -155,13 +155,13 @@ class _Shown:
         self._begin(self.after_pts)
         if not self.pts:
             return None
-        if is_held(self._info, self.pts[-1], self.after_pts):
+        if self._info.holds(self.pts[-1], self.after_pts):
             return min(self.after_pts, self._last)
         return self.after_pts if self._has_after else self.pts[-1] + frame_ticks(self._info.video)
 
     def _begin(self, at: int) -> None:
         before = self._before
-        if not self.pts and before is not None and self._first < at and is_held(self._info, before.pts, at):
+        if not self.pts and before is not None and self._first < at and self._info.holds(before.pts, at):
             self._show(before)
 
     def _show(self, picture: Picture) -> None:

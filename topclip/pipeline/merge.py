@@ -35,7 +35,7 @@ def merge_chunks(info: SourceInfo, parts: Iterable[Tracks]) -> Analysis:
         )
     tick_s = float(info.video.tick)
     cuts = find_cuts(tracks, float(info.video.rate))
-    end_pts = int(tracks.pts[-1]) + _last_ticks(info, tracks.pts)
+    end_pts = _end_pts(info, tracks)
     signals = [analyser(tracks, cuts, tick_s) for analyser in ANALYSERS.values()]
     return Analysis(
         frame_pts=tracks.pts,
@@ -65,6 +65,14 @@ def with_told(
     found = (analyser(told) for analyser in TELLING.values())
     signals = (*analysis.signals, *(signal for signal in found if signal is not None))
     return replace(analysis, signals=signals, words=words)
+
+
+def _end_pts(info: SourceInfo, tracks: Tracks) -> int:
+    """Where the last frame's time ends: where the packets end, if they say that it is shown for long and all of them decode."""
+    last = int(tracks.pts[-1])
+    if not tracks.n_corrupt.any() and info.holds(last, info.end_pts):
+        return info.end_pts
+    return last + _last_ticks(info, tracks.pts)
 
 
 def _last_ticks(info: SourceInfo, pts: Array) -> int:
