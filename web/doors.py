@@ -116,8 +116,10 @@ class _Doors:
         if not self._ring.is_known and request.endpoint in OPEN_ENDPOINTS:
             return None
         g.key = self._shown_key()
-        if g.key and g.key.is_for_metrics and request.endpoint not in (METRICS_ENDPOINT, *OPEN_ENDPOINTS):
-            raise Forbidden("this key opens /metrics and nothing else; `topclip keys add NAME` makes one for jobs")
+        if g.key and g.key.is_for_metrics and request.endpoint != METRICS_ENDPOINT:
+            if request.endpoint not in OPEN_ENDPOINTS:
+                raise Forbidden("this key opens /metrics and nothing else; `topclip keys add NAME` makes one for jobs")
+            g.key = None
         if g.key or request.endpoint in OPEN_ENDPOINTS:
             return None
         self._ring.check_known()

@@ -76,6 +76,7 @@ def test_a_key_for_metrics_opens_nothing_else(settings: Settings, client: FakeCl
         ):
             assert (answer.status_code, answer.json["code"]) == (403, "FORBIDDEN")
             assert "opens /metrics and nothing else" in answer.json["detail"]
+        assert http.get("/health", headers=headers).json == {"status": "ok"}
         assert http.post("/sign-in", data={"key": key}).status_code == 403
         assert http.get("/").status_code == 401
     assert app.test_client().get("/metrics", headers={"X-API-Key": KEY}).status_code == 200

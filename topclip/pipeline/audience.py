@@ -9,6 +9,7 @@ from topclip.model.source import SourceInfo
 from topclip.pipeline.attached import attached_content
 from topclip.pipeline.audience_file import read_curve
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.kept import kept, must_be_kept
 from topclip.storage.base import audience_curve_key, audience_ref_key
 
 AUDIENCE_VERSION = "2"
@@ -20,11 +21,14 @@ def take_audience(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> 
     Raises: BadAudience, SourceNotFound, StorageError.
     """
     ref_key = audience_ref_key(ctx.job_id)
-    if request.audience is None or ctx.store.exists(ref_key):
+    if request.audience is None:
+        return
+    known = kept(ref_key, AudienceRef.model_validate_json, ctx.store)
+    if known is not None and ctx.store.exists(known.key):
         return
     name, content = request.audience.name, attached_content(request.audience, "audience", ctx)
     key = audience_curve_key(info.sha256, hashlib.sha256(AUDIENCE_VERSION.encode() + content).hexdigest()[:16])
-    if not ctx.store.exists(key):
+    if kept(key, AudienceCurve.model_validate_json, ctx.store) is None:
         curve = read_curve(content, name).moved(-info.lead_s)  # the file counts as players do
         if not any(0 <= at_s < info.duration_s for at_s in curve.times_s):
             what = f"{name}: no value lies within the source's {info.duration_s:.1f} s"
@@ -45,4 +49,4 @@ def audience_ref(ctx: StageContext) -> AudienceRef | None:
 def load_curve(ctx: StageContext) -> AudienceCurve | None:
     """The job's curve, if it has one. Raises: ArtifactMissing, StorageError."""
     ref = audience_ref(ctx)
-    return None if ref is None else AudienceCurve.model_validate_json(ctx.store.get_bytes(ref.key))
+    return None if ref is None else must_be_kept(ref.key, AudienceCurve.model_validate_json, ctx.store)

@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Callable
+from tokenize import TokenError
 from typing import TypeVar
 
 from topclip.errors import ArtifactDamaged, ArtifactMissing
@@ -9,7 +10,8 @@ from topclip.storage.base import ArtifactStore
 
 T = TypeVar("T")
 
-UNREADABLE = (ValueError, KeyError, EOFError, zipfile.BadZipFile, ArtifactDamaged)
+UNREADABLE = (ValueError, KeyError, EOFError, RuntimeError, TokenError, zipfile.BadZipFile, ArtifactDamaged)
+"""What numpy, zipfile and pydantic say of damage, as bits flipped at random tell."""
 
 
 def kept(key: str, read: Callable[[bytes], T], store: ArtifactStore) -> T | None:

@@ -15,6 +15,7 @@ from topclip.model.source import SourceInfo
 from topclip.model.transcript import Cue, Origin, Transcript, TranscriptRef
 from topclip.pipeline.attached import attached_content
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.kept import kept
 from topclip.pipeline.source import source_path
 from topclip.pipeline.subtitles import read_subtitles
 from topclip.storage.base import transcript_key, transcript_ref_key
@@ -38,8 +39,9 @@ def transcribe(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> Tra
     ConfigError where captions are to be drawn and ffmpeg cannot, MediaError, StorageError, JobStopped.
     """
     ref_key = transcript_ref_key(ctx.job_id)
-    if ctx.store.exists(ref_key):
-        return TranscriptRef.model_validate_json(ctx.store.get_bytes(ref_key))
+    known = kept(ref_key, TranscriptRef.model_validate_json, ctx.store)
+    if known is not None and (known.key is None or ctx.store.exists(known.key)):
+        return known
     if request.options.captions is Captions.BURN:
         require_libass(ctx.ffmpeg)
     ref = _given(request, info, ctx) or _embedded(request, info, ctx) or _recognised(request, info, ctx)
@@ -96,9 +98,8 @@ def _kept(text: _Text, info: SourceInfo, ctx: StageContext) -> TranscriptRef | N
     """Where the transcript lies, which is read unless it was before; None if there are no words in it."""
     rests_on = json.dumps([text.origin, *text.rests_on, TRANSCRIPT_VERSION])
     key = transcript_key(info.sha256, hashlib.sha256(rests_on.encode()).hexdigest()[:16])
-    if ctx.store.exists(key):
-        transcript = Transcript.model_validate_json(ctx.store.get_bytes(key))
-    else:
+    transcript = kept(key, Transcript.model_validate_json, ctx.store)
+    if transcript is None:
         transcript = Transcript(origin=text.origin, cues=text.read())
         ctx.store.put_bytes(key, transcript.model_dump_json().encode())
     return TranscriptRef(key=key, origin=text.origin) if transcript.cues else None

@@ -3,6 +3,7 @@
 from topclip.errors import ArtifactMissing
 from topclip.model.transcript import Transcript, TranscriptRef
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.kept import must_be_kept
 from topclip.storage.base import transcript_ref_key
 
 
@@ -15,5 +16,5 @@ def transcript_ref(ctx: StageContext) -> TranscriptRef:
 
 
 def load_transcript(ctx: StageContext, key: str) -> Transcript:
-    """A transcript. Raises: ArtifactMissing, StorageError."""
-    return Transcript.model_validate_json(ctx.store.get_bytes(key))
+    """A transcript. Raises: ArtifactMissing where it cannot be read any more, and is made anew by a retry; StorageError."""
+    return must_be_kept(key, Transcript.model_validate_json, ctx.store)
