@@ -259,16 +259,16 @@ def test_what_was_damaged_in_the_store_is_not_used(make_store: MakeStore, tmp_pa
     assert cached(tmp_path) == []
 
 
-def test_of_what_was_damaged_nobody_is_given_the_end(make_store: MakeStore, tmp_path: Path) -> None:
-    """Of an object that came in one piece: the server knows no checksum of a whole that came in parts."""
+@pytest.mark.parametrize("content", [SMALL, LARGE], ids=["small", "large"])
+def test_of_what_was_damaged_nobody_is_given_the_end(make_store: MakeStore, tmp_path: Path, content: bytes) -> None:
     store = make_store()
-    put(store, "clip.mp4", SMALL)
+    put(store, "clip.mp4", content)
     place = next((tmp_path / "buckets").rglob("clip.mp4"))
-    place.write_bytes(b"?" + SMALL[1:])
+    place.write_bytes(b"?" + content[1:])
     read: list[bytes] = []
     with pytest.raises(ArtifactDamaged):
         read.extend(store.read("clip.mp4"))
-    assert len(b"".join(read)) < len(SMALL)
+    assert len(b"".join(read)) < len(content)
 
 
 def test_one_copy_serves_all_processes_of_a_machine(make_store: MakeStore, s3: S3Container, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ class S3Store(Staging):
         name = f"{self._place.url}/{key}/{found['ETag']}/{found['ContentLength']}"
 
         def fetch(path: Path) -> None:
-            self._fetch(key, path, found.get("Metadata", {}).get("sha256", ""), tick)
+            self._fetch(key, path, tick)
 
         with self._cache.use(name, found["ContentLength"], PurePosixPath(key).suffix, fetch, tick) as path:
             yield path
@@ -206,13 +206,14 @@ class S3Store(Staging):
     def _blocks(self, key: str, **asked: str) -> Iterator[bytes]:
         with self._bucket.said(key):
             try:
-                body = self._s3.get_object(**self._bucket.at(key), **asked)["Body"]
+                answer = self._s3.get_object(**self._bucket.at(key), **asked)
             except ClientError as err:
                 if code_of(err) == "InvalidRange":
                     return
                 raise
-            with contextlib.closing(body):
-                yield from _held_back(body.iter_chunks(BLOCK_BYTES))
+            sha256 = "" if asked else answer.get("Metadata", {}).get("sha256", "")
+            with contextlib.closing(answer["Body"]) as body:
+                yield from _held_back(_checked(key, body.iter_chunks(BLOCK_BYTES), sha256))
 
     def _overwrites(self) -> bool:
         """Whether a name can be taken twice, by either kind of write."""
@@ -281,15 +282,11 @@ class S3Store(Staging):
         """Whether what lies there is ours after all: a request that is sent again meets its own first attempt."""
         return bool(self._head(key).get("Metadata", {}).get("mark") == mark)
 
-    def _fetch(self, key: str, path: Path, sha256: str, tick: Tick) -> None:
-        digest = hashlib.sha256()
+    def _fetch(self, key: str, path: Path, tick: Tick) -> None:
         with path.open("xb") as file:
             for block in self.read(key):
-                digest.update(block)
                 file.write(block)
                 tick()
-        if sha256 and digest.hexdigest() != sha256:
-            raise damaged(key)
 
     def _head(self, key: str) -> dict[str, Any]:
         with self._bucket.said(key):
@@ -337,6 +334,16 @@ def _sha256(path: Path, tick: Tick) -> str:
     for block in _blocks(path, BLOCK_BYTES, tick):
         digest.update(block)
     return digest.hexdigest()
+
+
+def _checked(key: str, blocks: Iterator[bytes], sha256: str) -> Iterator[bytes]:
+    """The blocks of a whole object. sha256: of what was put there, if known. Raises: ArtifactDamaged behind the last."""
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(block)
+        yield block
+    if sha256 and digest.hexdigest() != sha256:
+        raise damaged(key)
 
 
 def _held_back(blocks: Iterator[bytes]) -> Iterator[bytes]:
