@@ -163,8 +163,8 @@ class KeyRing:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no key opens."""
-        return not self._known
+        """Whether no key opens more than /metrics."""
+        return all(key.is_for_metrics for _, key in self._known)
 
     def find(self, text: str) -> ApiKey | None:
         """The key that this is, in the same time whichever it is or is not. Raises: StorageUnavailable, as check_known."""
@@ -218,6 +218,9 @@ def _given(settings: Settings) -> Iterator[tuple[str, ApiKey]]:
         if secret != text:
             yield _sha256(text), key
     if text := settings.metrics_key:
+        if any(text in (given, given.partition(":")[2]) for given in settings.api_keys):
+            what = "TOPCLIP_METRICS_KEY is one of TOPCLIP_API_KEYS, which would open /metrics alone then"
+            raise ConfigError(what, {"field": "metrics_key", "hint": "choose another"})
         yield _sha256(text), ApiKey(name="metrics", owner="metrics", is_for_metrics=True, sha256=_sha256(text))
 
 

@@ -16,6 +16,7 @@ from topclip.config import Settings
 from topclip.media.binary import find_ffmpeg
 from topclip.model.job import JobState, JobStatus
 from topclip.model.manifest import Manifest
+from topclip.model.request import Change, ClipOptions
 from topclip.storage.base import ArtifactStore, cancelled_key
 from workers import figures
 from workers.client import JobClient
@@ -197,7 +198,12 @@ def test_a_cancelled_job_goes_on_when_it_is_retried_and_stays_so_if_redis_loses_
 
 
 def test_numbers_that_were_damaged_in_the_store_are_made_anew(
-    celery_setup: CeleryTestSetup, one_chunk: Path, submit: Submit, finished: Finished, tmp_path: Path
+    celery_setup: CeleryTestSetup,
+    one_chunk: Path,
+    submit: Submit,
+    finished: Finished,
+    client: JobClient,
+    tmp_path: Path,
 ) -> None:
     options = {"mode": "plan", "count": 1, "min_length": 3, "max_length": 5}
     first = finished(submit(one_chunk, **options))
@@ -209,3 +215,9 @@ def test_numbers_that_were_damaged_in_the_store_are_made_anew(
     again = finished(submit(one_chunk, **options))
     assert (again.state, again.attempts) == (JobState.SUCCEEDED, 2), again.error
     assert all(file.stat().st_size > 20 for file in kept)
+    (transcript,) = (file for file in kept if file.suffix == ".json")
+    transcript.write_bytes(b"")
+    client.alter(again.id, lambda _: Change(options=ClipOptions.model_validate({**options, "count": 2})))
+    until(lambda: client.read(again.id).state is not JobState.SUCCEEDED, 20)
+    assert finished(again.id).state is JobState.SUCCEEDED, again.error
+    assert transcript.stat().st_size > 20

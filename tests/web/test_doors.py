@@ -27,6 +27,8 @@ def test_it_refuses_to_listen_to_others_without_keys(
         create_app(exposed, client, store)
     assert "TOPCLIP_API_KEYS" in (found.value.hint or "")
     assert "topclip keys add" in (found.value.hint or "")
+    with pytest.raises(ConfigError):
+        create_app(exposed.model_copy(update={"metrics_key": "k"}), client, store)
     create_app(exposed.model_copy(update={"api_keys": ("k",)}), client, store)
     KeyStore(store).add("alice", "alice")
     create_app(exposed, client, store)

@@ -217,6 +217,8 @@ def test_keys_of_the_environment_open_under_their_names(
 def test_an_empty_key_of_the_environment_is_no_key(settings: Settings, store: LocalStore) -> None:
     with pytest.raises(ConfigError, match="no key after `alice:`"):
         KeyRing(settings.model_copy(update={"api_keys": ("alice:",)}), store)
+    with pytest.raises(ConfigError, match="is one of TOPCLIP_API_KEYS"):
+        KeyRing(settings.model_copy(update={"api_keys": ("alice:same",), "metrics_key": "same"}), store)
 
 
 def test_a_broken_key_opens_nothing_and_hurts_no_other(

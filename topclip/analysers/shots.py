@@ -33,8 +33,8 @@ TONE_CHANGE = 0.4
 """Half the sum of absolute changes of the tones' shares: 0 the same, 1 no tone in common."""
 BLANK_SPREAD = 4.0
 """Of the parts' means, up to which a frame shows nothing, such as a white one."""
-SAME_PICTURE = 8.0
-"""Mean grey levels by which pictures on both sides of a blank one may differ and be one shot."""
+SAME_PICTURE, LIKE = 8.0, 0.9
+"""Mean grey levels by which pictures on both sides of a blank one may differ and be one shot; or so much are they alike."""
 RETURN_SHARE = 0.5
 """A flash: the picture after it differs from the one before it by less than this share of the jump."""
 
@@ -156,9 +156,20 @@ def _is_return(differences: Array, grids: Array, jump_at: Array, back_at: Array,
     change = differences[back_at, length]
     # From white any picture is so far that another shot is nearer to the old one: there it must be the same, as it moves.
     beside = np.maximum(*(_one_of(differences, length, at) for at in (jump_at - 1, back_at + length + 1)))
-    is_same = ~_is_blank(grids, jump_at) | (change <= np.maximum(SAME_PICTURE, STAND_OUT * beside))
+    is_same = (
+        ~_is_blank(grids, jump_at)
+        | (change <= np.maximum(SAME_PICTURE, STAND_OUT * beside))
+        | (_likeness(grids[jump_at - 1], grids[back_at]) >= LIKE)
+    )
     returned: Array = inside & (change < RETURN_SHARE * smaller) & is_same
     return returned
+
+
+def _likeness(a: Array, b: Array) -> Array:
+    """Correlation of the parts' means of pictures, -1 to 1: that of one scene hardly changes with its exposure."""
+    a, b = (of.astype(np.float32) - of.mean(axis=1, dtype=np.float32)[:, None] for of in (a, b))
+    found: Array = (a * b).sum(axis=1) / np.maximum(1e-6, np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1)))
+    return found
 
 
 def _one_of(differences: Array, length: int, at: Array) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from topclip.model.analysis import Analysis
 from topclip.model.clip import ClipSpec
 from topclip.model.request import Range
-from topclip.model.source import SourceInfo
+from topclip.model.source import HOLD_S, SourceInfo
 
 HOLE_S = 1.0
 """So long without a picture is a hole in a source that says that they come evenly. Others may show one for minutes."""
@@ -36,6 +36,8 @@ def told_of(info: SourceInfo, analysis: Analysis, spec: ClipSpec, asked_s: Range
     said = []
     if asked_s is not None:
         said.append(told_moved(asked_s, (spec.start_s, spec.end_s)))
+    if spec.captions is not None and spec.captions.style is not None and _longest_s(info, analysis, spec) > HOLD_S:
+        said.append("words that are drawn into the picture change with it alone, and one stands for over a second here")
     if info.base_fps is None or Fraction(info.base_fps) == info.video.rate:
         said += [
             f"the source has no picture from {start_s:g} to {end_s:g} s: the one before it stands still there"
@@ -44,9 +46,21 @@ def told_of(info: SourceInfo, analysis: Analysis, spec: ClipSpec, asked_s: Range
     return tuple(said)
 
 
-def _holes(info: SourceInfo, analysis: Analysis, spec: ClipSpec) -> list[tuple[float, float]]:
+def _longest_s(info: SourceInfo, analysis: Analysis, spec: ClipSpec) -> float:
+    """How long the picture of the range that is shown for longest stands."""
+    return max(b - a for a, b in pairwise([spec.start_s, *_times_s(info, analysis, spec)[1:]]))
+
+
+def _times_s(info: SourceInfo, analysis: Analysis, spec: ClipSpec) -> list[float]:
+    """When the range's frames begin, and where it ends."""
     first, end = np.searchsorted(analysis.frame_pts, [spec.first_pts, spec.end_pts])
-    times_s = (np.append(analysis.frame_pts[first:end], spec.end_pts) - info.video.start_pts) * float(info.video.tick)
+    pts = np.append(analysis.frame_pts[first:end], spec.end_pts)
+    times_s: list[float] = ((pts - info.video.start_pts) * float(info.video.tick)).tolist()
+    return times_s
+
+
+def _holes(info: SourceInfo, analysis: Analysis, spec: ClipSpec) -> list[tuple[float, float]]:
     frame_s = 1 / float(info.video.rate)
-    found = ((max(spec.start_s, a + frame_s), b) for a, b in pairwise(times_s.tolist()) if b - a > HOLE_S + frame_s)
+    shown = pairwise(_times_s(info, analysis, spec))
+    found = ((max(spec.start_s, a + frame_s), b) for a, b in shown if b - a > HOLE_S + frame_s)
     return [(round(a, 2), round(b, 2)) for a, b in found if a < b]

@@ -8,6 +8,7 @@ from topclip.model.job import Stage
 from topclip.pipeline.analyse import is_analysed
 from topclip.pipeline.chunk import plan_chunks
 from topclip.pipeline.plan import make_plan
+from topclip.pipeline.told import is_told
 from workers import names, runtime
 from workers.app import app
 from workers.base import ClipTask
@@ -24,9 +25,10 @@ def select(self: ClipTask, parts: list[JsonDict], *, job_id: str) -> NoReturn:
     try:
         plan = make_plan(request, info, self.context(job_id))
     except ArtifactMissing:
-        if all(is_analysed(info, chunk, runtime.store()) for chunk in plan_chunks(info)):
+        is_whole = all(is_analysed(info, chunk, runtime.store()) for chunk in plan_chunks(info))
+        if is_whole and is_told(self.context(job_id)):
             raise
-        self.begin_anew("a part of the source's analysis is gone")  # damaged, or of another version in an upgrade
+        self.begin_anew("a part of the source's analysis, or what is said in it, is gone")  # damaged; or an upgrade
     if plan.outlooks:
         hand_on_outlooks(self, plan)
     hand_on_clips(self, plan)
