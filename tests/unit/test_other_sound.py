@@ -100,29 +100,3 @@ def test_sound_is_looked_for_within_the_range_alone(tmp_path: Path) -> None:
     run("-f", "lavfi", "-i", pictures, "-f", "lavfi", "-i", sound, "-c:v", "libx264", "-g", "25", "-c:a", "aac", source)
     assert undecoded_s(source, probe(source), (3.0, 8.0), 10**6, lambda: n_packets.append(None)) == 0.0
     assert 100 < len(n_packets) < 500  # of 1735
-
-
-def test_damage_that_makes_some_sound_another_costs_no_clip(tmp_path: Path) -> None:
-    source, damaged, noise = tmp_path / "whole.mkv", tmp_path / "damaged.ts", np.random.default_rng(2)
-    pictures, tone = "testsrc2=s=160x90:r=25:d=10", f"aevalsrc=0.2*sin(2764*t)|0.2*sin(2764*t):s={RATE_HZ}:d=10"
-    coded = ("-c:v", "libx264", "-g", "25", "-pix_fmt", "yuv420p", "-c:a", "mp2")
-    run("-f", "lavfi", "-i", pictures, "-f", "lavfi", "-i", tone, *coded, source)
-    with av.open(str(source)) as whole, av.open(str(damaged), "w", format="mpegts") as out:
-        streams = [out.add_stream_from_template(stream) for stream in whole.streams]
-        for packet in whole.demux():
-            if packet.dts is None or packet.pts is None:
-                continue
-            n, written = packet.stream.index, packet
-            if n and 3 <= packet.pts * packet.time_base < 6 and noise.random() < 0.5:
-                content = np.frombuffer(bytes(packet), np.uint8).copy()
-                for place in noise.integers(0, len(content), 40):
-                    content[place] = noise.integers(256)
-                content[1] = 0xF4  # by its header it is half as fast
-                written = av.Packet(content.tobytes())
-                written.pts, written.dts, written.time_base = packet.pts, packet.dts, packet.time_base
-                written.duration = packet.duration
-            written.stream = streams[n]
-            out.mux(written)
-    clip, made = clip_of(damaged, tmp_path, 2, 7)
-    assert clip.frames == 125
-    assert len(levels(made)) / 20 == pytest.approx(5, abs=0.1)
