@@ -247,6 +247,18 @@ def test_a_transcript_is_read_once_for_a_content_and_a_text(folder: Path, tmp_pa
     assert b'"marked"' in again.store.get_bytes(key)
 
 
+def test_a_transcript_that_is_gone_is_read_anew_under_the_name_that_it_has_now(folder: Path, ctx: StageContext) -> None:
+    request = asked(folder / "told.mkv")
+    info = probe_source(request, ctx)
+    ref = transcribe(request, info, ctx)
+    place = transcript_ref_key(ctx.job_id)
+    ctx.store.delete(place)
+    ctx.store.put_bytes(
+        place, ref.model_copy(update={"key": "analysis/gone/transcript-0.json"}).model_dump_json().encode()
+    )
+    assert transcribe(request, info, ctx) == ref == transcript_ref(ctx)
+
+
 def test_reading_stops_when_the_job_does(folder: Path, ctx: StageContext) -> None:
     request = asked(folder / "told.mkv")
     info = probe_source(request, ctx)

@@ -24,8 +24,10 @@ def take_audience(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> 
     if request.audience is None:
         return
     known = kept(ref_key, AudienceRef.model_validate_json, ctx.store)
-    if known is not None and ctx.store.exists(known.key):
-        return
+    if known is not None:
+        if ctx.store.exists(known.key):
+            return
+        ctx.store.delete(ref_key)  # what it names is gone; another release may name it otherwise
     name, content = request.audience.name, attached_content(request.audience, "audience", ctx)
     key = audience_curve_key(info.sha256, hashlib.sha256(AUDIENCE_VERSION.encode() + content).hexdigest()[:16])
     if kept(key, AudienceCurve.model_validate_json, ctx.store) is None:

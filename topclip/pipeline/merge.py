@@ -10,13 +10,14 @@ from topclip.analysers import ANALYSERS, TELLING, Told
 from topclip.analysers.fingerprint import fingerprints
 from topclip.analysers.seams import without_seams
 from topclip.analysers.shots import find_cuts
-from topclip.analysers.tracks import Array, Tracks
+from topclip.analysers.tracks import LEVEL_HOP_S, Array, Tracks
 from topclip.analysers.windows import HOP_S
 from topclip.errors import DecodeError
 from topclip.model.analysis import Analysis, Shot
 from topclip.model.audience import AudienceCurve
 from topclip.model.source import SourceInfo
 from topclip.model.transcript import Word
+from topclip.pipeline.quiet import SILENT_DBFS
 
 LAST_FRAMES = 100
 """The last frame's duration is the median of so many before it."""
@@ -68,11 +69,16 @@ def with_told(
 
 
 def _end_pts(info: SourceInfo, tracks: Tracks) -> int:
-    """Where the last frame's time ends: where the packets end, if they say that it is shown for long and all of them decode."""
+    """Where the last frame's time ends. If the packets say that it is shown for long, and all of them decode, it stands for as
+    long as something is heard: what a recorder that was cut off says may be hours.
+    """
     last = int(tracks.pts[-1])
-    if not tracks.n_corrupt.any() and info.holds(last, info.end_pts):
-        return info.end_pts
-    return last + _last_ticks(info, tracks.pts)
+    end_pts = last + _last_ticks(info, tracks.pts)
+    heard = np.flatnonzero(tracks.levels_db > SILENT_DBFS)
+    if tracks.n_corrupt.any() or not len(heard) or not info.holds(last, info.end_pts):
+        return end_pts
+    heard_pts = info.video.start_pts + round((int(heard[-1]) + 1) * LEVEL_HOP_S / float(info.video.tick))
+    return max(end_pts, min(info.end_pts, heard_pts))
 
 
 def _last_ticks(info: SourceInfo, pts: Array) -> int:

@@ -40,8 +40,10 @@ def transcribe(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> Tra
     """
     ref_key = transcript_ref_key(ctx.job_id)
     known = kept(ref_key, TranscriptRef.model_validate_json, ctx.store)
-    if known is not None and (known.key is None or ctx.store.exists(known.key)):
-        return known
+    if known is not None:
+        if known.key is None or ctx.store.exists(known.key):
+            return known
+        ctx.store.delete(ref_key)  # what it names is gone; another release or model may name it otherwise
     if request.options.captions is Captions.BURN:
         require_libass(ctx.ffmpeg)
     ref = _given(request, info, ctx) or _embedded(request, info, ctx) or _recognised(request, info, ctx)
