@@ -26,16 +26,21 @@ def scene(seed: int, n: int, *, level: int = 120, moving: float = 1.0, noise: fl
 
 
 def cuts_of(
-    frames: list[Picture], *, rate: float = 25.0, keys: tuple[int, ...] = (), drawn: range = range(0)
+    frames: list[Picture],
+    *,
+    rate: float = 25.0,
+    keys: tuple[int, ...] = (),
+    drawn: range = range(0),
+    pts: list[int] | None = None,
 ) -> list[int]:
     numbers = FrameNumbers()
     for i, frame in enumerate(frames):
-        numbers.add(i, frame, is_owned=True, is_key=i in keys, is_drawn=i in drawn)
+        numbers.add(i if pts is None else pts[i], frame, is_owned=True, is_key=i in keys, is_drawn=i in drawn)
     empty = np.empty(0, np.float32)
     tracks = Tracks(
         **numbers.arrays(), loudness_lufs=empty, levels_db=empty, spectra=empty, n_corrupt=np.zeros(1, np.int64)
     )
-    return [int(c) for c in find_cuts(tracks, rate)]
+    return [int(c) for c in find_cuts(tracks, rate, 1 / rate)]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -58,6 +63,15 @@ def test_a_flash_is_no_cut(length: int) -> None:
     frames = scene(4, 60, level=90)
     for k in range(30, 30 + length):
         frames[k] = np.clip(frames[k].astype(int) + 110, 0, 255).astype(np.uint8)
+    assert cuts_of(frames) == []
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_a_slide_of_few_frames_that_stands_for_long_is_no_flash(length: int) -> None:
+    camera, slide = scene(4, 80, level=90), scene(7, length, level=190, moving=0)
+    frames = camera[:40] + slide + camera[40:]
+    held = [*range(40), *(40 + 100 * n for n in range(length + 1)), *(40 + 100 * length + n for n in range(1, 40))]
+    assert cuts_of(frames, pts=held) == [40, 40 + length]
     assert cuts_of(frames) == []
 
 

@@ -11,7 +11,7 @@ from tests.media import X264 as X264_ARGS
 from tests.unit.conftest import make_context, request_for
 from topclip import run_local
 from topclip.analysers.shots import find_cuts
-from topclip.analysers.tracks import Tracks
+from topclip.analysers.tracks import Array, Tracks
 from topclip.media import decode, skim
 from topclip.media.probe import probe
 from topclip.media.thumb import Thumbs
@@ -46,6 +46,10 @@ def measured(path: Path) -> Tracks:
     return measure_chunk(path, info, chunk, make_context(path.parent / "store"))
 
 
+def cuts_of(tracks: Tracks) -> Array:
+    return find_cuts(tracks, RATE, 1 / (RATE * float(np.median(np.diff(tracks.pts)))))
+
+
 @pytest.fixture(scope="module")
 def long_groups(media: Media, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("skim") / "groups.mp4"
@@ -55,7 +59,7 @@ def long_groups(media: Media, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_cuts_are_found_to_the_frame_where_a_third_is_left_out(long_groups: Path, n_decoded: list[int]) -> None:
     tracks = measured(long_groups)
-    assert find_cuts(tracks, RATE).tolist() == CUTS
+    assert cuts_of(tracks).tolist() == CUTS
     assert n_decoded[0] < 0.67 * len(tracks.pts)
 
 
@@ -64,7 +68,7 @@ def test_a_group_too_large_to_keep_is_decoded_as_it_comes(
 ) -> None:
     monkeypatch.setattr(skim, "MAX_PACKETS", 40)
     tracks = measured(long_groups)
-    assert find_cuts(tracks, RATE).tolist() == CUTS
+    assert cuts_of(tracks).tolist() == CUTS
     assert n_decoded[0] >= len(tracks.pts)
     monkeypatch.setattr(decode, "SKIMMABLE", frozenset())
     whole = measured(long_groups)
@@ -134,12 +138,12 @@ def still(path: Path, with_other: bool) -> Path:
 def test_a_still_scene_is_hardly_decoded(tmp_path: Path, n_decoded: list[int]) -> None:
     tracks = measured(still(tmp_path / "still.mp4", with_other=False))
     assert len(tracks.pts) == 300
-    assert find_cuts(tracks, RATE).tolist() == []
+    assert cuts_of(tracks).tolist() == []
     assert n_decoded[0] < 75  # the last group, behind which no key frame tells that all was still, and a few
 
 
 def test_a_cut_and_back_in_a_still_scene_is_found(tmp_path: Path) -> None:
-    assert find_cuts(measured(still(tmp_path / "other.mp4", with_other=True)), RATE).tolist() == [130, 160]
+    assert cuts_of(measured(still(tmp_path / "other.mp4", with_other=True))).tolist() == [130, 160]
 
 
 def test_cuts_of_a_montage_fall_among_pictures_that_nothing_rests_on(tmp_path: Path) -> None:
@@ -155,8 +159,8 @@ def test_cuts_of_a_montage_fall_among_pictures_that_nothing_rests_on(tmp_path: P
     code = ("-c:v", "libx264", "-bf", "16", "-b-pyramid", "none", "-b_strategy", "0", "-g", "250", "-sc_threshold", "0")
     run(*inputs, "-filter_complex", graph, "-map", "[v]", *code, tmp_path / "montage.mp4")
     tracks, wanted = measured(tmp_path / "montage.mp4"), np.cumsum(lengths)[:-1].tolist()
-    assert set(find_cuts(tracks, RATE).tolist()) <= set(wanted)
-    assert len(find_cuts(tracks, RATE)) >= len(wanted) - 1  # none is told among the first frames
+    assert set(cuts_of(tracks).tolist()) <= set(wanted)
+    assert len(cuts_of(tracks)) >= len(wanted) - 1  # none is told among the first frames
 
 
 def test_what_only_seems_to_be_a_dissolve_without_the_pictures_between_is_none(tmp_path: Path) -> None:
@@ -168,7 +172,7 @@ def test_what_only_seems_to_be_a_dissolve_without_the_pictures_between_is_none(t
     path = tmp_path / "seeming.mp4"
     code = ("-c:v", "libx264", "-crf", "12", "-bf", "1", "-b-pyramid", "none", "-b_strategy", "0", "-g", "150")
     run("-f", "lavfi", "-i", f"color=s=320x180:r=25:d=6,format=yuv420p,{grey}", *code, "-sc_threshold", "0", path)
-    assert find_cuts(measured(path), RATE).tolist() == []
+    assert cuts_of(measured(path)).tolist() == []
 
 
 def test_frames_behind_a_recovery_point_are_all_there(media: Media, tmp_path: Path) -> None:
@@ -176,7 +180,7 @@ def test_frames_behind_a_recovery_point_are_all_there(media: Media, tmp_path: Pa
     run("-i", media("base.mp4"), "-an", *X264_ARGS, "-x264-params", "intra-refresh=1:keyint=50", path)
     tracks = measured(path)
     assert len(tracks.pts) == 24 * RATE
-    assert find_cuts(tracks, RATE).tolist() == CUTS
+    assert cuts_of(tracks).tolist() == CUTS
 
 
 def test_a_clip_is_made_of_the_frames_that_decode_where_a_picture_is_broken_that_was_passed_over(

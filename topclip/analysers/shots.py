@@ -12,6 +12,7 @@ import numpy as np
 
 from topclip.analysers.gradual import MARGIN, find_dissolves, find_fades
 from topclip.analysers.tracks import DRAWN, KEY, N_LAGS, Array, Tracks
+from topclip.model.source import HOLD_S
 
 MIN_DIFFERENCE = 7.0
 """Mean grey levels; camera noise and motion of a small picture stay below."""
@@ -39,16 +40,16 @@ RETURN_SHARE = 0.5
 """A flash: the picture after it differs from the one before it by less than this share of the jump."""
 
 
-def find_cuts(tracks: Tracks, rate: float) -> Array:
+def find_cuts(tracks: Tracks, rate: float, tick_s: float) -> Array:
     """The frames that begin a new shot: int64 indices, rising, none among the first NEARBY, which no shot ends in.
 
-    rate: frames a second. Where shots pass into one another it is the frame in the middle.
+    rate: frames a second. tick_s: seconds of one pts unit. Where shots pass into one another it is the frame in the middle.
     """
     fades = find_fades(tracks.grids)
     changes, is_drawn = np.nan_to_num(tracks.differences, nan=0.0), tracks.kinds & DRAWN > 0
     passages = [*fades, *find_dissolves(tracks.grids, changes, fades, is_drawn)]
     is_cut = np.zeros(len(tracks.pts), bool)
-    is_cut[find_hard_cuts(tracks, rate)] = True
+    is_cut[find_hard_cuts(tracks, rate, tick_s)] = True
     for one in passages:
         is_cut[max(0, one.first - MARGIN) : one.last + MARGIN + 1] = False
     is_cut[[one.middle for one in passages if one.middle is not None]] = True
@@ -57,8 +58,9 @@ def find_cuts(tracks: Tracks, rate: float) -> Array:
     return found
 
 
-def find_hard_cuts(tracks: Tracks, rate: float) -> Array:
+def find_hard_cuts(tracks: Tracks, rate: float, tick_s: float) -> Array:
     """Changes from one frame to the next: int64 indices, rising, none among the first NEARBY."""
+    apart = HOLD_S / tick_s
     nearby = max(NEARBY, round(NEARBY_S * rate))
     jumps, layouts = jump_sizes(tracks), np.nan_to_num(tracks.layouts, nan=0.0)
     candidates = np.flatnonzero((jumps > MIN_DIFFERENCE) & (layouts > MIN_LAYOUT))
@@ -71,8 +73,8 @@ def find_hard_cuts(tracks: Tracks, rate: float) -> Array:
     )
     toned = _tone_change(tracks.tones, candidates) > TONE_CHANGE
     is_cut = (stands_before & stands_after) | ((stands_before | stands_after) & toned)
-    cuts = candidates[is_cut & _is_peak(jumps, candidates)]
-    return _without_flashes(tracks.differences, tracks.grids, cuts)
+    cuts = candidates[is_cut & _is_peak(jumps, candidates, tracks.pts, apart)]
+    return _without_flashes(tracks, cuts, apart)
 
 
 def _stands_out(values: Array, at: Array, side: range) -> Array:
@@ -111,10 +113,14 @@ def _second_largest(values: Array, at: Array, offsets: range) -> Array:
     return found
 
 
-def _is_peak(values: Array, at: Array) -> Array:
-    """Whether no direct neighbour is larger: one cut is one frame."""
-    around = np.concatenate([_neighbours(values, at, range(-2, 0)), _neighbours(values, at, range(1, 3))], axis=1)
-    peak: Array = values[at] >= around.max(axis=1)
+def _is_peak(values: Array, at: Array, pts: Array, apart: float) -> Array:
+    """Whether no direct neighbour is larger: one cut is one frame. apart: pts units beyond which one is no neighbour."""
+    beside = np.array([-2, -1, 1, 2])
+    index = at[:, None] + beside[None, :]
+    is_near = (index >= 0) & (index < len(values))
+    index = np.where(is_near, index, 0)
+    is_near &= np.abs(pts[index] - pts[at][:, None]) <= apart
+    peak: Array = values[at] >= np.where(is_near, values[index], 0.0).max(axis=1)
     return peak
 
 
@@ -128,16 +134,21 @@ def _tone_change(tones: Array, at: Array) -> Array:
     return change
 
 
-def _without_flashes(differences: Array, grids: Array, cuts: Array) -> Array:
+def _without_flashes(tracks: Tracks, cuts: Array, most: float) -> Array:
     """Drop both jumps of a flash: the one after which the old picture returns, and the one that brings it back.
 
-    Of a flash that another picture follows, an editor's way from one shot to the next, the second is kept.
+    Of a flash that another picture follows, an editor's way from one shot to the next, the second is kept. most: pts units that
+    one lasts; what is shown for longer by few frames is a slide.
     """
+    differences, grids = tracks.differences, tracks.grids
     dropped = np.zeros(len(cuts), bool)
     for length in range(1, N_LAGS):
-        dropped |= _is_return(differences, grids, cuts, cuts + length, length)
-        dropped |= _is_return(differences, grids, cuts - length, cuts, length)
-        dropped |= _is_blank(grids, cuts) & np.isin(cuts + length, cuts)
+        behind = np.minimum(cuts + length, len(tracks.pts) - 1)
+        is_short = tracks.pts[behind] - tracks.pts[cuts] <= most
+        was_short = tracks.pts[cuts] - tracks.pts[np.maximum(cuts - length, 0)] <= most
+        dropped |= is_short & _is_return(differences, grids, cuts, cuts + length, length)
+        dropped |= was_short & _is_return(differences, grids, cuts - length, cuts, length)
+        dropped |= is_short & _is_blank(grids, cuts) & np.isin(cuts + length, cuts)
     kept: Array = cuts[~dropped]
     return kept
 

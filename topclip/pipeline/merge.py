@@ -35,7 +35,7 @@ def merge_chunks(info: SourceInfo, parts: Iterable[Tracks]) -> Analysis:
             {"n_corrupt": int(tracks.n_corrupt.sum()), "hint": "the file is damaged"},
         )
     tick_s = float(info.video.tick)
-    cuts = find_cuts(tracks, float(info.video.rate))
+    cuts = find_cuts(tracks, float(info.video.rate), tick_s)
     end_pts = _end_pts(info, tracks)
     signals = [analyser(tracks, cuts, tick_s) for analyser in ANALYSERS.values()]
     return Analysis(
