@@ -69,13 +69,13 @@ def with_told(
 
 
 def _end_pts(info: SourceInfo, tracks: Tracks) -> int:
-    """Where the last frame's time ends. If the packets say that it is shown for long, and all of them decode, it stands for as
-    long as something is heard: what a recorder that was cut off says may be hours.
+    """Where the last frame's time ends. If the packets say that it is shown for long, it stands for as long as something is
+    heard: what a recorder that was cut off says may be hours.
     """
     last = int(tracks.pts[-1])
     end_pts = last + _last_ticks(info, tracks.pts)
     heard = np.flatnonzero(tracks.levels_db > SILENT_DBFS)
-    if tracks.n_corrupt.any() or not len(heard) or not info.holds(last, info.end_pts):
+    if not len(heard) or not info.holds(last, info.end_pts):
         return end_pts
     heard_pts = info.video.start_pts + round((int(heard[-1]) + 1) * LEVEL_HOP_S / float(info.video.tick))
     return max(end_pts, min(info.end_pts, heard_pts))
