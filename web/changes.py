@@ -1,8 +1,10 @@
 """Changes of an ended job: other options (replan), another range or framing of one clip (recut). Nothing is analysed anew."""
 
+from contextlib import suppress
 from functools import partial
 
 from flask import Response, request
+from pydantic import ValidationError
 
 from topclip.errors import ArtifactMissing, InvalidRequest
 from topclip.model.base import JsonDict
@@ -45,10 +47,11 @@ def _replanned(job_id: str, asked: JsonDict, before: ClipRequest) -> Change:
     Clips that a person has set stay where nothing changes that chooses. A callback is checked where it is another one.
     """
     options = read_values(ClipOptions, merged(before.options, asked))
-    if options.ranges != before.options.ranges and services().store.exists(info_key(job_id)):
-        info = _info(job_id)
-        for n, (start_s, end_s) in enumerate(options.ranges):
-            _refuse_behind_end(info, (start_s, end_s), (f"ranges.{n}.0", f"ranges.{n}.1"))
+    if options.ranges != before.options.ranges:
+        with suppress(ArtifactMissing):  # it is looked at anew, and the task refuses what lies behind
+            info = _info(job_id)
+            for n, (start_s, end_s) in enumerate(options.ranges):
+                _refuse_behind_end(info, (start_s, end_s), (f"ranges.{n}.0", f"ranges.{n}.1"))
     if options.callback_url != before.options.callback_url:
         check_callback(options, services().settings, services().outbound)
     is_chosen_alike = options.model_dump(exclude=set(OF_RENDERING)) == before.options.model_dump(
@@ -130,8 +133,16 @@ def _range(clip: Highlight, info: SourceInfo, asked: Recut) -> dict[str, float |
 
 
 def _info(job_id: str) -> SourceInfo:
-    """What was found of the job's source. Raises: ArtifactMissing where it was never looked at, StorageError."""
-    return SourceInfo.model_validate_json(services().store.get_bytes(info_key(job_id)))
+    """What was found of the job's source.
+
+    Raises: ArtifactMissing where it was never looked at, or cannot be read any more; StorageError.
+    """
+    content = services().store.get_bytes(info_key(job_id))
+    try:
+        return SourceInfo.model_validate_json(content)
+    except ValidationError as err:
+        hint = "replan the job, which looks at its source anew"
+        raise ArtifactMissing("what was found of the job's source is damaged", {"hint": hint}) from err
 
 
 def _refuse_behind_end(info: SourceInfo, span_s: tuple[float, float], fields: tuple[str, str]) -> None:

@@ -217,6 +217,7 @@ def test_numbers_that_were_damaged_in_the_store_are_made_anew(
     assert all(file.stat().st_size > 20 for file in kept)
     (transcript,) = (file for file in kept if file.suffix == ".json")
     transcript.write_bytes(b"")
+    next(tmp_path.rglob(f"jobs/{again.id}/source.json")).write_bytes(b"{")
     client.alter(again.id, lambda _: Change(options=ClipOptions.model_validate({**options, "count": 2})))
     until(lambda: client.read(again.id).state is not JobState.SUCCEEDED, 20)
     assert finished(again.id).state is JobState.SUCCEEDED, again.error

@@ -7,6 +7,7 @@ from topclip.model.source import SourceInfo
 from topclip.pipeline.chunk import n_chunks_wanted
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.digest import source_digest
+from topclip.pipeline.kept import kept
 from topclip.pipeline.source import source_path
 from topclip.storage.base import info_key
 
@@ -17,8 +18,8 @@ def probe_source(request: ClipRequest, ctx: StageContext) -> SourceInfo:
     Raises: SourceNotFound, SourceTooLarge, UnsupportedMedia, ProbeError, MediaLimit, StorageError, JobStopped.
     """
     key = info_key(ctx.job_id)
-    if ctx.store.exists(key):
-        return SourceInfo.model_validate_json(ctx.store.get_bytes(key))
+    if known := kept(key, SourceInfo.model_validate_json, ctx.store):
+        return known
     with source_path(request, ctx) as path:
         info = probe(path, name=request.source.name, max_pixels=ctx.max_pixels, tick=lambda: ctx.report(0.0, 1.0))
         check_limits(info, max_duration_s=ctx.max_duration_s, max_pixels=ctx.max_pixels)
