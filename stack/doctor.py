@@ -9,12 +9,14 @@ from stack.findings import Check, Diagnosis
 from stack.redis_server import RedisServer
 from topclip.config import Settings
 from topclip.errors import ConfigError
+from web.keys import given_keys
 
 
 def examine(environ: Mapping[str, str] | None = None, **over: Any) -> Diagnosis:
     """Run every check. over: settings that the command line gives."""
     try:
         settings = Settings.from_env(environ, **over)
+        given_keys(settings)
     except ConfigError as err:
         faults = err.detail.get("faults", [err.message])
         checks = tuple(Check("settings", "fail", str(f), "see docs/configuration.md") for f in faults)

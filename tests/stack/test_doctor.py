@@ -72,6 +72,11 @@ class TestWrongUrl:
         assert "sentinel://host:26379" in told(found("redis+cluster://localhost:6379", tmp_path)["settings"])
 
 
+def test_keys_that_the_server_would_not_start_with(tmp_path: Path, started: Started) -> None:
+    same = {"TOPCLIP_API_KEYS": "alice:same", "TOPCLIP_METRICS_KEY": "same"}
+    assert "is one of TOPCLIP_API_KEYS" in told(found(started().url, tmp_path, **same)["settings"])
+
+
 def test_no_auth(tmp_path: Path, started: Started) -> None:
     node = started()
     assert "every program of this machine" in told(found(node.url, tmp_path)["password"])
