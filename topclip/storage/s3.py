@@ -20,7 +20,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from topclip.errors import ArtifactMissing, ConfigError, NotRemoved, StorageUnavailable
+from topclip.errors import ArtifactDamaged, ArtifactMissing, ConfigError, NotRemoved, StorageUnavailable
 from topclip.storage.base import Tick, add_size, no_tick, translated
 from topclip.storage.bucket import CONFLICT, LONG, TAKEN, Body, Bucket, Patience, Place, code_of, damaged, is_final
 from topclip.storage.cache import FileCache
@@ -54,6 +54,7 @@ class S3Store(Staging):
         super().__init__(scratch / "staging")
         self._place, self._bucket = place, Bucket(place, patience)
         self._cache = FileCache(scratch / "cache", cache_bytes)
+        self._damaged: dict[str, object] = {}
         self._uploads_swept_at = -UPLOADS_SWEPT_EVERY_S
 
     def check(self) -> None:
@@ -163,6 +164,7 @@ class S3Store(Staging):
     def delete(self, prefix: str) -> None:
         """See ArtifactStore."""
         name = self._bucket.name(prefix)
+        self._damaged = {key: seen for key, seen in self._damaged.items() if not f"{key}/".startswith(f"{prefix}/")}
         pages = self._pages(prefix, "list_objects_v2", Prefix=name)
         found = [one["Key"] for page in pages for one in page.get("Contents", [])]
         doomed = [one for one in found if one == name or one.startswith(name + "/")]
@@ -204,17 +206,26 @@ class S3Store(Staging):
             return shutil.disk_usage(self.staging()).free
 
     def _blocks(self, key: str, **asked: str) -> Iterator[bytes]:
-        with self._bucket.said(key):
-            try:
-                answer = self._s3.get_object(**self._bucket.at(key), **asked)
-            except ClientError as err:
-                if code_of(err) == "InvalidRange":
-                    return
-                raise
-            is_whole = not asked or answer.get("ContentRange", "").endswith(f"/{answer['ContentLength']}")
-            sha256 = answer.get("Metadata", {}).get("sha256", "") if is_whole else ""
-            with contextlib.closing(answer["Body"]) as body:
-                yield from _held_back(_checked(key, body.iter_chunks(BLOCK_BYTES), sha256))
+        """An object, or a part of it. One that was found damaged gives no part either: who resumes would not notice."""
+        seen: object = None
+        try:
+            with self._bucket.said(key):
+                try:
+                    answer = self._s3.get_object(**self._bucket.at(key), **asked)
+                except ClientError as err:
+                    if code_of(err) == "InvalidRange":
+                        return
+                    raise
+                seen = (answer.get("ETag"), answer.get("LastModified"))
+                if self._damaged.get(key) == seen:
+                    raise damaged(key)
+                is_whole = not asked or answer.get("ContentRange", "").endswith(f"/{answer['ContentLength']}")
+                sha256 = answer.get("Metadata", {}).get("sha256", "") if is_whole else ""
+                with contextlib.closing(answer["Body"]) as body:
+                    yield from _held_back(_checked(key, body.iter_chunks(BLOCK_BYTES), sha256))
+        except ArtifactDamaged:
+            self._damaged[key] = seen
+            raise
 
     def _overwrites(self) -> bool:
         """Whether a name can be taken twice, by either kind of write."""
