@@ -194,7 +194,11 @@ class Bucket:
         return StorageUnavailable(f"the store failed at {what}: {text}", {"key": what, "hint": hint})
 
     def _not_found(self, what: str) -> StorageError:
-        """Why an object was not found in a bucket that is there now: it may have come back in between."""
+        """Why an object was not found in a bucket that is there now.
+
+        Raises: StorageUnavailable, by no word of the server's, if it is there by now: another has just put it, or the bucket
+        came back.
+        """
         try:
             self.client.head_object(**self.at(what))
         except ClientError as err:
@@ -203,7 +207,7 @@ class Bucket:
             return self._error(what, err)
         except BotoCoreError as err:
             log.warning("%s: %s", what, err)
-        return StorageUnavailable(f"the store was away for a moment at {what}", {"key": what})
+        raise StorageUnavailable(f"the store was away for a moment at {what}", {"key": what}) from None
 
 
 def damaged(key: str) -> ArtifactDamaged:
