@@ -4,7 +4,6 @@ from contextlib import suppress
 from functools import partial
 
 from flask import Response, request
-from pydantic import ValidationError
 
 from topclip.errors import ArtifactMissing, InvalidRequest
 from topclip.model.base import JsonDict
@@ -13,10 +12,9 @@ from topclip.model.framing import Keyframe, framing_fault
 from topclip.model.geometry import cut_out
 from topclip.model.request import OF_MODE, OF_RENDERING, Change, ClipOptions, ClipRequest, Edit, Edits
 from topclip.model.source import SourceInfo
-from topclip.storage.base import info_key
 from web.intake import check_callback, read_text
 from web.jobs import begun_again
-from web.made import plan_key_of, plan_of
+from web.made import plan_key_of, plan_of, source_of
 from web.openapi import JOBS, Api, answers
 from web.schemas import ClipPath, JobPath, Recut, ReplanOptions, StatusDocument, read_json, read_object, read_values
 from web.services import services
@@ -49,7 +47,7 @@ def _replanned(job_id: str, asked: JsonDict, before: ClipRequest) -> Change:
     options = read_values(ClipOptions, merged(before.options, asked))
     if options.ranges != before.options.ranges:
         with suppress(ArtifactMissing):  # it is looked at anew, and the task refuses what lies behind
-            info = _info(job_id)
+            info = source_of(job_id)
             for n, (start_s, end_s) in enumerate(options.ranges):
                 _refuse_behind_end(info, (start_s, end_s), (f"ranges.{n}.0", f"ranges.{n}.1"))
     if options.callback_url != before.options.callback_url:
@@ -97,7 +95,7 @@ def recut(path: ClipPath) -> Response:
     clip = next((h for h in plan_of(reading).highlights if h.n == path.n), None)
     if clip is None:
         raise ArtifactMissing(f"the job has no clip {path.n}")
-    info = _info(job_id)
+    info = source_of(job_id)
     refuse_low_disk(0)
     return begun_again(services().client.alter(job_id, partial(_recut, plan_key_of(reading) or "", clip, info, asked)))
 
@@ -130,19 +128,6 @@ def _range(clip: Highlight, info: SourceInfo, asked: Recut) -> dict[str, float |
         field = "start_s" if asked.end_s is None else "end_s"
         raise InvalidRequest(f"end_s {end_s:g} is not after start_s {start_s:g}", {"field": field})
     return {"start_s": start_s, "end_s": end_s}
-
-
-def _info(job_id: str) -> SourceInfo:
-    """What was found of the job's source.
-
-    Raises: ArtifactMissing where it was never looked at, or cannot be read any more; StorageError.
-    """
-    content = services().store.get_bytes(info_key(job_id))
-    try:
-        return SourceInfo.model_validate_json(content)
-    except ValidationError as err:
-        hint = "replan the job, which looks at its source anew"
-        raise ArtifactMissing("what was found of the job's source is damaged", {"hint": hint}) from err
 
 
 def _refuse_behind_end(info: SourceInfo, span_s: tuple[float, float], fields: tuple[str, str]) -> None:

@@ -6,13 +6,15 @@ from urllib.parse import quote
 
 from cachetools import LRUCache, cached
 from flask import Response, request
+from pydantic import ValidationError
 from werkzeug.http import dump_options_header
 
 from topclip.errors import ArtifactMissing, NotReady, QueueUnavailable, TopClipError
 from topclip.model.clip import Plan
 from topclip.model.job import JobStatus
 from topclip.model.manifest import Manifest
-from topclip.storage.base import job_folder
+from topclip.model.source import SourceInfo
+from topclip.storage.base import info_key, job_folder
 from web.services import services
 from web.status_cache import Reading
 
@@ -46,6 +48,19 @@ def manifest_of(reading: Reading) -> Manifest:
     if (key := reading.status.manifest_key) is None:
         raise not_there(reading, "clips")
     return _read_manifest(key)
+
+
+def source_of(job_id: str) -> SourceInfo:
+    """What was found of the job's source.
+
+    Raises: ArtifactMissing where it was never looked at, or cannot be read any more; StorageError.
+    """
+    content = services().store.get_bytes(info_key(job_id))
+    try:
+        return SourceInfo.model_validate_json(content)
+    except ValidationError as err:
+        hint = "replan the job, which looks at its source anew"
+        raise ArtifactMissing("what was found of the job's source is damaged", {"hint": hint}) from err
 
 
 def plan_key_of(reading: Reading) -> str | None:

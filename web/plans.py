@@ -7,12 +7,10 @@ from flask import Response
 from topclip.errors import ArtifactMissing
 from topclip.exports import KINDS, cut_list
 from topclip.model.clip import Plan
-from topclip.model.source import SourceInfo
-from topclip.storage.base import drawing_key, info_key, plan_key
-from web.made import disposition_of, document, key_of, manifest_of, plan_key_of, plan_of, stem_of
+from topclip.storage.base import drawing_key, plan_key
+from web.made import disposition_of, document, key_of, manifest_of, plan_key_of, plan_of, source_of, stem_of
 from web.openapi import CLIPS, Api, answers, file_answer
 from web.schemas import ExportPath, JobPath, PlanPath
-from web.services import services
 from web.status import read
 
 blueprint = Api("plans", __name__, abp_tags=[CLIPS])
@@ -62,7 +60,7 @@ def export(path: ExportPath) -> Response:
         raise ArtifactMissing(f"no export {path.kind}", {"hint": f"there are {', '.join(KINDS)}"})
     status = reading.status
     made = plan_of(reading)
-    info = SourceInfo.model_validate_json(services().store.get_bytes(info_key(status.id)))
+    info = source_of(status.id)
     text = kind.write(cut_list(made, info, quote(info.name)))
     response = Response(text.encode(), content_type=kind.media_type)
     response.headers["Content-Disposition"] = disposition_of(f"{stem_of(status)}.{path.kind}", is_download=True)

@@ -52,6 +52,14 @@ HAND_BACK_PAUSE_S = 1.0
 """Before a delivery goes back for want of Redis, so that a Redis that refuses to write is not asked without end."""
 
 
+class PartFailed(Exception):
+    """A part failed, and was tried as often as is worth it: who takes its value, of which this is made, fails likewise."""
+
+    def __init__(self, part: JsonDict) -> None:
+        super().__init__(part["message"])
+        self.error = from_dict(part)
+
+
 class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
     """A stage's task. `stage` is shown as the job's while the task runs; parts leave it to the task before them."""
 
@@ -64,7 +72,6 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the task under its fence."""
-        self.is_tried = False
         self.pulse = Pulse(runtime.scripts(), Run.of(header_of(self.request) or {}, self.request.id))
         try:
             return self._guarded(*args, **kwargs)
@@ -109,7 +116,7 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
             log.warning("%s goes back to its queue: %s", self.name, error)
             self.pulse.finish("published")
             hand_back(str(error))
-        if error.retryable and not self.is_tried and self.request.retries < _tries(error):
+        if error.retryable and not isinstance(err, PartFailed) and self.request.retries < _tries(error):
             self.pulse.finish("published")
             runtime.count(figures.RETRIES, f"{names.short(self.name)}/{error.code}")
             log.warning("%s will be tried again: %s", self.name, error)
@@ -137,11 +144,6 @@ class ClipTask(Task):  # type: ignore[misc]  # Celery is untyped here
     def failed_part(self, error: TopClipError, **kwargs: Any) -> JsonDict:
         """The value of a part that could not be done; kwargs are the task's. Only parts have one."""
         raise NotImplementedError
-
-    def fail_with(self, part: JsonDict) -> NoReturn:
-        """Fail as a part did, for good: it was tried as often as is worth it. part: its value. Raises: its error."""
-        self.is_tried = True
-        raise from_dict(part)
 
     def context(self, job_id: str) -> StageContext:
         """The surroundings of this run."""
@@ -185,6 +187,8 @@ def _as_ours(err: Exception) -> TopClipError:
     """The error in our own tree; what none of our code foresaw is INTERNAL."""
     if isinstance(err, TopClipError):
         return err
+    if isinstance(err, PartFailed):
+        return err.error
     if isinstance(err, RedisError | OperationalError):
         return QueueUnavailable(f"Redis does not answer: {err}")
     if isinstance(err, OSError) and err.errno in (*FULL, *BROKEN_DISK):

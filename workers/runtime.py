@@ -17,6 +17,7 @@ from topclip.model.source import SourceInfo
 from topclip.outbound.http import Outbound
 from topclip.pipeline.context import Report, StageContext, clip_threads
 from topclip.pipeline.fetch import FetchLimits
+from topclip.pipeline.kept import must_be_kept
 from topclip.storage.base import ArtifactStore, info_key
 from topclip.storage.factory import store_for
 from workers import figures, keys
@@ -85,8 +86,8 @@ def request_of(job_id: str) -> ClipRequest:
 
 
 def info_of(job_id: str) -> SourceInfo:
-    """What probe found. Raises: ArtifactMissing."""
-    return SourceInfo.model_validate_json(store().get_bytes(info_key(job_id)))
+    """What probe found. Raises: ArtifactMissing where it cannot be read any more, and is found anew by a retry."""
+    return must_be_kept(info_key(job_id), SourceInfo.model_validate_json, store())
 
 
 def keep_analysis(folder: str) -> None:

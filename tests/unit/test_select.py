@@ -226,7 +226,7 @@ def test_ten_hours_are_planned_at_once() -> None:
     choose(36_000, analysis, count=20, min_length=15, max_length=60)
 
 
-def test_a_source_of_few_pictures_and_many_hours_is_told_at_once() -> None:
+def test_a_source_of_few_pictures_and_many_hours_is_planned_at_once() -> None:
     analysis = make_analysis(43_200)
     few = np.arange(0, len(analysis.frame_pts), 90 * RATE)
     shots = (Shot(start_frame=0, end_frame=len(few), start_s=0, end_s=43_200),)

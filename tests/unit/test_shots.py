@@ -82,9 +82,7 @@ def test_white_within_a_shot_is_a_flash_and_between_two_shots_one_cut(length: in
     for seed in range(10):
         shot, other = scene(seed, 60, level=150, moving=moving), scene(seed + 50, 30, level=170, moving=moving)
         assert cuts_of(shot[:30] + white + shot[30 + length :]) == []
-        darker = [
-            (frame * 0.88).astype(np.uint8) for frame in shot[30 + length :]
-        ]  # the camera has set its exposure anew
+        darker = [(frame * 0.88).astype(np.uint8) for frame in shot[30 + length :]]  # another exposure
         assert cuts_of(shot[:30] + white + darker) == []
         found = cuts_of(shot[:30] + white + other)
         assert len(found) == 1

@@ -141,14 +141,14 @@ def _without_flashes(tracks: Tracks, cuts: Array, most: float) -> Array:
     one lasts; what is shown for longer by few frames is a slide.
     """
     differences, grids = tracks.differences, tracks.grids
-    dropped = np.zeros(len(cuts), bool)
+    dropped, is_blank = np.zeros(len(cuts), bool), _is_blank(grids, cuts)
     for length in range(1, N_LAGS):
         behind = np.minimum(cuts + length, len(tracks.pts) - 1)
         is_short = tracks.pts[behind] - tracks.pts[cuts] <= most
         was_short = tracks.pts[cuts] - tracks.pts[np.maximum(cuts - length, 0)] <= most
         dropped |= is_short & _is_return(differences, grids, cuts, cuts + length, length)
         dropped |= was_short & _is_return(differences, grids, cuts - length, cuts, length)
-        dropped |= is_short & _is_blank(grids, cuts) & np.isin(cuts + length, cuts)
+        dropped |= is_short & is_blank & np.isin(cuts + length, cuts)
     kept: Array = cuts[~dropped]
     return kept
 

@@ -64,8 +64,9 @@ def sample_file(sampling: Sampling, out: Path, on_progress: Callable[[float], No
         SLACK_BYTES + n_bytes,
         work_s(before_s + length_s, n_frames * info.video.width * info.video.height),
     )
-    # Pictures that no other rests on are passed over, unless the range has none but these.
-    for is_quick in (outlook.held_pts is None, False):
+    # Pictures that no other rests on are passed over, unless the range has none but these; nor where frames are told by number.
+    may_skip = outlook.held_pts is None and not (info.video.is_bare or info.video.dts_lag is not None)
+    for is_quick in (True, False) if may_skip else (False,):
         args = _args(sampling, lead_s, out, is_quick=is_quick)
         run_ffmpeg(sampling.ffmpeg, args, on_progress, allowance=allowance)
         if out.stat().st_size:
@@ -94,7 +95,7 @@ def _rate(outlook: Outlook) -> float:
 def _args(sampling: Sampling, lead_s: float | None, out: Path, *, is_quick: bool) -> list[str]:
     info, outlook, video = sampling.info, sampling.outlook, sampling.info.video
     args = ["-skip_loop_filter", "all", "-threads", str(sampling.threads)]
-    if is_quick and not (video.is_bare or video.dts_lag is not None):  # there frames are told by their number
+    if is_quick:
         args += ["-skip_frame", "noref"]
     if lead_s is not None:
         at_s = float(outlook.first_pts * video.tick) - lead_s

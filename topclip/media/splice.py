@@ -24,7 +24,7 @@ from topclip.media.limits import within_memory
 from topclip.media.opening import open_media
 from topclip.media.packets import read_packets
 from topclip.media.part import part_of
-from topclip.media.timeline import frame_ticks
+from topclip.media.timeline import shown_until
 from topclip.model.source import SourceInfo
 
 CONTAINERS = frozenset({"mov", "mp4", "matroska", "webm", "mpegts", "flv"})
@@ -61,13 +61,14 @@ class Piece(NamedTuple):
 class Survey:
     """The pictures of a range as the container has them, nothing decoded.
 
+    start_pts, end_pts: of the range.
     pieces: in decoding order. n_closed: how many of them come before any of a picture behind the range, and so rest on none.
     after_pts: the first picture behind the range, None if the source ends. before_pts: the last one before it; entry_pts: the
     last IDR picture before it; None if none was seen. sets: of all of them.
     """
 
-    span: Span
-
+    start_pts: int
+    end_pts: int
     pieces: tuple[Piece, ...]
     n_closed: int
     after_pts: int | None
@@ -187,7 +188,16 @@ def survey(
             raise Obstacle(f"the source cannot be read here: {err}") from err
         except ValueError as err:
             raise Obstacle(f"the source's H.264 is not as it should be: {err}") from err
-    return Survey(span, tuple(found.pieces), found.n_closed, found.after_pts, found.before_pts, found.entry_pts, sets)
+    return Survey(
+        start_pts=start_pts,
+        end_pts=end_pts,
+        pieces=tuple(found.pieces),
+        n_closed=found.n_closed,
+        after_pts=found.after_pts,
+        before_pts=found.before_pts,
+        entry_pts=found.entry_pts,
+        sets=sets,
+    )
 
 
 def _packets(container: InputContainer, stream: Any) -> Iterator["Packet[Any]"]:
@@ -320,15 +330,9 @@ def plan_splice(info: SourceInfo, found: Survey) -> Splice:
         raise Obstacle("too little of the range can be copied")
     if _has_gap(copied, h264.parse_sps(found.sets.sps[0]).frame_num_bits):
         raise Obstacle("pictures are missing in the source here")
-    assert found.span.start_pts is not None
-    assert found.span.end_pts is not None
-    if found.before_pts is not None and found.span.start_pts < pts[0] and info.holds(found.before_pts, pts[0]):
+    if found.before_pts is not None and found.start_pts < pts[0] and info.holds(found.before_pts, pts[0]):
         raise Obstacle("the range begins within the time of a picture")
-    after_pts = info.end_pts if found.after_pts is None else found.after_pts
-    if info.holds(pts[-1], after_pts):
-        end_pts = min(after_pts, found.span.end_pts)
-    else:
-        end_pts = pts[-1] + frame_ticks(info.video) if found.after_pts is None else after_pts
+    end_pts = shown_until(info, pts[-1], found.after_pts, found.end_pts)
     return Splice(tuple(pts), n_head, copied, end_pts, found.entry_pts, found.sets)
 
 

@@ -40,6 +40,17 @@ def frame_ticks(video: VideoStream) -> int:
     return max(1, round(1 / (video.rate * video.tick)))
 
 
+def shown_until(info: SourceInfo, pts: int, after_pts: int | None, end_pts: int) -> int:
+    """Where the time of a range's last frame ends: with the next one, or with the range if the frame is shown for long.
+
+    after_pts: of the next frame, None if there is none. end_pts: of the range that is wanted.
+    """
+    behind = info.end_pts if after_pts is None else after_pts
+    if info.holds(pts, behind):
+        return min(behind, end_pts)
+    return pts + frame_ticks(info.video) if after_pts is None else after_pts
+
+
 def is_far_ahead(pts: int, dts: int, rate: Fraction, tick: Fraction) -> bool:
     """Whether a packet would be shown so long after it is decoded that its pts can only be damaged."""
     return (pts - dts) * tick > max(Fraction(AHEAD_S), AHEAD_FRAMES / rate)

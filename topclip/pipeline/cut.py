@@ -15,7 +15,7 @@ from topclip.media.decode import Faults, Picture, Span, decode_span
 from topclip.media.encode import Level
 from topclip.media.probe import check_limits, probe
 from topclip.media.splice import Obstacle
-from topclip.media.timeline import frame_ticks, true_leaps
+from topclip.media.timeline import shown_until, true_leaps
 from topclip.media.undecoded import undecoded_s
 from topclip.model.clip import ClipSpec
 from topclip.model.request import Aspect, Fit, Quality, Range
@@ -124,20 +124,16 @@ def _copy(
 
 
 class _Shown:
-    """Collects the pictures of a span: the one before it too, where that is shown for long and into the span.
-
-    after_pts: of the first one behind, else the source's end.
-    """
+    """Collects the pictures of a span: the one before it too, where that is shown for long and into the span."""
 
     def __init__(self, info: SourceInfo, span: Span) -> None:
         assert span.start_pts is not None
         assert span.end_pts is not None
         self._info, self._first, self._last = info, span.start_pts, span.end_pts
         self._before: Picture | None = None
-        self._has_after = False
+        self._after: int | None = None
         self.pts: list[int] = []
         self.numbers = FrameNumbers()
-        self.after_pts = info.end_pts
 
     def take(self, picture: Picture) -> bool:
         """Take the next picture; whether there may be more."""
@@ -147,17 +143,13 @@ class _Shown:
             self._begin(picture.pts)
             self._show(picture)
         else:
-            self.after_pts, self._has_after = picture.pts, True
-        return not self._has_after
+            self._after = picture.pts
+        return self._after is None
 
     def end(self) -> int | None:
         """Where the last picture's time ends within the span; None if there is no picture."""
-        self._begin(self.after_pts)
-        if not self.pts:
-            return None
-        if self._info.holds(self.pts[-1], self.after_pts):
-            return min(self.after_pts, self._last)
-        return self.after_pts if self._has_after else self.pts[-1] + frame_ticks(self._info.video)
+        self._begin(self._info.end_pts if self._after is None else self._after)
+        return shown_until(self._info, self.pts[-1], self._after, self._last) if self.pts else None
 
     def _begin(self, at: int) -> None:
         before = self._before

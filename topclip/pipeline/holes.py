@@ -13,8 +13,6 @@ from topclip.model.clip import ClipSpec
 from topclip.model.request import Range
 from topclip.model.source import HOLD_S, SourceInfo
 
-HOLE_S = 1.0
-"""So long without a picture is a hole in a source that says that they come evenly. Others may show one for minutes."""
 MOVED_FRAMES = 1.5
 """Edges move to frames; by more than this they are somewhere else."""
 
@@ -62,5 +60,5 @@ def _times_s(info: SourceInfo, analysis: Analysis, spec: ClipSpec) -> list[float
 def _holes(info: SourceInfo, analysis: Analysis, spec: ClipSpec) -> list[tuple[float, float]]:
     frame_s = 1 / float(info.video.rate)
     shown = pairwise(_times_s(info, analysis, spec))
-    found = ((max(spec.start_s, a + frame_s), b) for a, b in shown if b - a > HOLE_S + frame_s)
+    found = ((max(spec.start_s, a + frame_s), b) for a, b in shown if b - a > HOLD_S + frame_s)
     return [(round(a, 2), round(b, 2)) for a, b in found if a < b]

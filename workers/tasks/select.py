@@ -11,7 +11,7 @@ from topclip.pipeline.plan import make_plan
 from topclip.pipeline.told import is_told
 from workers import names, runtime
 from workers.app import app
-from workers.base import ClipTask
+from workers.base import ClipTask, PartFailed
 from workers.planned import hand_on_clips, hand_on_outlooks
 
 
@@ -20,7 +20,7 @@ def select(self: ClipTask, parts: list[JsonDict], *, job_id: str) -> NoReturn:
     """Make the plan, then hand on to a task for each outlook or clip. Raises: the error of a chunk that failed."""
     for part in parts:
         if part["outcome"] == "failed":
-            self.fail_with(part)
+            raise PartFailed(part)
     request, info = runtime.request_of(job_id), runtime.info_of(job_id)
     try:
         plan = make_plan(request, info, self.context(job_id))
