@@ -100,3 +100,15 @@ def test_sound_is_looked_for_within_the_range_alone(tmp_path: Path) -> None:
     run("-f", "lavfi", "-i", pictures, "-f", "lavfi", "-i", sound, "-c:v", "libx264", "-g", "25", "-c:a", "aac", source)
     assert undecoded_s(source, probe(source), (3.0, 8.0), 10**6, lambda: n_packets.append(None)) == 0.0
     assert 100 < len(n_packets) < 500  # of 1735
+
+
+def test_sound_that_damage_makes_longer_is_brought_to_its_length(tmp_path: Path) -> None:
+    """By its header a damaged packet may be of half the rate."""
+    source, damaged = tmp_path / "whole.mkv", tmp_path / "damaged.ts"
+    pictures, tone = "testsrc2=s=160x90:r=25:d=10", f"aevalsrc=0.2*sin(2764*t)|0.2*sin(2764*t):s={RATE_HZ}:d=10"
+    coded = ("-c:v", "libx264", "-g", "25", "-pix_fmt", "yuv420p", "-c:a", "mp2")
+    run("-f", "lavfi", "-i", pictures, "-f", "lavfi", "-i", tone, *coded, source)
+    run("-i", source, "-c", "copy", "-bsf:a", "noise=amount=20", damaged)
+    clip, made = clip_of(damaged, tmp_path, 4, 9)
+    assert all(check.ok for check in clip.checks)
+    assert len(levels(made)) / 20 == pytest.approx(5, abs=0.1)
