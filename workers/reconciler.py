@@ -107,7 +107,7 @@ class Rounds:
         self._scripts = Scripts(self._redis, self._prefix)
         self._store = store_for(settings, is_made=False)
         self._budget = Budget(self._redis, settings, self._scripts, self._store)
-        self._suspects: dict[str, str] = {}
+        self._suspects: dict[str, tuple[str, int]] = {}
         self._look_at = 0.0
 
     def lead(self, name: str) -> bool:
@@ -143,16 +143,18 @@ class Rounds:
             self._redis.zadd(self._prefix + keys.ANALYSES, {sha256: until}, nx=True)
 
     def start_again(self) -> list[str]:
-        """Start the jobs again that nothing works on; their ids. A job is suspect for one round before that."""
-        suspects = dict(self._unchanged())
-        twice = {job: at for job, at in suspects.items() if self._suspects.get(job) == at}
-        self._suspects = suspects
-        if not twice:
-            return []
+        """Start the jobs again that nothing works on; their ids. A job is suspect for one round before that.
+
+        A search can miss a message: of two lists it moves between as they are read, or that a worker has just taken and not
+        written down yet. Two searches, a round apart, do not.
+        """
+        unchanged = dict(self._unchanged())
         # Before the search: an attempt that another leader begins meanwhile is not ended.
-        epochs = {job: self._epoch(job) for job in twice}
-        alive = set(self._messages())
-        silent = [job for job, epoch in epochs.items() if (job, epoch) not in alive]
+        epochs = {job: self._epoch(job) for job in unchanged}
+        alive = set(self._messages()) if unchanged else set()
+        suspects = {job: (at, epochs[job]) for job, at in unchanged.items() if (job, epochs[job]) not in alive}
+        silent = [job for job, seen in suspects.items() if self._suspects.get(job) == seen]
+        self._suspects = suspects
         return of_each(silent, lambda job: not self._scripts("waits", job) and self._start_again(job, epochs[job]))
 
     def _start_again(self, job: str, epoch: int) -> bool:

@@ -56,9 +56,9 @@ def ffmpegs(setup: CeleryTestSetup) -> list[psutil.Process]:
     return found
 
 
-def frozen_ffmpeg(setup: CeleryTestSetup) -> psutil.Process:
-    """The ffmpeg that begins next, stopped: a task that lives and takes as long as a test wants."""
-    process = until(lambda: ffmpegs(setup), 60, step_s=0.005)[0]
+def frozen_ffmpeg(setup: CeleryTestSetup, but: psutil.Process | None = None) -> psutil.Process:
+    """The ffmpeg that begins next, stopped: a task that lives and takes as long as a test wants. but: one that is stopped."""
+    process = until(lambda: [p for p in ffmpegs(setup) if p != but], 60, step_s=0.005)[0]
     process.suspend()
     return process
 

@@ -43,6 +43,26 @@ def test_a_leader_that_stood_still_in_mid_round_ends_no_attempt_that_another_beg
     assert client.read(job_id).attempts == 2
 
 
+def test_a_message_that_one_search_misses_is_not_lost(
+    app: Celery,
+    settings: Settings,
+    one_chunk: Path,
+    submit: Submit,
+    client: JobClient,
+    redis_node: RedisContainer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It moves from one list to the other as they are read."""
+    job_id = submit(one_chunk)
+    redis_node.client.hincrbyfloat(f"topclip:job:{job_id}", "changed_at", -600)
+    leader = Rounds(app, settings)
+    search = leader._messages
+    for is_missed in (False, True, False):
+        monkeypatch.setattr(leader, "_messages", (lambda: []) if is_missed else search)
+        assert leader.start_again() == []
+    assert client.read(job_id).attempts == 1
+
+
 def test_a_record_that_is_none_holds_up_no_other_job(
     app: Celery, settings: Settings, one_chunk: Path, submit: Submit, redis_node: RedisContainer
 ) -> None:

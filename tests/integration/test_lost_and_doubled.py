@@ -31,7 +31,8 @@ pytestmark = pytest.mark.faults
 
 Submit = Callable[..., str]
 Finished = Callable[..., JobStatus]
-PAUSE_S = 12
+LONG_S = 300
+"""Longer than the test."""
 
 
 @pytest.mark.parametrize("is_restored", [True, False], ids=["restored twice", "published twice"])
@@ -115,13 +116,15 @@ def test_a_redis_that_holds_writes_back_is_an_outage_although_it_answers_pings(
     try:
         assert web.ready()
         until(lambda: web.get(f"/api/job-status/{job_id}").json().get("stale") is False, 10)
-        redis_node.client.execute_command("CLIENT", "PAUSE", PAUSE_S * 1000, "WRITE")
+        redis_node.client.execute_command("CLIENT", "PAUSE", LONG_S * 1000, "WRITE")
         until(lambda: web.get(f"/api/job-status/{job_id}").json().get("stale") is True, 20)
         ffmpeg.resume()
         refused: httpx.Response = web.submit(source, **CLIP)
         assert (refused.status_code, refused.json()["code"]) == (503, "QUEUE_UNAVAILABLE")
         assert web.get(f"/api/job-status/{uuid4()}").status_code == 503
         until(lambda: web.get("/health/ready").status_code == 503, 20)
+        until(lambda: not alive(ffmpeg), 30)
+        redis_node.client.execute_command("CLIENT", "UNPAUSE")
         status = finished(job_id, 60)
         assert (status.state, status.attempts) == (JobState.SUCCEEDED, 1)
         assert received(celery_setup, names.RENDER) == 1
