@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from redis import Redis
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from stack.findings import Check, Diagnosis, Grade
 from stack.redis_server import binary
@@ -187,6 +187,8 @@ def _sentinels(settings: Settings, redis: Redis) -> Iterator[Check]:
             master = sentinel.sentinel_masters()[settings.redis_master]
         except KeyError:
             faults.append(f"{place} knows no master {settings.redis_master}")
+        except AuthenticationError:
+            faults.append(f"{place}: asks for a password, or for another one: TOPCLIP_SENTINEL_PASSWORD")
         except RedisError as err:
             faults.append(f"{place}: {err}")
         else:

@@ -7,7 +7,8 @@ from time import monotonic
 from typing import IO
 
 from flask import Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.wsgi import get_input_stream
 
 BLOCK_BYTES = 256 * 1024
 MAX_BYTES = 512 << 20
@@ -17,7 +18,10 @@ MAX_S = 10.0
 def drain_after_refusal(response: Response) -> Response:
     """Arrange that what the client still sends is read once the refusal is out."""
     if request.method in ("POST", "PUT", "PATCH") and response.status_code >= 400:
-        body = request.stream
+        try:
+            body = request.stream
+        except RequestEntityTooLarge:  # nothing was read of it
+            body = get_input_stream(request.environ)
         response.call_on_close(lambda: _drain(body))
         response.headers["Connection"] = "close"
     return response

@@ -2,6 +2,7 @@
 
 import re
 from threading import Lock
+from typing import TypeVar
 from urllib.parse import quote
 
 from cachetools import LRUCache, cached
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from werkzeug.http import dump_options_header
 
 from topclip.errors import ArtifactMissing, NotReady, QueueUnavailable, TopClipError
+from topclip.model.base import Model
 from topclip.model.clip import Plan
 from topclip.model.job import JobStatus
 from topclip.model.manifest import Manifest
@@ -17,6 +19,8 @@ from topclip.model.source import SourceInfo
 from topclip.storage.base import info_key, job_folder
 from web.services import services
 from web.status_cache import Reading
+
+M = TypeVar("M", bound=Model)
 
 
 def document(key: str | None, reading: Reading, what: str, media_type: str = "application/json") -> Response:
@@ -55,12 +59,16 @@ def source_of(job_id: str) -> SourceInfo:
 
     Raises: ArtifactMissing where it was never looked at, or cannot be read any more; StorageError.
     """
-    content = services().store.get_bytes(info_key(job_id))
+    return _read(info_key(job_id), SourceInfo, "what was found of the job's source")
+
+
+def _read(key: str, model: type[M], what: str) -> M:
+    """Raises: ArtifactMissing where there is none, or it cannot be read any more; StorageError."""
+    content = services().store.get_bytes(key)
     try:
-        return SourceInfo.model_validate_json(content)
+        return model.model_validate_json(content)
     except ValidationError as err:
-        hint = "replan the job, which looks at its source anew"
-        raise ArtifactMissing("what was found of the job's source is damaged", {"hint": hint}) from err
+        raise ArtifactMissing(f"{what} is damaged", {"hint": "replan the job, which makes it anew"}) from err
 
 
 def plan_key_of(reading: Reading) -> str | None:
@@ -79,13 +87,13 @@ def plan_of(reading: Reading) -> Plan:
 @cached(LRUCache(256), lock=Lock())
 def _read_manifest(key: str) -> Manifest:
     """A manifest never changes under its key."""
-    return Manifest.model_validate_json(services().store.get_bytes(key))
+    return _read(key, Manifest, "the job's manifest")
 
 
 @cached(LRUCache(64), lock=Lock())
 def _read_plan(key: str) -> Plan:
     """Nor does a plan."""
-    return Plan.model_validate_json(services().store.get_bytes(key))
+    return _read(key, Plan, "the job's plan")
 
 
 def key_of(status: JobStatus, file: str) -> str:

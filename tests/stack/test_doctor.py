@@ -245,6 +245,15 @@ class TestEveryKindOfLink:
             assert found(url, tmp_path, **user)["redis"].grade == "ok"
             for wrong in ({}, {"TOPCLIP_SENTINEL_PASSWORD": "secret"}):
                 assert "TOPCLIP_SENTINEL_PASSWORD" in told(found(url, tmp_path, **wrong)["redis"])
+            (tmp_path / "open").mkdir()
+            other = SentinelContainer(tmp_path / "open", node, "secret")
+            try:
+                assert other.ready()
+                beside = f"sentinel://:secret@127.0.0.1:{other.port};{url}"
+                check = found(beside, tmp_path)["sentinels"]
+                assert "asks for a password, or for another one: TOPCLIP_SENTINEL_PASSWORD" in told(check)
+            finally:
+                other.teardown()
         finally:
             sentinel.teardown()
 

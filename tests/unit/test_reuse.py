@@ -1,5 +1,6 @@
 """A clip that was made under another number is taken over: same content, no encoder, and whole files under its own names."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,6 +49,21 @@ def test_what_another_number_has_lost_is_made_again(media: Media, ctx: StageCont
     assert isinstance(render_clip(request, info, other, ctx), RenderedClip)
 
 
+@pytest.mark.parametrize("n", [1, 2], ids=["same number", "another"])
+@pytest.mark.parametrize("suffix", [".json", ".mp4"])
+def test_what_was_damaged_is_made_again(media: Media, ctx: StageContext, suffix: str, n: int) -> None:
+    request = request_for(media("short.mp4"), ranges=[[0, 1]], mode="ranges", aspect="1:1", quality="draft")
+    info, (spec,) = prepared(request, ctx)
+    first = render_clip(request, info, spec, ctx)
+    assert isinstance(first, RenderedClip)
+    with ctx.store.local_path(first.key.replace(".mp4", suffix)) as path:
+        path.write_bytes(path.read_bytes()[:20])
+    again = render_clip(request, info, spec.model_copy(update={"n": n}), ctx)
+    assert isinstance(again, RenderedClip)
+    assert hashlib.sha256(ctx.store.get_bytes(again.key)).hexdigest() == again.sha256
+    assert ctx.store.size(again.key) == again.size_bytes == first.size_bytes
+
+
 def test_words_beside_a_clip_and_what_does_not_show_in_it_make_no_new_clip(
     media: Media, ctx: StageContext, tmp_path: Path
 ) -> None:
@@ -72,3 +88,16 @@ def test_words_beside_a_clip_and_what_does_not_show_in_it_make_no_new_clip(
             assert b"said here" in ctx.store.get_bytes(f"{job_folder(ctx.job_id)}/{clip.captions.srt}")
             assert clip.captions.vtt.startswith(clip.file.removesuffix("mp4"))
             assert [(check.name, check.ok) for check in clip.checks][-1] == ("captions", True)
+
+
+def test_a_plan_and_a_manifest_that_were_damaged_are_published_anew(media: Media, ctx: StageContext) -> None:
+    request = request_for(media("short.mp4"), ranges=[[0, 1]], mode="ranges", aspect="1:1", quality="draft")
+    key, manifest = run(request, ctx)
+    keys = (key, *(key for key in ctx.store.list(job_folder(ctx.job_id)) if "/plan" in key))
+    assert len(keys) >= 3  # the plan, and its drawing
+    whole = {key: ctx.store.get_bytes(key) for key in keys}
+    for name in keys:
+        with ctx.store.local_path(name) as path:
+            path.write_bytes(whole[name][:20])
+    assert run(request, ctx).manifest == manifest
+    assert {key: ctx.store.get_bytes(key) for key in keys} == whole

@@ -223,6 +223,17 @@ def test_a_plan_is_drawn_and_exported(http: FlaskClient, planned: str) -> None:
     assert http.get(f"/api/jobs/{planned}/export.exe").status_code == 404
 
 
+def test_exports_of_a_damaged_plan_say_so(http: FlaskClient, planned: str, store: LocalStore) -> None:
+    links = http.get(f"/api/job-status/{planned}").json["links"]
+    (plan,) = (key for key in store.list(f"jobs/{planned}") if "/plan" in key and key.endswith(".json"))
+    with store.local_path(plan) as path:
+        path.write_bytes(path.read_bytes()[:100])
+    answer = http.get(links["exports"]["edl"])
+    assert (answer.status_code, answer.json["code"]) == (404, "ARTIFACT_MISSING")
+    assert "plan is damaged" in answer.json["detail"]
+    assert "replan" in answer.json["hint"]
+
+
 def test_what_is_not_planned_yet_cannot_be_drawn_or_exported(http: FlaskClient, job: str) -> None:
     assert [http.get(f"/api/jobs/{job}/{name}").status_code for name in ("plan.svg", "export.edl")] == [409, 409]
 

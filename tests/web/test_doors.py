@@ -84,6 +84,11 @@ def test_a_key_for_metrics_opens_nothing_else(settings: Settings, client: FakeCl
     assert app.test_client().get("/metrics", headers={"X-API-Key": KEY}).status_code == 200
 
 
+def test_a_form_that_is_too_long_is_refused(guarded: FlaskClient) -> None:
+    answer = guarded.post("/sign-in", data={"key": "x" * 10_000})
+    assert answer.status_code == 413
+
+
 def test_the_page_asks_for_a_key_and_keeps_it_in_a_cookie_that_no_script_reads(guarded: FlaskClient) -> None:
     assert b"API key" in guarded.get("/").data
     assert b"not known here" in guarded.post("/sign-in", data={"key": "wrong"}).data

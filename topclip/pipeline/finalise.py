@@ -10,6 +10,7 @@ from topclip.model.manifest import Manifest, ManifestClip, ManifestFailure
 from topclip.model.request import ClipRequest
 from topclip.model.source import SourceInfo
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.kept import publish
 from topclip.storage.base import job_folder, manifest_key
 
 MANIFEST_VERSION = "1"
@@ -44,7 +45,7 @@ def finalise(
     )
     content = manifest.model_dump_json(indent=1).encode() + b"\n"
     key = manifest_key(ctx.job_id, hashlib.sha256(content).hexdigest()[:16])
-    ctx.store.put_bytes(key, content)
+    publish(key, content, ctx.store)
     return FinalResult(key, manifest)
 
 

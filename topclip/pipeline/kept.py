@@ -27,6 +27,22 @@ def kept(key: str, read: Callable[[bytes], T], store: ArtifactStore) -> T | None
     return None
 
 
+def publish(key: str, content: bytes, store: ArtifactStore) -> None:
+    """Have these bytes lie under a key that names them; what lies there already stays, unless it is damaged.
+
+    Raises: StorageError.
+    """
+    if store.put_bytes(key, content):
+        return
+    try:
+        is_whole = store.get_bytes(key) == content
+    except (ArtifactDamaged, ArtifactMissing):
+        is_whole = False
+    if not is_whole:
+        store.delete(key)
+        store.put_bytes(key, content)
+
+
 def must_be_kept(key: str, read: Callable[[bytes], T], store: ArtifactStore) -> T:
     """What lies under a key. Raises: ArtifactMissing if nothing does that can be read, StorageError."""
     found = kept(key, read, store)

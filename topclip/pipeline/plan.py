@@ -23,7 +23,7 @@ from topclip.pipeline.audience import audience_ref
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.framing import FRAMING_VERSION, frame_clip
 from topclip.pipeline.holes import told_of
-from topclip.pipeline.kept import must_be_kept
+from topclip.pipeline.kept import must_be_kept, publish
 from topclip.pipeline.plot import draw_plan
 from topclip.pipeline.ranges import recut
 from topclip.pipeline.select import PLAN_VERSION, clip_specs, select_clips
@@ -62,8 +62,8 @@ def make_plan(request: ClipRequest, info: SourceInfo, ctx: StageContext) -> Plan
     specs = tuple(_with_facts(info, analysis, _framed(spec, framings), asked_s[spec.n]) for spec in chosen)
     outlooks = tuple(_outlook(analysis, spec) for spec in specs if is_cut_out and spec.n not in framings)
     key = plan_key(ctx.job_id, plan_digest(request, info, _told(ctx)))
-    ctx.store.put_bytes(drawing_key(key), draw_plan(plan, analysis).encode())
-    ctx.store.put_bytes(key, plan_document(plan))
+    publish(drawing_key(key), draw_plan(plan, analysis).encode(), ctx.store)
+    publish(key, plan_document(plan), ctx.store)
     return PlanResult(plan_key=key, specs=_wanted(request, specs), outlooks=outlooks)
 
 
@@ -81,8 +81,8 @@ def frame_plan(
     framed = _with_framings(plan, framings)
     content = plan_document(framed.model_copy(update={"version": f"{plan.version}, {FRAMING_VERSION}"}))
     key = plan_key(ctx.job_id, hashlib.sha256(content).hexdigest()[:16])
-    ctx.store.put_bytes(drawing_key(key), ctx.store.get_bytes(drawing_key(chosen.plan_key)))
-    ctx.store.put_bytes(key, content)
+    publish(drawing_key(key), ctx.store.get_bytes(drawing_key(chosen.plan_key)), ctx.store)
+    publish(key, content, ctx.store)
     return PlanResult(plan_key=key, specs=_all_framed(info, chosen.specs, framings, ctx))
 
 

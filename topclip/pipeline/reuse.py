@@ -5,9 +5,10 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from topclip.errors import ArtifactMissing
+from topclip.errors import ArtifactDamaged, ArtifactMissing
 from topclip.model.clip import ClipCaptions, RenderedClip
 from topclip.pipeline.context import StageContext
+from topclip.pipeline.kept import kept
 from topclip.storage.base import clip_key, clips_folder
 
 
@@ -27,19 +28,32 @@ def clip_keys(job_id: str, n: int, digest: str) -> ClipKeys:
 def made_before(ctx: StageContext, n: int, digest: str) -> RenderedClip | None:
     """Clip n as an earlier run made it, under this number or another. Raises: JobStopped, StorageError."""
     keys = clip_keys(ctx.job_id, n, digest)
-    if ctx.store.exists(keys.known):
-        return RenderedClip.model_validate_json(ctx.store.get_bytes(keys.known))
+    if made := _whole(ctx, keys.known):
+        return made
     for known in ctx.store.list(clips_folder(ctx.job_id)):
-        if known.endswith(f"-{digest}.json"):
+        if known.endswith(f"-{digest}.json") and (made := _whole(ctx, known)):
             try:
-                return _taken_over(ctx, known, n, keys)
-            except ArtifactMissing:  # its files are gone: it is made again
+                return _taken_over(ctx, made, n, keys)
+            except (ArtifactMissing, ArtifactDamaged):  # of its files: it is made again
                 continue
     return None
 
 
-def _taken_over(ctx: StageContext, known: str, n: int, keys: ClipKeys) -> RenderedClip:
-    made = RenderedClip.model_validate_json(ctx.store.get_bytes(known))
+def _whole(ctx: StageContext, known: str) -> RenderedClip | None:
+    """A clip that was made, if what lies there is as long as it was; else what was known of it goes, and render looks at it."""
+    made = kept(known, RenderedClip.model_validate_json, ctx.store)
+    if made is None:
+        return None
+    try:
+        if ctx.store.size(made.key) == made.size_bytes:
+            return made
+    except ArtifactMissing:
+        pass
+    ctx.store.delete(known)
+    return None
+
+
+def _taken_over(ctx: StageContext, made: RenderedClip, n: int, keys: ClipKeys) -> RenderedClip:
     for old, new in ((made.thumbnail_key, keys.thumbnail), (made.key, keys.clip)):
         if not ctx.store.exists(new):
             with ctx.store.local_path(old, lambda: ctx.report(0.0, 1.0)) as path:
