@@ -124,8 +124,7 @@ class Server:
                 if answer.is_error:
                     answer.read()
                     raise _error(answer)
-                for block in answer.iter_bytes(CHUNK_BYTES):
-                    out.write(block)
+                _write(answer, out, target)
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
@@ -146,6 +145,19 @@ class Server:
                 f"no TopClip server answers at {self.url}: {err or type(err).__name__}",
                 {"hint": "start one with `topclip up`, or name another with --url"},
             ) from err
+
+
+def _write(answer: httpx.Response, out: IO[bytes], target: Path) -> None:
+    try:
+        for block in answer.iter_bytes(CHUNK_BYTES):
+            out.write(block)
+    except httpx.HTTPError as err:
+        raise ServerUnreachable(
+            f"the download of {target.name} broke off: {err or type(err).__name__}",
+            {
+                "hint": "try again; if it breaks off each time, the file is damaged in the server's store: replan the job"
+            },
+        ) from err
 
 
 def _document(answer: httpx.Response) -> JsonDict:

@@ -27,6 +27,10 @@ from workers.scripts import Scripts
 log = logging.getLogger(__name__)
 
 
+UNREADABLE = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What json and kombu say of what is no message."""
+
+
 class Unreadable(Exception):
     """What lies in a queue is no message."""
 
@@ -37,8 +41,24 @@ class Message(kombu_redis.Channel.Message):  # type: ignore[misc]  # kombu is un
     def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
         try:
             super().__init__(payload, channel=channel, **kwargs)
-        except (KeyError, TypeError, ValueError) as err:
+            _refuse_odd(self.headers, self.delivery_info)
+        except UNREADABLE as err:
             raise Unreadable(f"{type(err).__name__}: {err}") from err
+
+
+def _refuse_odd(headers: dict[str, Any], route: dict[str, Any]) -> None:
+    """Raises: TypeError, KeyError where Celery, or what leases a delivery, would trip over them once it is taken: so would
+    whoever took it next.
+    """
+    if not all(isinstance(route[part], str) for part in ("exchange", "routing_key")):
+        raise TypeError(f"its route is {route!r}")
+    header, limits = headers.get(names.HEADER), headers.get("timelimit")
+    if header is not None and not (
+        isinstance(header, dict) and isinstance(header.get("job"), str) and isinstance(header.get("epoch"), int)
+    ):
+        raise TypeError(f"its header is {header!r}")
+    if limits is not None and not (isinstance(limits, list | tuple) and len(limits) == 2):
+        raise TypeError(f"its time limits are {limits!r}")
 
 
 class Channel(kombu_redis.Channel):  # type: ignore[misc]
@@ -51,8 +71,16 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         """Take a message. One that cannot be read is gone, and told of: it would end each worker that takes it."""
         try:
             return super()._brpop_read(**options)
-        except (JSONDecodeError, UnicodeDecodeError, Unreadable) as err:
+        except (JSONDecodeError, RecursionError, UnicodeDecodeError, Unreadable) as err:
             log.error("what was taken from a queue is no message, and was dropped: %s", err)
+            raise Empty from None
+
+    def _receive_one(self, c: Any) -> Any:
+        """Take what was told to all workers."""
+        try:
+            return super()._receive_one(c)
+        except RecursionError as err:
+            log.error("what was published is no message, and was dropped: %s", err)
             raise Empty from None
 
     def _deliver_fanout_message(self, message: Any, exchange: str) -> bool:

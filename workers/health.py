@@ -75,9 +75,11 @@ def _age_s(first: list[tuple[str, float]], now: float) -> float:
 
 
 def _wait_s(message: str | None, now: float) -> float:
-    """Since when a message could have been taken; 0 if there is none, or it does not say, being of an older version."""
-    ready_at = json.loads(message)["headers"].get(names.READY_AT) if message else None
-    return max(0.0, now - ready_at) if ready_at is not None else 0.0
+    """Since when a message could have been taken; 0 if there is none, or it does not say: of an older version, or none."""
+    try:
+        return max(0.0, now - float(json.loads(message or "")["headers"][names.READY_AT]))
+    except (LookupError, RecursionError, TypeError, ValueError):
+        return 0.0
 
 
 def _held(redis: Redis, prefix: str, queue: str, jobs: list[str]) -> int:

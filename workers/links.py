@@ -66,6 +66,7 @@ def redis_client(settings: Settings, profile: Profile) -> Redis:
         "socket_timeout": profile.timeout_s,
         "socket_keepalive": True,
         "decode_responses": True,
+        "encoding_errors": "backslashreplace",  # of what is none of ours, such as odd bytes in a queue
         "max_connections": MAX_CONNECTIONS,
         "retry": Retry(NoBackoff(), 0),
     }

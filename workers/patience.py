@@ -131,6 +131,13 @@ class Hurried(AbstractConnection):  # type: ignore[misc]  # redis-py is untyped 
         finally:
             self.socket_connect_timeout = patience_s
 
+    def on_connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        """Greet the server. Raises: ConnectionError where what greets back is no Redis, and what redis-py does."""
+        try:
+            super().on_connect_check_health(*args, **kwargs)
+        except (AttributeError, LookupError, TypeError, ValueError) as err:  # of an answer that is not Redis'
+            raise redis.ConnectionError(f"what answers there is no Redis: {err}") from err
+
     def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
         """Send, on the budget."""
         self._hurry()

@@ -1,7 +1,10 @@
 """What lies in a queue and is no message."""
 
+import json
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_celery import CeleryTestSetup
@@ -10,9 +13,36 @@ from tests.integration.faults import container
 from tests.nodes import RedisContainer
 from tests.waiting import until
 from topclip.model.job import JobState, JobStatus
+from workers import names
+from workers.client import JobClient
 
 Submit = Callable[..., str]
 Finished = Callable[..., JobStatus]
+
+
+def message(headers: Any, body: bytes = b"[[], {}, {}]", **properties: Any) -> str:
+    """A message that is whole but for what is given."""
+    about = {
+        "delivery_tag": "x",
+        "delivery_info": {"exchange": "", "routing_key": "control"},
+        "body_encoding": "base64",
+    }
+    kind = {"content-type": "application/json", "content-encoding": "utf-8"}
+    return json.dumps(
+        {"body": b64encode(body).decode(), "headers": headers, "properties": {**about, **properties}, **kind}
+    )
+
+
+PROBE = {"task": names.PROBE, "id": "1"}
+UNREADABLE: list[str | bytes] = ["no json", "[]", "{}", '{"properties": {}}', b"\xff", "[" * 100_000]
+ODD = [
+    '{"properties": {"delivery_tag": "x"}, "headers": {}, "body": "("}',
+    '{"properties": null, "headers": {}, "body": ""}',
+    message({}, body_encoding="klingon"),
+    message(PROBE | {names.HEADER: 5}),
+    message(PROBE | {names.HEADER: {"job": "x"}}),
+    message(PROBE | {"timelimit": 5}),
+]
 
 
 @pytest.mark.parametrize("queue", ["control", "render", ""], ids=["control", "render", "told to all workers"])
@@ -26,15 +56,7 @@ def test_what_is_no_message_ends_no_worker(
 ) -> None:
     worker = container(celery_setup)
     pid = worker.process.pid
-    odd = [
-        "no json",
-        "[]",
-        "{}",
-        '{"properties": {}}',
-        b"\xff",
-        '{"properties": {"delivery_tag": "x"}, "headers": {}, "body": "("}',
-    ]
-    for oddity in odd:
+    for oddity in (*UNREADABLE, *ODD):
         if queue:
             redis_node.client.lpush(f"topclip:{queue}", oddity)
         else:
@@ -43,5 +65,17 @@ def test_what_is_no_message_ends_no_worker(
     assert finished(submit(one_chunk, mode="plan")).state is JobState.SUCCEEDED
     assert worker.process.pid == pid
     assert worker.status == "running"
-    n_told = 5 if queue else 3  # of the others Celery or kombu tells
-    assert worker.logs().count("is no message, and was dropped") >= n_told
+    n_told = worker.logs().count("is no message, and was dropped")
+    assert n_told >= (len(UNREADABLE) + len(ODD) if queue else 4)  # of the others Celery or kombu tells
+
+
+@pytest.mark.parametrize("oddity", [*UNREADABLE, message(None), message([])])
+def test_what_is_no_message_and_waits_hides_nothing_else(
+    submit: Submit, client: JobClient, one_chunk: Path, redis_node: RedisContainer, oddity: str | bytes
+) -> None:
+    """There is no worker that would take it."""
+    redis_node.client.lpush("topclip:render", oddity)
+    submit(one_chunk)
+    found = client.health()
+    assert (found["queues"]["render"], found["queues"]["control"]) == (1, 1)
+    assert found["waits_s"]["render"] == 0

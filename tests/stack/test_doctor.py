@@ -207,6 +207,28 @@ def test_a_store_beyond_its_budget(tmp_path: Path, started: Started) -> None:
     assert found(node.url, tmp_path, TOPCLIP_STORE_BUDGET_GB="2")["store budget"].grade == "ok"
 
 
+@pytest.mark.parametrize("greeting", [b"+OK POP3 ready\r\n", b"* OK IMAP4rev1\r\n", b"220 smtp\r\n"])
+@pytest.mark.parametrize("scheme", ["redis", "sentinel"])
+def test_a_server_of_another_kind_that_speaks_first(tmp_path: Path, scheme: str, greeting: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as pool:
+
+        def greet() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.sendall(greeting)
+                    connection.recv(4096)
+
+        pool.submit(greet)
+        check = found(f"{scheme}://127.0.0.1:{listener.getsockname()[1]}/0", tmp_path)["redis"]
+        assert check.grade == "fail"
+        assert "is out of reach" in told(check)
+        listener.shutdown(socket.SHUT_RDWR)
+
+
 class TestEveryKindOfLink:
     def test_sentinel(self, tmp_path: Path, started: Started) -> None:
         node = started(password="secret")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tests.media import run
 from tests.unit.conftest import request_for
 from topclip import run_local
+from topclip.errors import InvalidRequest
 from topclip.model.manifest import Manifest
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.cut import cut_range
@@ -141,3 +142,50 @@ def test_edges_that_only_move_to_frames_are_not_worth_a_word(
 ) -> None:
     (clip,) = manifest_of(damaged, ctx, span).clips
     assert [text for text in clip.warnings if text.startswith("asked")] == []
+
+
+def test_a_last_picture_that_is_shown_for_a_moment_does_not_stand_as_long_as_those_before_it(
+    tmp_path: Path, ctx: StageContext
+) -> None:
+    """Slides of four seconds each, as ffmpeg's concat demuxer writes them: the last one is shown for a frame."""
+    path, out = tmp_path / "slides.mp4", tmp_path / "end.mp4"
+    picture = "testsrc2=s=160x90:r=25:d=20.04,select='not(mod(n,100))'"
+    sound = ("-f", "lavfi", "-i", "sine=f=440:r=48000:d=20.04", "-c:a", "aac")
+    last = ("-bsf:v", "setts=duration=if(eq(N\\,5)\\,0.04/TB\\,DURATION)")
+    encoder = ("-c:v", "libx264", "-bf", "0", "-pix_fmt", "yuv420p")
+    run("-f", "lavfi", "-i", picture, *sound, "-fps_mode", "vfr", *encoder, *last, path)
+    (clip,) = manifest_of(path, ctx, [9, 20.1]).clips
+    assert clip.end_s == pytest.approx(20.04, abs=0.001)
+    assert clip.duration_s == pytest.approx(11.04, abs=0.001)
+    with pytest.raises(InvalidRequest, match=r"it lasts 20\.04 s"):
+        manifest_of(path, ctx, [9, 23])
+    made = cut_range(path, 20, 20.04, out, ctx)
+    assert made.range_s == pytest.approx((20, 20.04), abs=0.001)
+
+
+@pytest.mark.parametrize("n_behind", range(4, 9))
+def test_a_clip_that_begins_while_a_picture_stands_is_as_long_as_planned(
+    tmp_path: Path, ctx: StageContext, n_behind: int
+) -> None:
+    """Pictures come reordered: decoding then begins as long before what is shown as the first one stands."""
+    path = tmp_path / "uneven.mp4"
+    at = [0, *(600 + n for n in (0, 3, 7, 10, 17, 20, 24, 30)[:n_behind])]
+    picture = f"testsrc2=s=160x90:r=100:d=8,select='{'+'.join(f'eq(n,{n})' for n in at)}'"
+    run("-f", "lavfi", "-i", picture, "-fps_mode", "vfr", "-c:v", "libx264", "-pix_fmt", "yuv420p", path)
+    request = request_for(path, mode="ranges", ranges=[[2, at[-1] / 100]], aspect="1:1", fit="pad")
+    local = run_local.run(request, ctx)
+    (clip,) = local.manifest.clips
+    with ctx.store.local_path(f"{job_folder(ctx.job_id)}/{clip.file}") as made, av.open(made) as container:
+        pts = [packet.pts for packet in container.demux(video=0) if packet.size]
+    assert pts != sorted(pts)
+    assert clip.duration_s == pytest.approx(clip.end_s - clip.start_s, abs=0.002)
+
+
+@pytest.mark.parametrize("span", [(1.0, 2.0), (2.0, 3.0), (3.0, 4.0)])
+def test_a_clip_of_a_single_picture_is_cut_out(tmp_path: Path, ctx: StageContext, span: tuple[float, float]) -> None:
+    """Of one that no other rests on too: such a one alone is passed over where pictures are looked at."""
+    path = tmp_path / "stills.mp4"
+    run("-f", "lavfi", "-i", "testsrc2=s=160x90:r=1:d=12", "-c:v", "libx264", "-pix_fmt", "yuv420p", path)
+    request = request_for(path, mode="ranges", ranges=[span], quality="draft", aspect="9:16")
+    (clip,) = run_local.run(request, ctx).manifest.clips
+    assert (clip.start_s, clip.end_s, clip.frames) == (*span, 1)

@@ -26,6 +26,16 @@ def test_an_address_that_is_longer_than_a_line_is_broken_where_it_may_be_and_lit
     assert all(part.text[-1] in "/.?&=-" for part in parts[:-1])
 
 
+def test_two_speakers_stay_apart_where_their_lines_are_too_long() -> None:
+    first, second = "- Who is there, so late at night, and why?", "- Nobody."
+    (cue,) = build_cues([RawCue(start_ms=0, end_ms=10_000, markup=f"{first}\n{second}", syntax="plain")], 10.0)
+    look = LOOKS[CaptionStyle.PLAIN]
+    blocks = lay_out([cue], frame_for(720, 720, look), look, lambda line: 0.5 * len(line))
+    lines = [[word.text for word in line] for block in blocks for line in block.lines]
+    assert lines[-1] == second.split()
+    assert [word for line in lines[:-1] for word in line] == first.split()
+
+
 THAI = "ประเทศไทยเป็นประเทศที่มีวัฒนธรรมยาวนานและภาษาที่ไม่มีช่องว่างระหว่างคำเลยสักนิดเดียวครับท่านผู้ชม"
 GERMAN = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft"
 

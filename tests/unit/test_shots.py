@@ -54,6 +54,14 @@ def test_a_cut_from_a_still_to_a_busy_shot_is_found() -> None:
     assert cuts_of(scene(1, 30, level=60, moving=0) + busy) == [30]
 
 
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_slides_of_few_frames_each_are_shots(n: int) -> None:
+    """As a recorder has them that writes what changes."""
+    slides = [frame for k in range(8) for frame in scene(k, n, level=70 + 20 * k, moving=0)]
+    pts = [100 * (i // n) + i % n for i in range(len(slides))]
+    assert cuts_of(slides, pts=pts) == [n * k for k in range(1, 8)]
+
+
 def test_steady_motion_is_no_cut() -> None:
     assert cuts_of(scene(3, 80, moving=3)) == []
 

@@ -8,9 +8,12 @@ returns after it.
 The rule and its constants were set by trials on synthetic sources with known cuts (recall and precision .95 and more).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from topclip.analysers.gradual import MARGIN, find_dissolves, find_fades
+from topclip.analysers.held import stretched
 from topclip.analysers.tracks import DRAWN, KEY, N_LAGS, Array, Tracks
 from topclip.model.source import HOLD_S
 
@@ -41,28 +44,30 @@ RETURN_SHARE = 0.5
 
 
 def find_cuts(tracks: Tracks, rate: float, tick_s: float) -> Array:
-    """The frames that begin a new shot: int64 indices, rising, none among the first NEARBY, which no shot ends in.
+    """The frames that begin a new shot: int64 indices, rising, none among the first NEARBY, which no shot ends in; a frame that
+    stands counts as many.
 
     rate: frames a second. tick_s: seconds of one pts unit. Where shots pass into one another it is the frame in the middle.
     """
-    fades = find_fades(tracks.grids)
-    changes, is_drawn = np.nan_to_num(tracks.differences, nan=0.0), tracks.kinds & DRAWN > 0
-    passages = [*fades, *find_dissolves(tracks.grids, changes, fades, is_drawn)]
-    is_cut = np.zeros(len(tracks.pts), bool)
-    is_cut[find_hard_cuts(tracks, rate, tick_s)] = True
+    nearby = max(NEARBY, round(NEARBY_S * rate))
+    rows, frame_of = stretched(tracks, nearby, HOLD_S / tick_s)
+    jumps = np.where(np.diff(frame_of, prepend=-1) > 0, jump_sizes(tracks)[frame_of], np.float32(0))
+    fades = find_fades(rows.grids)
+    changes, is_drawn = np.nan_to_num(rows.differences, nan=0.0), rows.kinds & DRAWN > 0
+    passages = [*fades, *find_dissolves(rows.grids, changes, fades, is_drawn)]
+    is_cut = np.zeros(len(rows.pts), bool)
+    is_cut[_hard_cuts(rows, jumps, nearby)] = True
     for one in passages:
         is_cut[max(0, one.first - MARGIN) : one.last + MARGIN + 1] = False
     is_cut[[one.middle for one in passages if one.middle is not None]] = True
     is_cut[:NEARBY] = False
-    found: Array = np.flatnonzero(is_cut)
-    return found
+    found: Array = np.unique(frame_of[is_cut])
+    return found[found > 0]
 
 
-def find_hard_cuts(tracks: Tracks, rate: float, tick_s: float) -> Array:
+def _hard_cuts(tracks: Tracks, jumps: Array, nearby: int) -> Array:
     """Changes from one frame to the next: int64 indices, rising, none among the first NEARBY."""
-    apart = HOLD_S / tick_s
-    nearby = max(NEARBY, round(NEARBY_S * rate))
-    jumps, layouts = jump_sizes(tracks), np.nan_to_num(tracks.layouts, nan=0.0)
+    layouts = np.nan_to_num(tracks.layouts, nan=0.0)
     candidates = np.flatnonzero((jumps > MIN_DIFFERENCE) & (layouts > MIN_LAYOUT))
     candidates = candidates[candidates >= NEARBY]
     if not len(candidates):
@@ -73,8 +78,8 @@ def find_hard_cuts(tracks: Tracks, rate: float, tick_s: float) -> Array:
     )
     toned = _tone_change(tracks.tones, candidates) > TONE_CHANGE
     is_cut = (stands_before & stands_after) | ((stands_before | stands_after) & toned)
-    cuts = candidates[is_cut & _is_peak(jumps, candidates, tracks.pts, apart)]
-    return _without_flashes(tracks, cuts, apart)
+    cuts = candidates[is_cut & _is_peak(jumps, candidates)]
+    return _without_flashes(tracks, cuts)
 
 
 def _stands_out(values: Array, at: Array, side: range) -> Array:
@@ -101,7 +106,7 @@ def _drift_ends(kinds: Array, jumps: Array) -> Array:
     return drifted
 
 
-def _neighbours(values: Array, at: Array, offsets: range) -> Array:
+def _neighbours(values: Array, at: Array, offsets: Sequence[int]) -> Array:
     """values[at + offset] for each offset, 0 beyond the ends; shape (len(at), len(offsets))."""
     index = at[:, None] + np.array(offsets)[None, :]
     inside = (index >= 0) & (index < len(values))
@@ -113,14 +118,9 @@ def _second_largest(values: Array, at: Array, offsets: range) -> Array:
     return found
 
 
-def _is_peak(values: Array, at: Array, pts: Array, apart: float) -> Array:
-    """Whether no direct neighbour is larger: one cut is one frame. apart: pts units beyond which one is no neighbour."""
-    beside = np.array([-2, -1, 1, 2])
-    index = at[:, None] + beside[None, :]
-    is_near = (index >= 0) & (index < len(values))
-    index = np.where(is_near, index, 0)
-    is_near &= np.abs(pts[index] - pts[at][:, None]) <= apart
-    peak: Array = values[at] >= np.where(is_near, values[index], 0.0).max(axis=1)
+def _is_peak(values: Array, at: Array) -> Array:
+    """Whether no direct neighbour is larger: one cut is one frame."""
+    peak: Array = values[at] >= _neighbours(values, at, (-2, -1, 1, 2)).max(axis=1)
     return peak
 
 
@@ -134,21 +134,17 @@ def _tone_change(tones: Array, at: Array) -> Array:
     return change
 
 
-def _without_flashes(tracks: Tracks, cuts: Array, most: float) -> Array:
+def _without_flashes(tracks: Tracks, cuts: Array) -> Array:
     """Drop both jumps of a flash: the one after which the old picture returns, and the one that brings it back.
 
-    Of a flash that another picture follows, an editor's way from one shot to the next, the second is kept. most: pts units that
-    one lasts; what is shown for longer by few frames is a slide.
+    Of a flash that another picture follows, an editor's way from one shot to the next, the second is kept.
     """
     differences, grids = tracks.differences, tracks.grids
     dropped, is_blank = np.zeros(len(cuts), bool), _is_blank(grids, cuts)
     for length in range(1, N_LAGS):
-        behind = np.minimum(cuts + length, len(tracks.pts) - 1)
-        is_short = tracks.pts[behind] - tracks.pts[cuts] <= most
-        was_short = tracks.pts[cuts] - tracks.pts[np.maximum(cuts - length, 0)] <= most
-        dropped |= is_short & _is_return(differences, grids, cuts, cuts + length, length)
-        dropped |= was_short & _is_return(differences, grids, cuts - length, cuts, length)
-        dropped |= is_short & is_blank & np.isin(cuts + length, cuts)
+        dropped |= _is_return(differences, grids, cuts, cuts + length, length)
+        dropped |= _is_return(differences, grids, cuts - length, cuts, length)
+        dropped |= is_blank & np.isin(cuts + length, cuts)
     kept: Array = cuts[~dropped]
     return kept
 

@@ -19,6 +19,8 @@ Line = tuple[Word, ...]
 LINE_COST, MARK_BONUS = 0.3, 0.25
 """What another line costs, and what it is worth to break behind a mark, in squares of an unfilled line."""
 MARKS = (",", ";", ":", "،", "؛", "、", "，", "–", "—")
+DASHES = ("-", "‐", "–", "—")
+"""What a line of a dialogue begins with."""
 WITHIN = re.compile(r"(?<=[/\\._?&=#-])(?=\w)")
 """Where a word that is longer than a line, such as an address, is rather broken; else between any two signs."""
 LEADING, FOLLOWING = frozenset("เแโใไເແໂໃໄ"), frozenset("ะาำๅๆฯະາຳໆ")
@@ -78,7 +80,7 @@ def _blocks(cue: Cue, most_em: float, look: Look, measure: Measure) -> Iterator[
     if not cue.words:
         return
     cue = cue.model_copy(update={"words": tuple(_parted(cue.words, min(most_em, look.line_em), measure))})
-    lines = _given_lines(cue, most_em, look, measure) or break_lines(cue.words, most_em, look, measure)
+    lines = _lines(cue, most_em, look, measure)
     bases = _bases(cue, lines)
     groups = [lines[n : n + look.lines] for n in range(0, len(lines), look.lines)]
     starts = [max(cue.start_s, group[0][0].start_s) for group in groups]
@@ -132,16 +134,22 @@ def _bases(cue: Cue, lines: Sequence[Line]) -> list[Base | None]:
     return [of_words[first] for first in firsts]
 
 
-def _given_lines(cue: Cue, most_em: float, look: Look, measure: Measure) -> list[Line] | None:
-    """The lines as the cue has them, if they fit: whoever wrote them had a reason, such as two speakers."""
+def _lines(cue: Cue, most_em: float, look: Look, measure: Measure) -> list[Line]:
+    """The lines as the cue has them, if they fit: whoever wrote them had a reason. Two speakers stay apart anyway."""
+    given = _given_lines(cue)
+    if 1 < len(given) <= look.lines and all(measure(line_text(line)) <= most_em for line in given):
+        return given
+    parts = given if len(given) > 1 and all(line[0].text.startswith(DASHES) for line in given) else [cue.words]
+    return [line for part in parts for line in break_lines(part, most_em, look, measure)]
+
+
+def _given_lines(cue: Cue) -> list[Line]:
+    """The lines that the cue has; none where its words are others by now."""
     counts = [count for line in cue.text.split("\n") if (count := sum(1 for _ in tokens(line)))]
-    if not 1 < len(counts) <= look.lines or sum(counts) != len(cue.words):
-        return None
-    lines, n = [], 0
-    for count in counts:
-        lines.append(cue.words[n : n + count])
-        n += count
-    return lines if all(measure(line_text(line)) <= most_em for line in lines) else None
+    if sum(counts) != len(cue.words):
+        return []
+    ends = list(itertools.accumulate(counts))
+    return [cue.words[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def break_lines(words: Sequence[Word], most_em: float, look: Look, measure: Measure) -> list[Line]:

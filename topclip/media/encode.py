@@ -225,12 +225,14 @@ def _fitted(geometry: Geometry, spec: ClipSpec, info: SourceInfo) -> str:
 def _video_codec(info: SourceInfo, spec: ClipSpec) -> list[str]:
     preset, crf = X264[spec.quality]
     # A muxer guesses how long the last frame lasts; where frames come unevenly it guesses wrong. Which packet is shown
-    # last is not known here, so each one claims to last to the end: mp4 keeps that of the last in decoding order, and the
-    # end of the one shown last, and takes all else from the next one's time.
+    # last is not known before all came, so each one claims to last to the end: mp4 keeps that of the last in decoding order,
+    # and the end of the one shown last, and takes all else from the next one's time. In 0 the latest pts so far.
     length = spec.end_pts - spec.start_pts
-    last = f"if(eq(N\\,{spec.frames - 1})\\,{length}-DTS+STARTDTS\\,{length}-PTS+STARTPTS)"
+    to_end = f"{length}-PTS+STARTPTS"
+    is_shown_earlier = f"eq(N\\,{spec.frames - 1})*lt(PTS\\,st(0\\,max(ld(0)\\,PTS)))"
+    lasts = f"if({is_shown_earlier}\\,clip({length}-DTS+STARTDTS\\,1\\,{to_end})\\,{to_end})"
     return [
-        *("-bsf:v", f"setts=pts=PTS:dts=DTS:duration={last}"),
+        *("-bsf:v", f"setts=pts=PTS:dts=DTS:duration={lasts}"),
         *("-fps_mode", "passthrough", "-enc_time_base:v", info.video.time_base.replace("/", ":")),
         *("-c:v", "libx264", "-preset", preset, "-crf", crf),
         *("-profile:v", "high", "-flags:v", "+bitexact"),

@@ -3,7 +3,7 @@
 A source's colours are those of its first picture. Where others are likely, a clip is read by what lies at its own start.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -30,26 +30,58 @@ BEHIND_S: Final = 1.0
 """Pictures come out of order by no more than this."""
 
 
+APART_S: Final = 1.0
+"""Key frames that are looked at; where all frames are some, few would be enough."""
+
+
 class Painted(NamedTuple):
-    """A source as a clip reads it: in the colours that it has where the clip begins. changes: it has others at its end."""
+    """A source as a clip reads it: in the colours that it has where the clip begins. changes: it has others in the clip."""
 
     info: SourceInfo
     changes: bool
 
 
 def painted(path: Path, info: SourceInfo, spec: ClipSpec, max_pixels: int, tick: Callable[[], None]) -> Painted:
-    """Look at the key frames that a clip's first and last pictures rest on.
+    """Look at the key frames that a clip's pictures rest on.
 
     tick(): called for each packet; may raise to stop. Raises: MediaError if the file cannot be opened.
     """
     if info.video.codec not in HDR_CODECS or not can_seek(info):
         return Painted(info, changes=False)
-    parts = [part_of(info, at, at, max(LEADS_S)) for at in (spec.first_pts, spec.end_pts)]
+    parts = [part_of(info, spec.first_pts, spec.end_pts, max(LEADS_S))]
     with open_media(path, max_pixels, parts=parts) as container, within_memory("looking at the source's colours"):
         first = _at(container, info, spec.first_pts, tick) or info.video.colour
-        last = _at(container, info, spec.end_pts - 1, tick) or first
+        changes = any(colour != first for colour in _within(container, info, spec, tick))
     video = info.video.model_copy(update={"colour": first})
-    return Painted(info.model_copy(update={"video": video}), changes=first != last)
+    return Painted(info.model_copy(update={"video": video}), changes=changes)
+
+
+def _within(container: InputContainer, info: SourceInfo, spec: ClipSpec, tick: Callable[[], None]) -> Iterator[Colour]:
+    """The colours of key frames of a range, APART_S apart at least, as far as they decode."""
+    stream = container.streams[info.video.index]
+    assert isinstance(stream, VideoStream)
+    due = float(spec.first_pts)
+    try:
+        container.seek(spec.first_pts, stream=stream)
+        for packet in read_packets(container, stream):
+            tick()
+            if packet.pts is None:
+                continue
+            if packet.pts >= spec.end_pts + BEHIND_S / info.video.tick:
+                return
+            if packet.is_keyframe and due <= packet.pts < spec.end_pts:
+                due = packet.pts + APART_S / float(info.video.tick)
+                if colour := _colour_of(stream, packet):
+                    yield colour
+    except (FFmpegError, OSError):  # damage is told by others
+        return
+
+
+def _colour_of(stream: VideoStream, key: "Packet[Any]") -> Colour | None:
+    """Raises: FFmpegError."""
+    stream.codec_context.flush_buffers()
+    frames = (*stream.codec_context.decode(key), *stream.codec_context.decode(None))
+    return next((colour_of(frame) for frame in frames if isinstance(frame, VideoFrame)), None)
 
 
 def _at(container: InputContainer, info: SourceInfo, at: int, tick: Callable[[], None]) -> Colour | None:
@@ -60,9 +92,7 @@ def _at(container: InputContainer, info: SourceInfo, at: int, tick: Callable[[],
         for lead_s in LEADS_S:
             container.seek(at - round(lead_s / info.video.tick), stream=stream)
             if key := _last_key(container, info, at, tick):
-                stream.codec_context.flush_buffers()
-                frames = (*stream.codec_context.decode(key), *stream.codec_context.decode(None))
-                return next((colour_of(frame) for frame in frames if isinstance(frame, VideoFrame)), None)
+                return _colour_of(stream, key)
     except (FFmpegError, OSError):  # damage is told by others
         return None
     return None

@@ -69,7 +69,7 @@ def sample_file(sampling: Sampling, out: Path, on_progress: Callable[[float], No
     for is_quick in (True, False) if may_skip else (False,):
         args = _args(sampling, lead_s, out, is_quick=is_quick)
         run_ffmpeg(sampling.ffmpeg, args, on_progress, allowance=allowance)
-        if out.stat().st_size:
+        if out.stat().st_size > sampling.size[0] * sampling.size[1]:  # a picture has more, a header alone less
             return
     raise DecodeError("no picture of this range could be decoded")
 

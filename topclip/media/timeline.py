@@ -48,7 +48,7 @@ def shown_until(info: SourceInfo, pts: int, after_pts: int | None, end_pts: int)
     behind = info.end_pts if after_pts is None else after_pts
     if info.holds(pts, behind):
         return min(behind, end_pts)
-    return pts + frame_ticks(info.video) if after_pts is None else after_pts
+    return pts + info.last_ticks(pts, frame_ticks(info.video)) if after_pts is None else after_pts
 
 
 def is_far_ahead(pts: int, dts: int, rate: Fraction, tick: Fraction) -> bool:

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from topclip.model.base import Model
 
+SLOW_S = 0.1
+"""Longest time of a frame whose own duration does not matter."""
 HOLD_S = 1.0
 """Within the time of a frame that lasts longer, such as a slide, a clip may begin or end."""
 
@@ -97,6 +99,18 @@ class SourceInfo(Model):
     def end_pts(self) -> int:
         """Where the picture ends by its packets."""
         return self.video.start_pts + round(self.duration_s / float(self.video.tick))
+
+    @property
+    def slack_s(self) -> float:
+        """How far an end may be off: a frame's time, by the rate."""
+        return min(float(1 / self.video.rate), SLOW_S)
+
+    def last_ticks(self, pts: int, usual: int) -> int:
+        """How long the last frame, at `pts`, is shown, in pts units: as long as others are, their `usual`; where that is long,
+        as long as its packet says at most.
+        """
+        told = self.end_pts - pts
+        return min(usual, told) if usual * self.video.tick > SLOW_S and told > 0 else usual
 
     def holds(self, pts: int, next_pts: int) -> bool:
         """Whether a frame is shown for so long that a clip may begin or end within its time."""

@@ -44,8 +44,7 @@ def _picture_checks(found: Found, info: SourceInfo, spec: ClipSpec) -> Iterator[
     yield _equal("size", list(found.size), list(clip_geometry(info.video, spec).canvas))
     yield Check(name="decodes", ok=pictures.fault is None, found=pictures.fault, wanted=None)
     yield _equal("frames", pictures.n_frames, spec.frames)
-    frame_s = float(1 / info.video.rate)
-    yield _near("duration", pictures.end_s - pictures.start_s, spec.end_s - spec.start_s, frame_s)
+    yield _near("duration", pictures.end_s - pictures.start_s, spec.end_s - spec.start_s, info.slack_s)
     if spec.shares is not None:
         yield _no_more("black", pictures.black, spec.shares.black, spec)
         yield _no_more("frozen", pictures.frozen, spec.shares.frozen, spec)

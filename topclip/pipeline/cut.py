@@ -76,7 +76,7 @@ def cut_range(
         )
     info = probe(source, max_pixels=ctx.max_pixels)
     check_limits(info, max_duration_s=None, max_pixels=ctx.max_pixels)
-    if start_s >= info.duration_s or end_s > info.duration_s + float(1 / info.video.rate) + 1e-6:
+    if start_s >= info.duration_s or end_s > info.duration_s + info.slack_s + 1e-6:
         field = "start" if start_s >= info.duration_s else "end"
         raise InvalidRequest(
             f"{start_s:g}-{end_s:g} s {'begins' if field == 'start' else 'ends'} after the source's end: "

@@ -19,7 +19,7 @@ MOVED_FRAMES = 1.5
 
 def is_moved(info: SourceInfo, asked_s: Range, made_s: Range) -> bool:
     """Whether a range lies elsewhere than where it was asked for."""
-    most_s = min(MOVED_FRAMES / float(info.video.rate), HOLD_S)
+    most_s = min(MOVED_FRAMES / float(info.video.rate), HOLD_S / 2)
     return any(abs(a - b) > most_s for a, b in zip(asked_s, made_s, strict=True))
 
 

@@ -20,7 +20,7 @@ from topclip.model.transcript import Word
 from topclip.pipeline.quiet import SILENT_DBFS
 
 LAST_FRAMES = 100
-"""The last frame's duration is the median of so many before it."""
+"""The last frame's duration is the median of so many before it, where its packet does not say less."""
 
 
 def merge_chunks(info: SourceInfo, parts: Iterable[Tracks]) -> Analysis:
@@ -73,7 +73,7 @@ def _end_pts(info: SourceInfo, tracks: Tracks) -> int:
     heard: what a recorder that was cut off says may be hours.
     """
     last = int(tracks.pts[-1])
-    end_pts = last + _last_ticks(info, tracks.pts)
+    end_pts = last + info.last_ticks(last, _usual_ticks(info, tracks.pts))
     heard = np.flatnonzero(tracks.levels_db > SILENT_DBFS)
     if not len(heard) or not info.holds(last, info.end_pts):
         return end_pts
@@ -81,7 +81,7 @@ def _end_pts(info: SourceInfo, tracks: Tracks) -> int:
     return max(end_pts, min(info.end_pts, heard_pts))
 
 
-def _last_ticks(info: SourceInfo, pts: Array) -> int:
+def _usual_ticks(info: SourceInfo, pts: Array) -> int:
     if len(pts) < 2:
         return max(1, round(1 / (info.video.rate * info.video.tick)))
     return max(1, int(np.median(np.diff(pts[-LAST_FRAMES:]))))

@@ -39,7 +39,7 @@ def asked(info: SourceInfo, timeline: Timeline, scores: Scores, span_s: tuple[fl
     """
     start_s, end_s = span_s
     source_end_s = max(timeline.end_s, info.duration_s)
-    if start_s >= source_end_s or end_s > source_end_s + float(1 / info.video.rate) + 1e-6:
+    if start_s >= source_end_s or end_s > source_end_s + info.slack_s + 1e-6:
         where = "begins" if start_s >= source_end_s else "ends"
         raise InvalidRequest(
             f"range {start_s:g}-{end_s:g} {where} after the source's end: it lasts {source_end_s:g} s",

@@ -35,7 +35,7 @@ from topclip.pipeline.source import source_path
 DAMAGE_CHECKS = frozenset({"decodes", "frames", "duration", "black", "frozen"})
 """Those that a damaged source may fail."""
 UNEXPECTED_HINT = "retry the job; if it fails again, choose another range, and tell us: no source should end so"
-RENDER_VERSION = "14"
+RENDER_VERSION = "15"
 REPAINTED = "the source's colours become others in this range: all of it is shown in those that it begins with"
 LEAST_KEPT = 0.9
 """Of the planned frames: where more are lost to damage, it is no clip of that range."""

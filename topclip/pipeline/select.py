@@ -26,7 +26,7 @@ from topclip.pipeline.places import Timeline
 from topclip.pipeline.ranges import asked, highlight
 from topclip.pipeline.scoring import HOP_S, Scores, score_parts, scores_of
 
-SELECT_VERSION = "7"
+SELECT_VERSION = "8"
 LONGEST_FRAME_S = 0.25
 """Where frames last longer, half of one is no rounding."""
 PLAN_VERSION = f"analysis {ANALYSIS_VERSION}, select {SELECT_VERSION}"
