@@ -155,7 +155,7 @@ def _write(answer: httpx.Response, out: IO[bytes], target: Path) -> None:
         raise ServerUnreachable(
             f"the download of {target.name} broke off: {err or type(err).__name__}",
             {
-                "hint": "try again; if it breaks off each time, the file is damaged in the server's store: replan the job"
+                "hint": "try again; if it breaks off each time, the server's file is damaged: replan the job with other options"
             },
         ) from err
 

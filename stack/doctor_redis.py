@@ -62,6 +62,7 @@ CAUSES: Final = (
         r"WRONGPASS|invalid username-password|without any password configured|AUTH",
         "mend user and password in REDIS_URL; characters such as @ / : # are percent-encoded",
     ),
+    (r"(?i)\bloading\b", "wait: Redis still loads its data, and answers once it has"),
     (r"protected mode", "give Redis a password (`requirepass`, or a user by ACL), and put it into REDIS_URL"),
     (r"No master found", "TOPCLIP_REDIS_MASTER is the name of the master that the sentinels know: `SENTINEL masters`"),
     (

@@ -85,7 +85,7 @@ def staged(staging: Path) -> Iterator[Path]:
 
 def read_text(body: IO[bytes]) -> bytes:
     """A whole small body. Raises: RequestError if it is too long or breaks off."""
-    with _unbroken():
+    with unbroken():
         text = body.read(MAX_TEXT_BYTES + 1)
     if len(text) > MAX_TEXT_BYTES:
         raise RequestError("the body is too long")
@@ -93,7 +93,7 @@ def read_text(body: IO[bytes]) -> bytes:
 
 
 @contextlib.contextmanager
-def _unbroken() -> Iterator[None]:
+def unbroken() -> Iterator[None]:
     """What goes wrong on the way from the client is its own, unlike what the disk says: a cut line, malformed chunks."""
     try:
         yield
@@ -158,7 +158,7 @@ class _Reader:
 
     @staticmethod
     def _next(body: IO[bytes]) -> bytes:
-        with _unbroken():
+        with unbroken():
             return body.read(BLOCK_BYTES)
 
     def _take_all(self, decoder: MultipartDecoder) -> None:

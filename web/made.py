@@ -68,7 +68,9 @@ def _read(key: str, model: type[M], what: str) -> M:
     try:
         return model.model_validate_json(content)
     except ValidationError as err:
-        raise ArtifactMissing(f"{what} is damaged", {"hint": "replan the job, which makes it anew"}) from err
+        raise ArtifactMissing(
+            f"{what} is damaged", {"hint": "replan the job with other options, or submit it again"}
+        ) from err
 
 
 def plan_key_of(reading: Reading) -> str | None:

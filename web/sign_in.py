@@ -13,6 +13,7 @@ from itsdangerous import URLSafeTimedSerializer
 
 from topclip.errors import RateLimited
 from topclip.model.key import ApiKey
+from web.intake import unbroken
 from web.keys import KeyRing
 
 COOKIE = "topclip"
@@ -40,7 +41,9 @@ def register(app: Flask, ring: KeyRing, try_key: TryKey) -> None:
         ring.check_known()  # what signs the cookie lies in the store
         request.max_content_length = FORM_BYTES  # anybody may ask, so little is read
         try:
-            key = try_key(request.form.get("key", "").strip())
+            with unbroken():
+                told = request.form.get("key", "").strip()
+            key = try_key(told)
         except RateLimited as err:
             return page(wrong=err.message), 429, {"Retry-After": str(err.detail["retry_after_s"])}
         if key is None:

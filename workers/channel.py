@@ -12,7 +12,8 @@ from datetime import datetime
 from functools import cached_property
 from json import JSONDecodeError
 from queue import Empty
-from typing import Any
+from time import monotonic
+from typing import Any, Final
 
 import kombu.transport.redis as kombu_redis
 from kombu.utils.json import dumps
@@ -21,44 +22,14 @@ from redis import Redis
 from workers import names
 from workers.lease import LeasedQoS
 from workers.links import redis_now
+from workers.message import Message, Unreadable
 from workers.patience import hurry_sentinels
 from workers.scripts import Scripts
 
 log = logging.getLogger(__name__)
 
-
-UNREADABLE = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What json and kombu say of what is no message."""
-
-
-class Unreadable(Exception):
-    """What lies in a queue is no message."""
-
-
-class Message(kombu_redis.Channel.Message):  # type: ignore[misc]  # kombu is untyped here
-    """A message that says what it is not."""
-
-    def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
-        try:
-            super().__init__(payload, channel=channel, **kwargs)
-            _refuse_odd(self.headers, self.delivery_info)
-        except UNREADABLE as err:
-            raise Unreadable(f"{type(err).__name__}: {err}") from err
-
-
-def _refuse_odd(headers: dict[str, Any], route: dict[str, Any]) -> None:
-    """Raises: TypeError, KeyError where Celery, or what leases a delivery, would trip over them once it is taken: so would
-    whoever took it next.
-    """
-    if not all(isinstance(route[part], str) for part in ("exchange", "routing_key")):
-        raise TypeError(f"its route is {route!r}")
-    header, limits = headers.get(names.HEADER), headers.get("timelimit")
-    if header is not None and not (
-        isinstance(header, dict) and isinstance(header.get("job"), str) and isinstance(header.get("epoch"), int)
-    ):
-        raise TypeError(f"its header is {header!r}")
-    if limits is not None and not (isinstance(limits, list | tuple) and len(limits) == 2):
-        raise TypeError(f"its time limits are {limits!r}")
+CLOCK_KEPT_S: Final = 60.0
+"""How long it is taken for known how far two clocks are apart."""
 
 
 class Channel(kombu_redis.Channel):  # type: ignore[misc]
@@ -66,6 +37,7 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
 
     QoS = LeasedQoS
     Message = Message
+    _ahead_s, _ask_at = 0.0, 0.0
 
     def _brpop_read(self, **options: Any) -> Any:
         """Take a message. One that cannot be read is gone, and told of: it would end each worker that takes it."""
@@ -107,19 +79,23 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
 
     def _do_restore_message(self, payload: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         """Put back what was delivered: it waits anew."""
-        if names.READY_AT in payload["headers"]:
-            payload["headers"][names.READY_AT] = self._ready_at(payload["headers"].get("eta"))
+        headers = payload["headers"]
+        if names.READY_AT in headers:
+            headers[names.READY_AT] = max(self._ready_at(None), headers[names.READY_AT] if headers.get("eta") else 0.0)
         super()._do_restore_message(payload, *args, **kwargs)
 
     def _ready_at(self, eta: str | None) -> float:
-        """Now, or when a task that is to be tried again later may begin; by Redis' clock."""
-        now = time.time() + self._redis_ahead_s
-        return round(max(now, datetime.fromisoformat(eta).timestamp()) if eta else now, 3)
+        """Now, or when a task that is to be tried again later may begin, `eta` by our clock; by Redis' clock."""
+        now = time.time()
+        ours = max(now, datetime.fromisoformat(eta).timestamp()) if eta else now
+        return round(ours + self.redis_ahead_s, 3)
 
-    @cached_property
-    def _redis_ahead_s(self) -> float:
-        """How much this machine's clock is behind Redis'."""
-        return redis_now(self._plain) - time.time()
+    @property
+    def redis_ahead_s(self) -> float:
+        """How much this machine's clock is behind Redis'; asked now and then, since clocks are set."""
+        if monotonic() >= self._ask_at:
+            self._ahead_s, self._ask_at = redis_now(self._plain) - time.time(), monotonic() + CLOCK_KEPT_S
+        return self._ahead_s
 
     @cached_property
     def _scripts(self) -> Scripts:

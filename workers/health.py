@@ -78,7 +78,7 @@ def _wait_s(message: str | None, now: float) -> float:
     """Since when a message could have been taken; 0 if there is none, or it does not say: of an older version, or none."""
     try:
         return max(0.0, now - float(json.loads(message or "")["headers"][names.READY_AT]))
-    except (LookupError, RecursionError, TypeError, ValueError):
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
         return 0.0
 
 

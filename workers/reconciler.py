@@ -255,8 +255,8 @@ def _job_of(text: str) -> tuple[str, int] | None:
     try:
         found = json.loads(text)
         header = (found[0] if isinstance(found, list) else found)["headers"][names.HEADER]
-        return header["job"], int(header["epoch"])
-    except (ValueError, TypeError, LookupError):
+        return str(header["job"]), int(header["epoch"])
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
         return None
 
 

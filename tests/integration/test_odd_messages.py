@@ -41,7 +41,21 @@ ODD = [
     message({}, body_encoding="klingon"),
     message(PROBE | {names.HEADER: 5}),
     message(PROBE | {names.HEADER: {"job": "x"}}),
-    message(PROBE | {"timelimit": 5}),
+    message(PROBE, delivery_tag=None),
+    *(
+        message(PROBE | {name: odd})
+        for name, odd in (
+            ("timelimit", 5),
+            ("timelimit", ["a", "b"]),
+            ("id", [1]),
+            ("task", [1]),
+            ("stamped_headers", True),
+            ("eta", []),
+            ("expires", {}),
+            ("retries", "x"),
+            (names.READY_AT, "x"),
+        )
+    ),
 ]
 
 

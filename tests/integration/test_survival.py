@@ -22,6 +22,7 @@ from workers.drive import redrive
 from workers.scripts import Scripts
 
 Submit = Callable[..., str]
+ODD_HEADERS = ('{"job": [], "epoch": 1}', '{"job": "x", "epoch": Infinity}')
 Finished = Callable[..., JobStatus]
 
 
@@ -244,7 +245,8 @@ def test_one_odd_message_does_not_stop_the_reconciler(
     job_id = submit(source, count=1, min_length=3, max_length=6, aspect="1:1", fit="pad")
     redis_node.client.delete("topclip:control")  # handed to a worker that will never write down that it has it
     worker.kill()
-    for oddity in ('{"headers": null}', "[]", "no json", b"\xff"):
+    odd_job, odd_epoch = (f'{{"headers": {{"topclip": {header}}}}}' for header in ODD_HEADERS)
+    for oddity in ('{"headers": null}', "[]", "no json", b"\xff", "[" * 100_000, odd_job, odd_epoch):
         redis_node.client.hset("topclip:unacked", f"odd-{oddity!r}", oddity)
     redis_node.client.hset("topclip:unacked", "odd", '[{"headers": {"topclip": 1}}, "", ""]')
     worker.restart()

@@ -1,6 +1,7 @@
 """A clip that was made under another number is taken over: same content, no encoder, and whole files under its own names."""
 
 import hashlib
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +10,13 @@ import pytest
 from tests.media import Media
 from tests.unit.conftest import request_for
 from tests.unit.test_render import prepared
-from topclip.errors import ConfigError
+from topclip.errors import ArtifactDamaged, ConfigError
 from topclip.model.clip import RenderedClip
 from topclip.model.request import Captions, Fit, MediaPath
 from topclip.pipeline.context import StageContext
 from topclip.pipeline.render import render_clip
 from topclip.run_local import run
-from topclip.storage.base import job_folder
+from topclip.storage.base import Tick, job_folder, no_tick
 
 
 def test_a_clip_takes_over_what_another_number_made(media: Media, ctx: StageContext) -> None:
@@ -51,13 +52,15 @@ def test_what_another_number_has_lost_is_made_again(media: Media, ctx: StageCont
 
 @pytest.mark.parametrize("n", [1, 2], ids=["same number", "another"])
 @pytest.mark.parametrize("suffix", [".json", ".mp4"])
-def test_what_was_damaged_is_made_again(media: Media, ctx: StageContext, suffix: str, n: int) -> None:
+@pytest.mark.parametrize("is_shorter", [True, False])
+def test_what_was_damaged_is_made_again(media: Media, ctx: StageContext, suffix: str, n: int, is_shorter: bool) -> None:
     request = request_for(media("short.mp4"), ranges=[[0, 1]], mode="ranges", aspect="1:1", quality="draft")
     info, (spec,) = prepared(request, ctx)
     first = render_clip(request, info, spec, ctx)
     assert isinstance(first, RenderedClip)
     with ctx.store.local_path(first.key.replace(".mp4", suffix)) as path:
-        path.write_bytes(path.read_bytes()[:20])
+        content = path.read_bytes()
+        path.write_bytes(content[:20] + bytes(0 if is_shorter else len(content) - 20))
     again = render_clip(request, info, spec.model_copy(update={"n": n}), ctx)
     assert isinstance(again, RenderedClip)
     assert hashlib.sha256(ctx.store.get_bytes(again.key)).hexdigest() == again.sha256
@@ -101,3 +104,23 @@ def test_a_plan_and_a_manifest_that_were_damaged_are_published_anew(media: Media
             path.write_bytes(whole[name][:20])
     assert run(request, ctx) == first
     assert {key: ctx.store.get_bytes(key) for key in keys} == whole
+
+
+def test_a_clip_that_its_store_finds_damaged_is_made_again(
+    media: Media, ctx: StageContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a bucket does, which keeps a sum of each object."""
+    request = request_for(media("short.mp4"), ranges=[[0, 1]], mode="ranges", aspect="1:1", quality="draft")
+    info, (spec,) = prepared(request, ctx)
+    first = render_clip(request, info, spec, ctx)
+    assert isinstance(first, RenderedClip)
+    ctx.store.delete(first.key.replace(".mp4", ".json"))
+    whole = ctx.store.local_path
+
+    def local_path(key: str, tick: Tick = no_tick) -> AbstractContextManager[Path]:
+        if key == first.key:
+            raise ArtifactDamaged(f"{key} is damaged")
+        return whole(key, tick)
+
+    monkeypatch.setattr(ctx.store, "local_path", local_path)
+    assert isinstance(render_clip(request, info, spec, ctx), RenderedClip)

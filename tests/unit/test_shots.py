@@ -57,9 +57,17 @@ def test_a_cut_from_a_still_to_a_busy_shot_is_found() -> None:
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_slides_of_few_frames_each_are_shots(n: int) -> None:
     """As a recorder has them that writes what changes."""
-    slides = [frame for k in range(8) for frame in scene(k, n, level=70 + 20 * k, moving=0)]
+    slides = [frame for k in range(8) for frame in scene(50 + k, n, level=70 + 20 * k, moving=0)]
     pts = [100 * (i // n) + i % n for i in range(len(slides))]
     assert cuts_of(slides, pts=pts) == [n * k for k in range(1, 8)]
+
+
+def test_what_comes_and_goes_in_a_time_lapse_makes_no_shots() -> None:
+    """Of one scene, a picture each two seconds; then of another."""
+    frames = [frame.copy() for frame in scene(3, 12, level=90, moving=0) + scene(40, 12, level=150, moving=0)]
+    for n in (2, 3, 7, 15, 16, 20):
+        frames[n][8:26, 6 * (n % 7) : 6 * (n % 7) + 16] = 255
+    assert cuts_of(frames, rate=0.5) == [12]
 
 
 def test_steady_motion_is_no_cut() -> None:

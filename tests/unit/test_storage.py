@@ -132,6 +132,15 @@ def test_the_sweep_takes_a_folder_that_a_killed_process_left_when_it_is_a_day_ol
     assert store.staged() == ["used"]
 
 
+def test_the_sweep_leaves_what_others_make_though_our_clock_is_hours_ahead(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, now = staged(store, b"in the making"), time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 7 * 3600)
+    assert store.sweep(6 * 3600) == 0
+    assert path.exists()
+
+
 def test_it_tells_what_each_job_takes(store: ArtifactStore) -> None:
     assert store.sizes() == {}
     for key, size in (

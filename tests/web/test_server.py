@@ -6,6 +6,7 @@ import http.client
 import json
 import shutil
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -354,6 +355,14 @@ def test_a_client_that_sends_too_much_still_sees_why(
         answer = httpx.post(web.url + "/api/jobs", content=content, headers=kind, timeout=60)
         assert (answer.status_code, answer.json()["field"]) == (413, "file")
     assert list((settings.store_dir / ".staging").iterdir()) == []
+
+
+def test_a_form_in_malformed_chunks_is_refused(start_web: Callable[..., WebContainer]) -> None:
+    web = start_web(api_keys=("a" * 40,))
+    head = "POST /sign-in HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Type: application/x-www-form-urlencoded"
+    with socket.create_connection(("127.0.0.1", web.port), timeout=20) as connection:
+        connection.sendall(head.encode() + b"\r\n\r\nzz\r\nkey=a\r\n0\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_client_that_goes_away_in_mid_upload_leaves_nothing_behind(web: WebContainer, settings: Settings) -> None:

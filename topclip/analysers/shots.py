@@ -15,7 +15,6 @@ import numpy as np
 from topclip.analysers.gradual import MARGIN, find_dissolves, find_fades
 from topclip.analysers.held import stretched
 from topclip.analysers.tracks import DRAWN, KEY, N_LAGS, Array, Tracks
-from topclip.model.source import HOLD_S
 
 MIN_DIFFERENCE = 7.0
 """Mean grey levels; camera noise and motion of a small picture stay below."""
@@ -31,6 +30,12 @@ LEAST_DRIFT, DRIFT, MOST_DRIFT = 90, 0.05, 15.0
 """Frames between key frames, and grey levels that pictures may drift by with each of them and altogether: they are decoded
 without their loop filter, and the next key frame sets them right. Measured: 11 levels after 299 frames.
 """
+STANDS_S = 0.4
+"""A picture that is shown for longer stands, and counts as many. Where most of a source's do, any two differ much, as in time
+lapses: they are of one shot if they are alike, or the old picture returns, but for what stands out among them as they are.
+"""
+OTHER = 0.7
+"""Correlation of the parts' means of such pictures, up to which they are not alike."""
 TONE_SPAN = 3
 """Frames whose tones are averaged on each side."""
 TONE_CHANGE = 0.4
@@ -49,8 +54,17 @@ def find_cuts(tracks: Tracks, rate: float, tick_s: float) -> Array:
 
     rate: frames a second. tick_s: seconds of one pts unit. Where shots pass into one another it is the frame in the middle.
     """
-    nearby = max(NEARBY, round(NEARBY_S * rate))
-    rows, frame_of = stretched(tracks, nearby, HOLD_S / tick_s)
+    nearby, apart = max(NEARBY, round(NEARBY_S * rate)), STANDS_S / tick_s
+    rows, frame_of = stretched(tracks, nearby, apart)
+    found = _cuts(tracks, rows, frame_of, nearby)
+    if len(found) and np.median(np.diff(tracks.pts)) > apart:
+        others = found[_are_others(tracks.grids, found)]
+        found = np.union1d(others, _cuts(tracks, tracks, np.arange(len(tracks.pts)), nearby))
+    return found
+
+
+def _cuts(tracks: Tracks, rows: Tracks, frame_of: Array, nearby: int) -> Array:
+    """The frames that begin a new shot, by rows of frames, each of one of the tracks' own."""
     jumps = np.where(np.diff(frame_of, prepend=-1) > 0, jump_sizes(tracks)[frame_of], np.float32(0))
     fades = find_fades(rows.grids)
     changes, is_drawn = np.nan_to_num(rows.differences, nan=0.0), rows.kinds & DRAWN > 0
@@ -176,6 +190,17 @@ def _likeness(a: Array, b: Array) -> Array:
     """Correlation of the parts' means of pictures, -1 to 1: that of one scene hardly changes with its exposure."""
     a, b = (of.astype(np.float32) - of.mean(axis=1, dtype=np.float32)[:, None] for of in (a, b))
     found: Array = (a * b).sum(axis=1) / np.maximum(1e-6, np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1)))
+    return found
+
+
+def _are_others(grids: Array, at: Array) -> Array:
+    """Whether frames show another scene than those before them, which does not come back soon, nor was there shortly before."""
+    found: Array = _likeness(grids[at - 1], grids[at]) < OTHER
+    for length in range(1, N_LAGS):
+        for old, new in ((at - 1, at + length), (at - 1 - length, at)):
+            is_there = (old >= 0) & (new < len(grids))
+            likeness = _likeness(grids[np.where(is_there, old, 0)], grids[np.where(is_there, new, 0)])
+            found &= ~(is_there & (likeness >= LIKE))
     return found
 
 

@@ -5,6 +5,7 @@ only gets near; what the demuxer hands over before the range is decoded and drop
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -19,12 +20,14 @@ from topclip.model.clip import ClipSpec
 from topclip.model.framing import Outlook
 from topclip.model.geometry import Geometry, clip_geometry
 from topclip.model.request import Fit, Quality
-from topclip.model.source import SourceInfo
+from topclip.model.source import SLOW_S, SourceInfo
 
 MAX_GAIN_DB = 30.0
 """More gain than this makes noise, not sound."""
 PEAK_LIMIT_DB = -1.5
 """Of the samples, to begin with: mostly what lies between them, and what AAC adds, stays below -1 dB."""
+EVEN = 1.02
+"""A source whose base rate is more times its rate lacks pictures, or varies."""
 AUDIO_RATE_HZ = 48_000
 AUDIO_BITRATE = "160k"
 EVEN_FORM = f"aformat=sample_fmts=fltp:channel_layouts=stereo:sample_rates={AUDIO_RATE_HZ}"
@@ -225,18 +228,26 @@ def _fitted(geometry: Geometry, spec: ClipSpec, info: SourceInfo) -> str:
 def _video_codec(info: SourceInfo, spec: ClipSpec) -> list[str]:
     preset, crf = X264[spec.quality]
     # A muxer guesses how long the last frame lasts; where frames come unevenly it guesses wrong. Which packet is shown
-    # last is not known before all came, so each one claims to last to the end: mp4 keeps that of the last in decoding order,
-    # and the end of the one shown last, and takes all else from the next one's time. In 0 the latest pts so far.
+    # last is not known here, so each one claims to last to the end: mp4 keeps that of the last in decoding order, and the
+    # end of the one shown last, and takes all else from the next one's time. Players take the shorter of that end and of
+    # all packets' time in decoding order, so the last packet claims what makes that as long, if that is more. One number can
+    # be both only where pictures are decoded as long before they are shown at the end as at the start.
     length = spec.end_pts - spec.start_pts
     to_end = f"{length}-PTS+STARTPTS"
-    is_shown_earlier = f"eq(N\\,{spec.frames - 1})*lt(PTS\\,st(0\\,max(ld(0)\\,PTS)))"
-    lasts = f"if({is_shown_earlier}\\,clip({length}-DTS+STARTDTS\\,1\\,{to_end})\\,{to_end})"
+    lasts = f"if(eq(N\\,{spec.frames - 1})\\,max({length}-DTS+STARTDTS\\,{to_end})\\,{to_end})"
     return [
         *("-bsf:v", f"setts=pts=PTS:dts=DTS:duration={lasts}"),
         *("-fps_mode", "passthrough", "-enc_time_base:v", info.video.time_base.replace("/", ":")),
-        *("-c:v", "libx264", "-preset", preset, "-crf", crf),
+        *("-c:v", "libx264", "-preset", preset, "-crf", crf, *(("-bf", "0") if _is_uneven(info, spec) else ())),
         *("-profile:v", "high", "-flags:v", "+bitexact"),
     ]
+
+
+def _is_uneven(info: SourceInfo, spec: ClipSpec) -> bool:
+    """Whether pictures of a clip may be shown for unlike times, some of them for long."""
+    rate, n_frames = info.video.rate, (spec.end_pts - spec.start_pts) * info.video.tick * info.video.rate
+    varies = info.base_fps is not None and Fraction(info.base_fps) > EVEN * rate
+    return varies or n_frames > EVEN * spec.frames + 1 or spec.held_pts is not None or 1 / rate > SLOW_S
 
 
 def audio_filter(info: SourceInfo, spec: ClipSpec, level: Level) -> str:

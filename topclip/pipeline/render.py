@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from topclip.analysers.loudness import integrated_lufs
-from topclip.errors import CheckFailed, MediaError, MediaLimit
+from topclip.errors import ArtifactDamaged, CheckFailed, MediaError, MediaLimit
 from topclip.media.decode import Faults, Picture, Span, decode_span
 from topclip.media.encode import MAX_GAIN_DB, Attempt, Level, clip_allowance, clip_args, first_level
 from topclip.media.ffmpeg import run_ffmpeg
@@ -131,10 +131,13 @@ def _publish(job: _Job, keys: ClipKeys) -> RenderedClip:
     """
     store, clip = job.ctx.store, keys.clip
     if store.exists(clip):
-        with store.local_path(clip, job.tick) as path:
-            left = _left_behind(job, path)
-            if left is not None:
-                return _describe(job, left, keys)
+        try:
+            with store.local_path(clip, job.tick) as path:
+                left = _left_behind(job, path)
+                if left is not None:
+                    return _describe(job, left, keys)
+        except ArtifactDamaged:
+            pass
         store.delete(clip)
     with _scratch(job, ".mp4") as path:
         made = _make(job, path)

@@ -1,0 +1,79 @@
+"""A message as a worker takes it from a queue: one that says what it is not, and times a task by this machine's clock.
+
+Whoever can write to Redis can put anything there, and what Celery trips over only once it has it would be given to the next
+worker when its lease ends, and end that one too. So all that is read of a message is looked at before it is taken.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import kombu.transport.redis as kombu_redis
+from pydantic import BaseModel, Field, StrictFloat, StrictInt
+
+from workers import names
+
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What json, kombu and pydantic say of what is no message."""
+
+
+class Unreadable(Exception):
+    """What lies in a queue is no message."""
+
+
+class Message(kombu_redis.Channel.Message):  # type: ignore[misc]  # kombu is untyped here
+    """A message that can be taken. Raises: Unreadable."""
+
+    headers: dict[str, Any]
+
+    def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
+        try:
+            super().__init__(payload, channel=channel, **kwargs)
+            _Delivery.model_validate({**self.delivery_info, "delivery_tag": self.delivery_tag})
+            if "task" in self.headers or names.HEADER in self.headers:
+                _Headers.model_validate(self.headers)
+                self.headers = self.headers | _by_our_clock(self.headers, channel)
+        except UNREADABLE as err:
+            raise Unreadable(f"{type(err).__name__}: {err}") from err
+
+
+def _by_our_clock(headers: dict[str, Any], channel: Any) -> dict[str, str]:
+    """When a task that waits may begin. Who published it told that by its own clock, and what we need by Redis'."""
+    ready_at = headers.get(names.READY_AT)
+    if not headers.get("eta") or ready_at is None:
+        return {}
+    return {"eta": datetime.fromtimestamp(ready_at - channel.redis_ahead_s, UTC).isoformat()}
+
+
+class _Delivery(BaseModel):
+    exchange: str
+    routing_key: str
+    delivery_tag: str
+
+
+class _Part(BaseModel):
+    """Our own header."""
+
+    job: str
+    epoch: StrictInt
+    part: str
+
+
+class _Headers(BaseModel):
+    """What is read of a task's headers, by Celery or by us."""
+
+    task: str
+    id: str
+    root_id: str | None = None
+    parent_id: str | None = None
+    group: str | None = None
+    eta: str | None = None
+    expires: str | StrictInt | StrictFloat | None = None
+    timelimit: tuple[StrictInt | StrictFloat | None, StrictInt | StrictFloat | None] | None = None
+    retries: StrictInt | None = None
+    stamped_headers: list[str] | None = None
+    stamps: dict[str, Any] | None = None
+    argsrepr: str | None = None
+    kwargsrepr: str | None = None
+    origin: str | None = None
+    ready_at: StrictInt | StrictFloat | None = Field(None, alias=names.READY_AT)
+    part: _Part | None = Field(None, alias=names.HEADER)
