@@ -41,7 +41,7 @@ def made_before(ctx: StageContext, n: int, digest: str) -> RenderedClip | None:
 
 
 def _whole(ctx: StageContext, known: str) -> RenderedClip | None:
-    """A clip that was made, if it lies there as it was; else what was known of it goes, and render looks at it."""
+    """A clip that was made, if it lies there as it was; else what is damaged of it goes, and what was known of it."""
     made = kept(known, RenderedClip.model_validate_json, ctx.store)
     if made is None:
         return None
@@ -52,10 +52,19 @@ def _whole(ctx: StageContext, known: str) -> RenderedClip | None:
             ctx.report(0.0, 1.0)
     except (ArtifactDamaged, ArtifactMissing):
         pass
-    if found.hexdigest() == made.sha256:
+    is_whole = found.hexdigest() == made.sha256
+    if is_whole and _has(ctx, made.thumbnail_key):
         return made
-    ctx.store.delete(known)
+    for key in (made.thumbnail_key, known) if is_whole else (made.key, made.thumbnail_key, known):
+        ctx.store.delete(key)
     return None
+
+
+def _has(ctx: StageContext, key: str) -> bool:
+    try:
+        return ctx.store.size(key) > 0
+    except ArtifactMissing:
+        return False
 
 
 def _taken_over(ctx: StageContext, made: RenderedClip, n: int, keys: ClipKeys) -> RenderedClip:
