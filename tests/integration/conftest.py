@@ -4,7 +4,9 @@ import contextlib
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import pytest
@@ -32,6 +34,7 @@ from workers.links import WEB, WORKER, make_app, redis_client
 from workers.scripts import Scripts
 
 LEASE_S = 4.0
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -97,13 +100,20 @@ class PatientClient(JobClient):
     """Asks again where a busy machine was slow to answer: these tests are not about the web's patience."""
 
     def read(self, job_id: str) -> JobStatus:
-        end = time.monotonic() + 20
-        while True:
-            try:
-                return super().read(job_id)
-            except QueueUnavailable:
-                if time.monotonic() > end:
-                    raise
+        return _patiently(partial(super().read, job_id))
+
+    def health(self) -> dict[str, Any]:
+        return _patiently(super().health)
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    end = time.monotonic() + 20
+    while True:
+        try:
+            return ask()
+        except QueueUnavailable:
+            if time.monotonic() > end:
+                raise
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pytest_celery import CeleryTestSetup
 
-from tests.integration.conftest import LEASE_S
+from tests.integration.conftest import LEASE_S, PatientClient
 from tests.integration.faults import CLIP, container, nothing_unacknowledged, survives_its_worker
 from tests.nodes import RedisContainer, free_port, program
 from tests.waiting import until
@@ -104,7 +104,7 @@ class TestTls:
     def test_a_server_that_cannot_prove_who_it_is_is_not_talked_to(
         self, settings: Settings, store: ArtifactStore, redis_node: RedisContainer
     ) -> None:
-        client = JobClient(settings, store)
+        client = PatientClient(settings, store)
         assert client.health()["redis"]["version"]
         client.close()
         for change in ({"redis_ca": None}, {"redis_url": settings.redis_url.replace("localhost", "127.0.0.1")}):
