@@ -68,7 +68,8 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         """Publish a message, or hold it."""
         headers = message.get("headers") or {}
         if queue in names.QUEUES:
-            headers[names.READY_AT] = self._ready_at(headers.get("eta"))
+            headers[names.WAIT_S] = _wait_s(headers.get("eta"))
+            headers[names.READY_AT] = self._ready_in(headers[names.WAIT_S])
         header = headers.get(names.HEADER)
         if not header or queue not in names.TURN_QUEUES or headers.get("retries"):
             super()._put(queue, message, **kwargs)
@@ -81,14 +82,12 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         """Put back what was delivered: it waits anew."""
         headers = payload["headers"]
         if names.READY_AT in headers:
-            headers[names.READY_AT] = max(self._ready_at(None), headers[names.READY_AT] if headers.get("eta") else 0.0)
+            headers[names.READY_AT] = max(self._ready_in(0.0), headers[names.READY_AT] if headers.get("eta") else 0.0)
         super()._do_restore_message(payload, *args, **kwargs)
 
-    def _ready_at(self, eta: str | None) -> float:
-        """Now, or when a task that is to be tried again later may begin, `eta` by our clock; by Redis' clock."""
-        now = time.time()
-        ours = max(now, datetime.fromisoformat(eta).timestamp()) if eta else now
-        return round(ours + self.redis_ahead_s, 3)
+    def _ready_in(self, wait_s: float) -> float:
+        """When a task may begin that may so many seconds from now, by Redis' clock."""
+        return round(time.time() + wait_s + self.redis_ahead_s, 3)
 
     @property
     def redis_ahead_s(self) -> float:
@@ -106,6 +105,11 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
     def _plain(self) -> Redis:
         """A client over this channel's connections that does not prefix what it takes for keys."""
         return Redis(connection_pool=self.pool)
+
+
+def _wait_s(eta: str | None) -> float:
+    """Seconds until a task that is to be tried again later may begin, `eta` by our clock; 0 for any other."""
+    return round(max(0.0, datetime.fromisoformat(eta).timestamp() - time.time()), 3) if eta else 0.0
 
 
 class SentinelChannel(Channel, kombu_redis.SentinelChannel):  # type: ignore[misc]

@@ -4,16 +4,21 @@ Whoever can write to Redis can put anything there, and what Celery trips over on
 worker when its lease ends, and end that one too. So all that is read of a message is looked at before it is taken.
 """
 
+import time
 from datetime import UTC, datetime
-from typing import Any
+from json import dumps
+from typing import Any, Final, Literal
 
 import kombu.transport.redis as kombu_redis
-from pydantic import BaseModel, Field, StrictFloat, StrictInt
+from kombu.exceptions import KombuError
+from pydantic import BaseModel, Field, StrictFloat, StrictInt, TypeAdapter
 
 from workers import names
 
-UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+UNREADABLE = (ArithmeticError, AttributeError, KombuError, LookupError, RecursionError, TypeError, ValueError)
 """What json, kombu and pydantic say of what is no message."""
+OF_TASKS: Final = ("", *names.QUEUES)
+"""Exchanges; others tell workers what to do, and whoever asked them what they said."""
 
 
 class Unreadable(Exception):
@@ -29,25 +34,40 @@ class Message(kombu_redis.Channel.Message):  # type: ignore[misc]  # kombu is un
         try:
             super().__init__(payload, channel=channel, **kwargs)
             _Delivery.model_validate({**self.delivery_info, "delivery_tag": self.delivery_tag})
-            if "task" in self.headers or names.HEADER in self.headers:
+            dumps([self.headers, self.delivery_tag, self.delivery_info], ensure_ascii=False).encode()
+            if self.delivery_info["exchange"] in OF_TASKS or "task" in self.headers or names.HEADER in self.headers:
+                _Content.model_validate({"type": self.content_type, "encoding": self.content_encoding})
                 _Headers.model_validate(self.headers)
+                BODY.validate_python(self.decode())
                 self.headers = self.headers | _by_our_clock(self.headers, channel)
         except UNREADABLE as err:
             raise Unreadable(f"{type(err).__name__}: {err}") from err
 
 
 def _by_our_clock(headers: dict[str, Any], channel: Any) -> dict[str, str]:
-    """When a task that waits may begin. Who published it told that by its own clock, and what we need by Redis'."""
-    ready_at = headers.get(names.READY_AT)
-    if not headers.get("eta") or ready_at is None:
+    """When a task that waits may begin. Who published it told that by its own clock, and what we need by Redis'.
+
+    No clock, nor one that was set since, makes it wait for longer than it was to.
+    """
+    ready_at, wait_s = headers.get(names.READY_AT), headers.get(names.WAIT_S)
+    if not headers.get("eta") or ready_at is None or wait_s is None:
         return {}
-    return {"eta": datetime.fromtimestamp(ready_at - channel.redis_ahead_s, UTC).isoformat()}
+    begins_at = min(ready_at - channel.redis_ahead_s, time.time() + wait_s)
+    return {"eta": datetime.fromtimestamp(begins_at, UTC).isoformat()}
+
+
+BODY: Final = TypeAdapter(tuple[list[Any], dict[str, Any], dict[str, Any] | None])
+
+
+class _Content(BaseModel):
+    type: Literal["application/json"]
+    encoding: Literal["utf-8"]
 
 
 class _Delivery(BaseModel):
     exchange: str
     routing_key: str
-    delivery_tag: str
+    delivery_tag: str = Field(pattern="^[^#]+$")  # what stands behind it is ours
 
 
 class _Part(BaseModel):
@@ -75,5 +95,7 @@ class _Headers(BaseModel):
     argsrepr: str | None = None
     kwargsrepr: str | None = None
     origin: str | None = None
+    shadow: str | None = None
     ready_at: StrictInt | StrictFloat | None = Field(None, alias=names.READY_AT)
+    wait_s: StrictInt | StrictFloat | None = Field(None, alias=names.WAIT_S)
     part: _Part | None = Field(None, alias=names.HEADER)

@@ -32,6 +32,7 @@ HEADER = "topclip"
 """Message header: {"job": id, "epoch": n, "part": name}, plus "lease": [tag, value] once delivered."""
 
 READY_AT = "topclip-ready-at"
+WAIT_S = "topclip-wait-s"
 """Message header: since when the message may be taken, by Redis' clock, in seconds since 1970."""
 
 

@@ -20,16 +20,16 @@ Submit = Callable[..., str]
 Finished = Callable[..., JobStatus]
 
 
-def message(headers: Any, body: bytes = b"[[], {}, {}]", **properties: Any) -> str:
+def message(headers: Any, body: bytes = b"[[], {}, {}]", kind: Any = "application/json", **properties: Any) -> str:
     """A message that is whole but for what is given."""
     about = {
         "delivery_tag": "x",
         "delivery_info": {"exchange": "", "routing_key": "control"},
         "body_encoding": "base64",
     }
-    kind = {"content-type": "application/json", "content-encoding": "utf-8"}
+    content = {"content-type": kind, "content-encoding": "utf-8"}
     return json.dumps(
-        {"body": b64encode(body).decode(), "headers": headers, "properties": {**about, **properties}, **kind}
+        {"body": b64encode(body).decode(), "headers": headers, "properties": {**about, **properties}, **content}
     )
 
 
@@ -56,6 +56,12 @@ ODD = [
             (names.READY_AT, "x"),
         )
     ),
+    *(message(PROBE, body) for body in (b"5", b"null", b"{}", b"[[], {}]", b"", b"[1, 2, 3]", b'"abc"', b"no json")),
+    message(PROBE, kind=[1]),
+    message(PROBE, delivery_tag="a#b"),
+    message(PROBE, delivery_tag="\ud800"),
+    message(PROBE | {"shadow": [1]}),
+    message({}, b'{"task": "topclip.probe", "id": [1], "eta": []}'),
 ]
 
 
