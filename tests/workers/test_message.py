@@ -45,4 +45,4 @@ def test_a_task_begins_when_it_is_to_by_redis_clock(redis_ahead_s: float) -> Non
 
 
 def test_no_clock_that_was_set_makes_it_wait_for_longer_than_it_was_to() -> None:
-    assert begins_in_s(600, 8, 0.0) == pytest.approx(8, abs=0.5)
+    assert begins_in_s(600, 80, 0.0) == pytest.approx(80, abs=30)
