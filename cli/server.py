@@ -154,9 +154,7 @@ def _write(answer: httpx.Response, out: IO[bytes], target: Path) -> None:
     except httpx.HTTPError as err:
         raise ServerUnreachable(
             f"the download of {target.name} broke off: {err or type(err).__name__}",
-            {
-                "hint": "try again; if it breaks off each time, the server's file is damaged: replan the job with other options"
-            },
+            {"hint": "try again; where it always breaks off the server's file is damaged: replan with other options"},
         ) from err
 
 

@@ -131,12 +131,12 @@ def _range(clip: Highlight, info: SourceInfo, asked: Recut) -> dict[str, float |
 
 
 def _refuse_behind_end(info: SourceInfo, span_s: tuple[float, float], fields: tuple[str, str]) -> None:
-    """Raises: InvalidRequest naming the edge that lies behind the source's end; a range may end a frame behind it."""
+    """Raises: InvalidRequest naming the edge that lies behind the source's end; an end may be off by `slack_s`."""
     start_s, end_s = span_s
     found = {"hint": f"the source lasts {info.duration_s:g} s"}
     if start_s >= info.duration_s:
         raise InvalidRequest(f"{fields[0]} {start_s:g} lies behind the source's end", {"field": fields[0], **found})
-    if end_s > info.duration_s + float(1 / info.video.rate) + 1e-6:
+    if end_s > info.duration_s + info.slack_s + 1e-6:
         raise InvalidRequest(f"{fields[1]} {end_s:g} lies behind the source's end", {"field": fields[1], **found})
 
 

@@ -48,21 +48,12 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
             raise Empty from None
 
     def _receive_one(self, c: Any) -> Any:
-        """Take what was told to all workers."""
+        """Take what was told to all workers; what cannot be read is dropped too."""
         try:
             return super()._receive_one(c)
-        except RecursionError as err:
-            log.error("what was published is no message, and was dropped: %s", err)
-            raise Empty from None
-
-    def _deliver_fanout_message(self, message: Any, exchange: str) -> bool:
-        """Deliver what was told to all workers; what cannot be read is dropped too."""
-        try:
-            is_delivered: bool = super()._deliver_fanout_message(message, exchange)
-        except Unreadable as err:
+        except (RecursionError, Unreadable) as err:
             log.error("what was published is no message, and was dropped: %s", err)
             return False
-        return is_delivered
 
     def _put(self, queue: str, message: dict[str, Any], **kwargs: Any) -> None:
         """Publish a message, or hold it."""

@@ -12,6 +12,7 @@ from workers import keys, names
 from workers.budget import read_use
 from workers.figures import Counted
 from workers.links import redis_now
+from workers.message import UNREADABLE
 from workers.refusal import reason
 
 PROBE_KEPT_S = 60
@@ -78,7 +79,7 @@ def _wait_s(message: str | None, now: float) -> float:
     """Since when a message could have been taken; 0 if there is none, or it does not say: of an older version, or none."""
     try:
         return max(0.0, now - float(json.loads(message or "")["headers"][names.READY_AT]))
-    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
+    except UNREADABLE:
         return 0.0
 
 

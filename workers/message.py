@@ -7,7 +7,7 @@ worker when its lease ends, and end that one too. So all that is read of a messa
 import time
 from datetime import UTC, datetime
 from json import dumps
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import kombu.transport.redis as kombu_redis
 from kombu.exceptions import KombuError
@@ -19,6 +19,9 @@ UNREADABLE = (ArithmeticError, AttributeError, KombuError, LookupError, Recursio
 """What json, kombu and pydantic say of what is no message."""
 OF_TASKS: Final = ("", *names.QUEUES)
 """Exchanges; others tell workers what to do, and whoever asked them what they said."""
+CONTENT: Final = ("application/json", "utf-8")
+BODY: Final = TypeAdapter(tuple[list[Any], dict[str, Any], dict[str, Any] | None])
+"""Arguments, those by name, and what comes after the task."""
 
 
 class Unreadable(Exception):
@@ -34,14 +37,19 @@ class Message(kombu_redis.Channel.Message):  # type: ignore[misc]  # kombu is un
         try:
             super().__init__(payload, channel=channel, **kwargs)
             _Delivery.model_validate({**self.delivery_info, "delivery_tag": self.delivery_tag})
+            # Half of a sign, which JSON can name, can be written nowhere.
             dumps([self.headers, self.delivery_tag, self.delivery_info], ensure_ascii=False).encode()
             if self.delivery_info["exchange"] in OF_TASKS or "task" in self.headers or names.HEADER in self.headers:
-                _Content.model_validate({"type": self.content_type, "encoding": self.content_encoding})
-                _Headers.model_validate(self.headers)
-                BODY.validate_python(self.decode())
+                self._refuse_odd_task()
                 self.headers = self.headers | _by_our_clock(self.headers, channel)
         except UNREADABLE as err:
             raise Unreadable(f"{type(err).__name__}: {err}") from err
+
+    def _refuse_odd_task(self) -> None:
+        if (self.content_type, self.content_encoding) != CONTENT:
+            raise ValueError(f"its content is {self.content_type!r} in {self.content_encoding!r}")
+        _Headers.model_validate(self.headers)
+        BODY.validate_python(self.decode())
 
 
 def _by_our_clock(headers: dict[str, Any], channel: Any) -> dict[str, str]:
@@ -54,14 +62,6 @@ def _by_our_clock(headers: dict[str, Any], channel: Any) -> dict[str, str]:
         return {}
     begins_at = min(ready_at - channel.redis_ahead_s, time.time() + wait_s)
     return {"eta": datetime.fromtimestamp(begins_at, UTC).isoformat()}
-
-
-BODY: Final = TypeAdapter(tuple[list[Any], dict[str, Any], dict[str, Any] | None])
-
-
-class _Content(BaseModel):
-    type: Literal["application/json"]
-    encoding: Literal["utf-8"]
 
 
 class _Delivery(BaseModel):

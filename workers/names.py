@@ -32,8 +32,10 @@ HEADER = "topclip"
 """Message header: {"job": id, "epoch": n, "part": name}, plus "lease": [tag, value] once delivered."""
 
 READY_AT = "topclip-ready-at"
-WAIT_S = "topclip-wait-s"
 """Message header: since when the message may be taken, by Redis' clock, in seconds since 1970."""
+
+WAIT_S = "topclip-wait-s"
+"""Message header: how long it was to wait for that when it was published, in seconds."""
 
 
 def short(task: str) -> str:

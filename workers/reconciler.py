@@ -32,6 +32,7 @@ from workers.drive import redrive
 from workers.each import of_each
 from workers.health import UNFINISHED
 from workers.links import FAULTS, KEEPER, redis_client, redis_now
+from workers.message import UNREADABLE
 from workers.one_store import refuse_another, refuse_unmounted
 from workers.restore import bring_back, find_lost
 from workers.scripts import Scripts
@@ -256,7 +257,7 @@ def _job_of(text: str) -> tuple[str, int] | None:
         found = json.loads(text)
         header = (found[0] if isinstance(found, list) else found)["headers"][names.HEADER]
         return str(header["job"]), int(header["epoch"])
-    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
+    except UNREADABLE:
         return None
 
 

@@ -17,50 +17,43 @@ from workers.reconciler import Rounds
 Submit = Callable[..., str]
 
 
-def test_a_leader_that_stood_still_in_mid_round_ends_no_attempt_that_another_began(
-    app: Celery,
-    settings: Settings,
-    one_chunk: Path,
-    submit: Submit,
-    client: JobClient,
-    redis_node: RedisContainer,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def unchanged(one_chunk: Path, submit: Submit, redis_node: RedisContainer) -> str:
+    """A job whose record has not changed for long; there is no worker."""
     job_id = submit(one_chunk, mode="ranges", ranges=[[1.0, 4.0]])
-    redis_node.client.delete("topclip:control")  # its message is lost
     redis_node.client.hincrbyfloat(f"topclip:job:{job_id}", "changed_at", -600)
+    return job_id
+
+
+def test_a_leader_that_stood_still_in_mid_round_ends_no_attempt_that_another_began(
+    app: Celery, settings: Settings, unchanged: str, client: JobClient, redis_node: RedisContainer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    redis_node.client.delete("topclip:control")  # its message is lost
     still, other = Rounds(app, settings), Rounds(app, settings)
     assert still.start_again() == other.start_again() == []  # suspect for one round
     search = still._messages
 
     def stand_still() -> list[tuple[str, int]]:
         found = list(search())
-        assert other.start_again() == [job_id]
+        assert other.start_again() == [unchanged]
         return found
 
     monkeypatch.setattr(still, "_messages", stand_still)
     assert still.start_again() == []
-    assert client.read(job_id).attempts == 2
+    assert client.read(unchanged).attempts == 2
 
 
 def test_a_message_that_one_search_misses_is_not_lost(
-    app: Celery,
-    settings: Settings,
-    one_chunk: Path,
-    submit: Submit,
-    client: JobClient,
-    redis_node: RedisContainer,
-    monkeypatch: pytest.MonkeyPatch,
+    app: Celery, settings: Settings, unchanged: str, client: JobClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It moves from one list to the other as they are read."""
-    job_id = submit(one_chunk)
-    redis_node.client.hincrbyfloat(f"topclip:job:{job_id}", "changed_at", -600)
     leader = Rounds(app, settings)
     search = leader._messages
     for is_missed in (False, True, False):
         monkeypatch.setattr(leader, "_messages", (lambda: []) if is_missed else search)
         assert leader.start_again() == []
-    assert client.read(job_id).attempts == 1
+    assert client.read(unchanged).attempts == 1
 
 
 def test_a_record_that_is_none_holds_up_no_other_job(

@@ -1,6 +1,8 @@
 import json
 import os
 import shutil
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,10 +16,11 @@ from cli.fetch import fetch
 from cli.local import clip, plan
 from cli.main import run as run_command
 from cli.options import build_options
+from cli.server import Server
 from cli.shots import shots
 from tests.media import CUTS_S, RATE, Media
 from tests.media import run as run_ffmpeg
-from topclip.errors import InvalidRequest, StorageError
+from topclip.errors import InvalidRequest, ServerUnreachable, StorageError
 from topclip.media.probe import probe
 from topclip.model.base import JsonDict
 from topclip.model.clip import Plan
@@ -227,6 +230,23 @@ def test_a_download_does_not_replace_what_was_submitted(tmp_path: Path, name: st
     with pytest.raises(InvalidRequest, match="--out"):
         fetch(FakeServer(), "job", tmp_path, source)  # type: ignore[arg-type]  # as much of it as is asked
     assert source.read_bytes() == b"video"
+
+
+def test_a_download_that_breaks_off_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as pool:
+
+        def answer() -> None:
+            with listener.accept()[0] as caller:
+                caller.recv(4096)
+                caller.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+
+        pool.submit(answer)
+        with (
+            Server(f"http://127.0.0.1:{listener.getsockname()[1]}", None) as server,
+            pytest.raises(ServerUnreachable, match=r"download of 1\.mp4 broke off"),
+        ):
+            server.download("/clips/1.mp4", tmp_path / "1.mp4")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_submission_that_could_not_be_fetched_is_not_sent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -204,3 +204,13 @@ def test_a_clip_of_a_single_picture_is_cut_out(tmp_path: Path, ctx: StageContext
     request = request_for(path, mode="ranges", ranges=[span], quality="draft", aspect="9:16")
     (clip,) = run_local.run(request, ctx).manifest.clips
     assert (clip.start_s, clip.end_s, clip.frames) == (*span, 1)
+
+
+def test_a_clip_of_even_pictures_has_them_reordered(tmp_path: Path, ctx: StageContext) -> None:
+    path = tmp_path / "even.mp4"
+    run("-f", "lavfi", "-i", "testsrc2=s=160x90:r=25:d=6", "-c:v", "libx264", "-pix_fmt", "yuv420p", path)
+    local = run_local.run(request_for(path, mode="ranges", ranges=[[1, 5]], aspect="1:1", fit="pad"), ctx)
+    (clip,) = local.manifest.clips
+    with ctx.store.local_path(f"{job_folder(ctx.job_id)}/{clip.file}") as made, av.open(made) as container:
+        pts = [packet.pts for packet in container.demux(video=0) if packet.size]
+    assert pts != sorted(pts)

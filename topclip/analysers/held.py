@@ -11,7 +11,7 @@ def stretched(tracks: Tracks, n_copies: int, apart: float) -> tuple[Tracks, Arra
     """The tracks, in which each frame that is shown for over `apart` pts units comes n_copies times more, as a recorder that
     drops no picture would have it; and of which frame each row is: int64, rising.
 
-    Nothing is added to the sound, nor to head and tail.
+    Copies have their frame's pts. Nothing is added to the sound, nor to head and tail.
     """
     is_held = np.diff(tracks.pts) > apart
     n_rows = np.ones(len(tracks.pts), np.int64)
@@ -20,11 +20,9 @@ def stretched(tracks: Tracks, n_copies: int, apart: float) -> tuple[Tracks, Arra
     if not is_held.any():
         return tracks, frame_of
     is_first = np.diff(frame_of, prepend=-1) > 0
-    since = np.arange(len(frame_of)) - np.flatnonzero(is_first)[frame_of]
-    gaps = np.append(np.diff(tracks.pts), 0)
     rows = replace(
         tracks,
-        pts=tracks.pts[frame_of] + since * gaps[frame_of] // n_rows[frame_of],
+        pts=tracks.pts[frame_of],
         differences=_differences(tracks.differences, frame_of),
         layouts=np.where(is_first, tracks.layouts[frame_of], np.float32(0)),
         grids=tracks.grids[frame_of],

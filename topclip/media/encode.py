@@ -245,11 +245,10 @@ def _video_codec(info: SourceInfo, spec: ClipSpec) -> list[str]:
 
 def _is_uneven(info: SourceInfo, spec: ClipSpec) -> bool:
     """Whether pictures of a clip may be shown for unlike times, some of them for long."""
-    rate, n_frames = info.video.rate, (spec.end_pts - spec.start_pts) * info.video.tick * info.video.rate
-    varies = (
-        info.base_fps is not None and not info.video.interlaced and Fraction(info.base_fps) > EVEN * rate
-    )  # or fields
-    return varies or n_frames > EVEN * spec.frames + 1 or spec.held_pts is not None or 1 / rate > SLOW_S
+    rate = info.video.rate
+    n_if_even = (spec.end_pts - spec.start_pts) * info.video.tick * rate
+    varies = info.base_fps is not None and Fraction(info.base_fps) > EVEN * rate
+    return varies or n_if_even > EVEN * spec.frames + 1 or spec.held_pts is not None or 1 / rate > SLOW_S
 
 
 def audio_filter(info: SourceInfo, spec: ClipSpec, level: Level) -> str:

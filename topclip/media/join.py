@@ -188,7 +188,7 @@ def _duration(length: int, pts: int, since_first: int, *, is_last: bool) -> int:
 
     pts: from the clip's start. since_first: of its decoding time.
     """
-    return length - (min(since_first, pts) if is_last else pts)
+    return length - (since_first if is_last else pts)
 
 
 def _same(container: InputContainer, stream: AudioStream) -> Iterator["Packet[Any]"]:
